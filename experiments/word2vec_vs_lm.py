@@ -1,0 +1,58 @@
+"""Does a pretrained language model beat word vectors as the start of a classifier?
+
+    ulmfit-lab plan word2vec_vs_lm        # what it will cost, before anything is spent
+    ulmfit-lab sweep word2vec_vs_lm
+    ulmfit-lab report word2vec_vs_lm
+
+Every variant reads the same labelled documents with the same seeds, has the same network and the same vocabulary, and
+was tuned over the same grid of learning rates on validation data.
+"""
+
+from ulmfit_lab.lab.experiment import Experiment, Published
+
+EXPERIMENT = Experiment(
+    name="word2vec_vs_lm",
+    question="What does a classifier gain by starting from a pretrained language model, not from word vectors?",
+    claim="A pretrained language model gives very different results from a word2vec layer, for the vast majority of tasks.",
+    source="Howard, fast.ai part 2 (2018), lesson 10, 58:20",
+    baseline="word2vec",
+    variants={
+        "random": {"classifier.start": "random"},
+        "word2vec": {"classifier.start": "word2vec"},
+        "GloVe": {"classifier.start": "glove"},
+        "LM features": {"classifier.start": "pretrained", "classifier.unfreeze": "last"},
+        "pretrained LM": {"classifier.start": "pretrained"},
+        "fine-tuned LM": {"classifier.start": "fine-tuned"},
+        "TF-IDF": {"classifier.model": "tf-idf"},
+    },
+    across="target.labels",
+    across_label="Labelled documents",
+    levels={"tiny": (30, 60), "demo": (100, 1000), "small": (100, 500, 2000), "paper": (100, 1000, 10_000, 22_500)},
+    seeds=range(6),
+    reference="TF-IDF",
+    contrasts=(
+        ("random", "word2vec"),
+        ("GloVe", "word2vec"),
+        ("LM features", "word2vec"),
+        ("pretrained LM", "word2vec"),
+        ("fine-tuned LM", "word2vec"),
+        ("fine-tuned LM", "TF-IDF"),
+    ),
+    search={"classifier.lr": (1e-3, 3e-3, 1e-2)},
+    search_level={"tiny": 60, "demo": 1000, "small": 500, "paper": 1000},
+    published=(
+        Published(
+            variant="fine-tuned LM",
+            against="random",
+            what="IMDb, validation error from scratch 9.93%, full recipe 5.00%",
+            value=5.00 - 9.93,
+            source="Howard & Ruder 2018, table 7",
+        ),
+    ),
+    notes=(
+        "GloVe is 50-dimensional: it fills the first 50 columns of the embedding, the others start at random, "
+        "so that the network stays the same.",
+        "The language models were trained once and are shared by all seeds: intervals are over labelled documents, "
+        "initial heads and data order, not over pretraining.",
+    ),
+)

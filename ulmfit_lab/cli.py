@@ -1,0 +1,306 @@
+"""The command line: list, plan, sweep, tune, runs, report, ui.
+
+Each command is a function of the parsed arguments that returns the exit status. Everything it does is a few calls of
+the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait until a command needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulmfit_lab.errors import ConfigError, LabError
+
+if TYPE_CHECKING:
+    from ulmfit_lab.lab.experiment import Experiment
+    from ulmfit_lab.lab.home import Home
+
+EPILOG = """
+Any field of a run's config can be replaced for all variants, by its dotted path:
+  ulmfit-lab sweep word2vec_vs_lm --lm.drop-mult 0.5 --target.path reviews.csv
+  ulmfit-lab plan word2vec_vs_lm --config-help      lists the fields
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; a user's error is one line on stderr and exit status 2, a failed run is status 1."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args, rest = parser().parse_known_args(arguments)
+        if rest and not hasattr(args, "scale"):
+            raise ConfigError(f"{args.command} does not take {rest[0]!r}; see ulmfit-lab {args.command} --help.")
+        args.rest = rest
+        status: int = args.run(args)
+        return status
+    except LabError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="ulmfit-lab",
+        description="A laboratory for transfer learning with language models.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = lambda name, run, text: _command(commands, name, run, text)  # noqa: E731
+    add("list", list_command, "list the experiments and their questions")
+    plan = add("plan", plan_command, "show cells, stages and predicted time, before anything is spent")
+    sweep = add("sweep", sweep_command, "run the missing cells of an experiment, then report")
+    tune = add("tune", tune_command, "search each variant's recipe on validation data, with an equal budget")
+    runs = add("runs", runs_command, "list the tracked runs of an experiment")
+    report = add("report", report_command, "write table, figure and runs.csv of an experiment")
+    ui = add("ui", ui_command, "open MLflow on the tracked runs")
+    for each in (plan, sweep, tune, runs, report):
+        _experiment_options(each)
+    sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
+    runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
+    report.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
+    sweep.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
+    tune.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
+    ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
+    ui.add_argument("--port", type=int, default=5000, help="port to listen on (default: 5000)")
+    return top
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=EPILOG if name in ("plan", "sweep", "tune", "report", "runs") else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.set_defaults(run=run)
+    made.add_argument("--home", metavar="DIR", help="where state lives (default: $ULMFIT_LAB_HOME or ./.ulmfit_lab)")
+    made.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: SQLite in the home folder)")
+    return made
+
+
+def _experiment_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("experiment", metavar="EXPERIMENT", help="name of an experiment, or a .py file")
+    command.add_argument("--scale", default="small", help="tiny, demo, small or paper (default: small)")
+    command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
+    command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")
+    command.add_argument("--levels", metavar="A,B", help="values of the crossed field, such as numbers of labels")
+    command.add_argument("--config-help", action="store_true", help="list the config fields that can be replaced")
+
+
+def list_command(args: argparse.Namespace) -> int:
+    """Print every experiment's name and question."""
+    from ulmfit_lab.lab.experiment import experiment_files, load_experiment
+
+    for name in experiment_files():
+        print(f"{name:28} {load_experiment(name).question}")
+    return 0
+
+
+def plan_command(args: argparse.Namespace) -> int:
+    """Print cells, stages and predicted time."""
+    from rich.console import Console
+
+    from ulmfit_lab.lab.display import duration, plan_table
+    from ulmfit_lab.lab.sweep import plan_sweep
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
+    console = Console()
+    console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
+    for variant, changes in experiment.variants.items():
+        console.print(f"  {variant}: {dict(changes) or 'the base config'}", highlight=False)
+    console.print(f"{len(plan.cells)} runs, {len(plan.cells) - len(plan.todo)} of them finished.")
+    if plan.todo:
+        console.print(plan_table(plan))
+        console.print(f"Predicted time: {duration(plan.seconds)}.")
+    return 0
+
+
+def sweep_command(args: argparse.Namespace) -> int:
+    """Run the missing cells, then report if all are there."""
+    from ulmfit_lab.lab.display import Display, duration
+    from ulmfit_lab.lab.sweep import sweep
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    outcome = sweep(
+        experiment,
+        args.scale,
+        overrides=overrides,
+        home=home,
+        data=data_of(args),
+        tracker=tracker,
+        display=Display(),
+        retries=args.retries,
+    )
+    if outcome.finished:
+        spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
+        print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
+    if outcome.elsewhere:
+        print(f"{outcome.elsewhere} runs are being made by another process.")
+    for name, reason in outcome.failures:
+        print(f"FAILED {name}: {reason}", file=sys.stderr)
+    if outcome.failures:
+        print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
+        return 1
+    if not outcome.elsewhere:
+        return report_command(args)
+    return 0
+
+
+def tune_command(args: argparse.Namespace) -> int:
+    """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
+    from ulmfit_lab.lab.display import Display
+    from ulmfit_lab.lab.experiment import tuning_of
+    from ulmfit_lab.lab.sweep import sweep
+    from ulmfit_lab.lab.tuning import recipes_text, tuning_table, winners
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    search = tuning_of(experiment, args.scale)
+    options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": Display()}
+    outcome = sweep(search, args.scale, overrides=overrides, **options)
+    if outcome.failures or outcome.elsewhere:
+        print("The search is not complete; the same command goes on with it.", file=sys.stderr)
+        return 1
+    table = tuning_table(tracker.runs(search.name, args.scale, status="FINISHED"), outcome.plan, experiment)
+    folder = results_folder(args, experiment, overrides)
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_csv(folder / "tuning.csv", index=False)
+    print(table.to_string(index=False))
+    print(f"\nBest on validation data, for {experiment.name}:\n{recipes_text(winners(table, experiment), args.scale)}")
+    return 0
+
+
+def runs_command(args: argparse.Namespace) -> int:
+    """Print the tracked runs."""
+    experiment, _ = declared(args)
+    _, tracker = open_lab(args)
+    runs = tracker.runs(experiment.name, args.scale)
+    if args.format == "json":
+        facts = ("run_id", "status", "variant", "level", "seed", "params", "metrics")
+        print(json.dumps([{name: getattr(run, name) for name in facts} for run in runs], indent=1))
+        return 0
+    for run in runs:
+        value = run.metrics.get(experiment.measure)
+        shown = "" if value is None else f"{value:.4f}"
+        print(f"{run.run_id}  {run.status:9} {run.variant:20} {run.level:>8} {run.seed:>4}  {shown}")
+    print(f"{len(runs)} runs.")
+    return 0
+
+
+def report_command(args: argparse.Namespace) -> int:
+    """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
+    from ulmfit_lab.lab.reporting import publish
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    folder = results_folder(args, experiment, overrides)
+    written = publish(experiment, args.scale, overrides, home, data_of(args), tracker, folder)
+    print("Written: " + ", ".join(str(path) for path in written))
+    print("Compare the runs in MLflow: ulmfit-lab ui")
+    return 0
+
+
+def ui_command(args: argparse.Namespace) -> int:
+    """Serve MLflow until interrupted."""
+    from ulmfit_lab.lab.home import open_home
+    from ulmfit_lab.lab.tracking import serve
+
+    return serve(open_home(args.home), args.tracking_uri, args.host, args.port)
+
+
+def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment as declared, with the command line's seeds, levels and replaced fields."""
+    from ulmfit_lab.lab.experiment import base_config, load_experiment
+
+    experiment = load_experiment(args.experiment)
+    base = base_config(experiment, args.scale)
+    if args.seeds is not None:
+        if not 1 <= args.seeds:
+            raise ConfigError(f"--seeds {args.seeds} must be at least 1.")
+        experiment = replace(experiment, seeds=tuple(range(args.seeds)))
+    if args.levels is not None:
+        experiment = replace(experiment, levels={**experiment.levels, args.scale: _levels(args.levels, experiment)})
+    overrides = _overrides(base, ["--help"] if args.config_help else args.rest)
+    return experiment, overrides
+
+
+def _levels(text: str, experiment: Experiment) -> tuple[int, ...]:
+    if not experiment.across:
+        raise ConfigError(f"{experiment.name} crosses no field with its variants, so it takes no --levels.")
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--levels {text!r} must be whole numbers with commas between, such as 100,500.") from None
+
+
+def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
+    """The fields that the command line replaces, parsed by tyro."""
+    if not rest:
+        return {}
+    import tyro
+
+    from ulmfit_lab.config import flatten
+
+    parsed = flatten(tyro.cli(type(base), default=base, args=list(rest), prog="ulmfit-lab ... "))
+    named = {_path(token, parsed) for token in rest if token.startswith("--")}
+    overrides = {path: value for path, value in parsed.items() if path in named}
+    if overrides.get("target.path") and not any(path.startswith("unlabelled.") for path in overrides):
+        # A user's own target comes with its own text; the scale's unlabelled corpus is of another kind.
+        overrides |= {"unlabelled.name": "", "unlabelled.path": ""}
+    return overrides
+
+
+def _path(token: str, known: dict[str, Any]) -> str:
+    """The field that an option such as --lm.drop-mult or --lm.no-tie-weights names."""
+    path = token[2:].partition("=")[0].replace("-", "_")
+    head, _, last = path.rpartition(".")
+    return path if path in known else f"{head}.{last.removeprefix('no_')}"
+
+
+def open_lab(args: argparse.Namespace) -> tuple[Home, Any]:
+    """The home folder and the tracker on its store."""
+    from ulmfit_lab.lab.home import open_home
+    from ulmfit_lab.lab.tracking import open_tracker
+
+    home = open_home(args.home)
+    return home, open_tracker(home, args.tracking_uri)
+
+
+def data_of(args: argparse.Namespace) -> Path | None:
+    """The folder of named data sets, if the user has said one."""
+    from ulmfit_lab.lab.home import data_dir
+
+    return data_dir(args.data_dir)
+
+
+def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:
+    """results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at another, results/custom/ for a changed one."""
+    from ulmfit_lab.lab.experiment import declaration
+
+    root = Path(args.results)
+    if overrides or args.seeds is not None or args.levels is not None:
+        return root / "custom" / f"{experiment.name}-{declaration(experiment, args.scale, overrides)[:8]}"
+    return root / experiment.name if args.scale == "small" else root / args.scale / experiment.name
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+

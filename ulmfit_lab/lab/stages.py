@@ -1,0 +1,229 @@
+"""What a run is made of: tokens, vocabulary, word vectors, language models, classifier.
+
+`plan_run` turns a config and a seed into the stage of its classifier, with every stage that this one needs below
+it. Nothing is computed here; each stage's computation is a function in `lab/computations.py`, handed only the
+part of the config that can change its result. That part, and nothing else, is the stage's key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ulmfit_lab.config import Corpus, LanguageModelFit, RunConfig, Source, flatten
+from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.lab import computations
+from ulmfit_lab.lab.store import Stage
+from ulmfit_lab.text.sources import has_split, source_bytes, source_digest
+
+BYTES_PER_TOKEN = 4.6
+"""English text, markup and marker tokens included; only predictions use it."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Makes the stages of one run; equal parts of two runs get equal fingerprints."""
+
+    config: RunConfig
+    seed: int
+    data: Path | None
+
+    def classifier(self) -> Stage:
+        """The stage whose summary holds the run's final numbers."""
+        fit, target = self.config.classifier, self.config.target
+        inputs = {"texts": self.target_tokens()} | self.test_tokens()
+        if fit.model == "tf-idf":
+            key = {"model": fit.model, "target": _sampling(self.config), "seed": self.seed}
+            return self.stage("classifier", key, inputs, computations.fit_tf_idf, tokens=self.labelled_tokens())
+        inputs |= {"vocabulary": self.vocabulary(), **self.start()}
+        key = {
+            "target": _sampling(self.config),
+            "lm": dataclasses.asdict(self.config.lm),
+            "unseen": self.config.vocabulary.unseen,
+            "fit": dataclasses.asdict(fit),
+            "compute": self.compute(),
+            "seed": self.seed,
+        }
+        return self.stage("classifier", key, inputs, computations.fit_classifier, tokens=self.classifier_tokens())
+
+    def start(self) -> dict[str, Stage]:
+        """What the classifier's encoder starts from."""
+        starts: Mapping[str, Callable[[], dict[str, Stage]]] = {
+            "random": dict,
+            "word2vec": lambda: {"vectors": self.word2vec()},
+            "glove": lambda: {"vectors": self.glove()},
+            "pretrained": lambda: {"language model": self.pretrained()},
+            "fine-tuned": lambda: {"language model": self.fine_tuned()},
+        }
+        return starts[self.config.classifier.start]()
+
+    def tokens(self, source: Source) -> Stage:
+        """A source's texts as tokens."""
+        if not source.given:
+            raise ConfigError("A run needs texts: give target.name or target.path (and general.name or general.path).")
+        key = {"digest": source_digest(source, self.data), "language": self.config.language}
+        compute = partial(
+            computations.tokenize_source, source=_bare(source), language=self.config.language, data=self.data
+        )
+        return Stage("tokens", key, {}, compute, source_bytes(source, self.data) / BYTES_PER_TOKEN)
+
+    def target_tokens(self) -> Stage:
+        """The labelled set's training texts (all its texts, where the test set is held out of them)."""
+        return self.tokens(self.config.target)
+
+    def test_tokens(self) -> dict[str, Stage]:
+        """The labelled set's test texts, where it has any of its own."""
+        target = self.config.target
+        if target.path:
+            return {"test": self.tokens(dataclasses.replace(target, path=target.test_path))} if target.test_path else {}
+        if has_split(target.name, "test"):
+            return {"test": self.tokens(dataclasses.replace(target, split="test"))}
+        return {}
+
+    def unlabelled_tokens(self) -> Stage:
+        """Text of the target's kind: the unlabelled corpus, or else the target's own training texts."""
+        return self.tokens(self.config.unlabelled) if self.config.unlabelled.given else self.target_tokens()
+
+    def unlabelled_key(self) -> dict[str, Any]:
+        """Which part of the unlabelled text is used."""
+        held_out = {} if self.config.unlabelled.given else {"target": _holding_out(self.config)}
+        return _part(self.config.unlabelled) | held_out
+
+    def general_vocabulary(self) -> Stage:
+        """The words of the general corpus."""
+        rules = self.config.vocabulary
+        key = {"max_size": rules.max_size, "min_freq": rules.min_freq, "corpus": _part(self.config.general)}
+        inputs = {"corpus": self.tokens(self.config.general)}
+        return self.stage("vocabulary", key, inputs, computations.count_general_words, tokens=0)
+
+    def vocabulary(self) -> Stage:
+        """The words of the unlabelled text and of the target's training texts."""
+        rules = self.config.vocabulary
+        key = {"max_size": rules.max_size, "min_freq": rules.min_freq, "corpus": self.unlabelled_key()}
+        key["target"] = _holding_out(self.config)
+        inputs = {"corpus": self.unlabelled_tokens(), "texts": self.target_tokens()} | self.test_tokens()
+        return self.stage("vocabulary", key, inputs, computations.count_target_words, tokens=0)
+
+    def word2vec(self) -> Stage:
+        """word2vec, trained on all the text that the language model sees."""
+        key = {
+            "vectors": {k: v for k, v in dataclasses.asdict(self.config.vectors).items() if k != "path"},
+            "size": self.config.lm.emb_size,
+            "general": _part(self.config.general),
+            "unlabelled": self.unlabelled_key(),
+            "seed": self.lm_seed(self.config.pretraining),
+        }
+        inputs = {"general": self.tokens(self.config.general), "corpus": self.unlabelled_tokens()} | self.test_tokens()
+        tokens = self.config.vectors.epochs * (self.corpus_tokens(self.config.general) + self.unlabelled_size())
+        return self.stage("vectors", key, inputs, computations.train_vectors, tokens=tokens)
+
+    def glove(self) -> Stage:
+        """GloVe, from the installed package or the user's file."""
+        key = {"path": self.config.vectors.path, "digest": computations.vectors_digest(self.config.vectors.path)}
+        return self.stage("vectors", key, {}, computations.read_vectors, tokens=0)
+
+    def pretrained(self) -> Stage:
+        """The language model of the general corpus."""
+        fit = self.config.pretraining
+        inputs = {"corpus": self.tokens(self.config.general), "vocabulary": self.general_vocabulary()}
+        key = self.lm_key(fit) | {"corpus": _part(self.config.general)}
+        tokens = fit.epochs * self.corpus_tokens(self.config.general)
+        return self.stage("pretrained", key, inputs, computations.pretrain, tokens=tokens)
+
+    def fine_tuned(self) -> Stage:
+        """The pretrained language model, trained further on text of the target's kind."""
+        fit = self.config.fine_tuning
+        inputs = {
+            "corpus": self.unlabelled_tokens(),
+            "vocabulary": self.vocabulary(),
+            "language model": self.pretrained(),
+        } | self.test_tokens()
+        key = self.lm_key(fit) | {"corpus": self.unlabelled_key(), "unseen": self.config.vocabulary.unseen}
+        return self.stage(
+            "fine-tuned", key, inputs, computations.fine_tune, tokens=fit.epochs * self.unlabelled_size()
+        )
+
+    def lm_key(self, fit: LanguageModelFit) -> dict[str, Any]:
+        """What determines a language model beside its text."""
+        recipe = {k: v for k, v in dataclasses.asdict(fit).items() if k != "seed"}
+        lm = dataclasses.asdict(self.config.lm)
+        return {"lm": lm, "fit": recipe, "compute": self.compute(), "seed": self.lm_seed(fit)}
+
+    def lm_seed(self, fit: LanguageModelFit) -> int:
+        """The stage's own seed, or else the run's."""
+        return self.seed if fit.seed is None else fit.seed
+
+    def compute(self) -> dict[str, Any]:
+        """Device, threads and precision, with `auto` resolved: what runs elsewhere is another stage."""
+        return dataclasses.asdict(self.config.compute) | {"device": computations.device_of(self.config.compute).type}
+
+    def stage(
+        self,
+        kind: str,
+        key: dict[str, Any],
+        inputs: Mapping[str, Stage],
+        compute: Callable[..., dict[str, Any]],
+        tokens: float,
+    ) -> Stage:
+        """A stage whose computation is given the whole config and the stage's seed; its key names what it may use."""
+        seed = key.get("seed", 0)
+        return Stage(kind, key, inputs, partial(compute, config=self.config, seed=seed), tokens)
+
+    def corpus_tokens(self, corpus: Corpus) -> float:
+        """Training tokens of a corpus, roughly."""
+        held = max(self.tokens(corpus).tokens - corpus.valid_tokens, 0)
+        return min(corpus.max_tokens or held, held)
+
+    def unlabelled_size(self) -> float:
+        """Training tokens of the unlabelled text, roughly."""
+        corpus = self.config.unlabelled
+        held = self.unlabelled_tokens().tokens
+        return min(corpus.max_tokens or held, held)
+
+    def labelled_tokens(self) -> float:
+        """Tokens of the labelled documents that a run trains on, roughly."""
+        target = self.config.target
+        return (target.labels or 5000) * self.document_length()
+
+    def document_length(self) -> float:
+        """Tokens of a document after cutting, roughly."""
+        return 0.8 * min(self.config.target.max_length, 250)
+
+    def classifier_tokens(self) -> float:
+        """Tokens read by training and by evaluation; a forward pass alone counts for a third."""
+        target, fit = self.config.target, self.config.classifier
+        evaluated = (fit.epochs * target.valid + (target.test or 5000)) * self.document_length() / 3
+        return fit.epochs * self.labelled_tokens() + evaluated
+
+
+def plan_run(config: RunConfig, seed: int, data: Path | None) -> Stage:
+    """The classifier stage of a run; `stage.ancestry()` lists all it takes.
+
+    Raises ConfigError and DataError where the config cannot be run on the data there is.
+    """
+    return Builder(config, seed, data).classifier()
+
+
+def _sampling(config: RunConfig) -> dict[str, Any]:
+    """Which of the target's documents train, validate and test, and where they are cut."""
+    fields = ("labels", "valid", "test", "test_share", "max_length")
+    return {name: getattr(config.target, name) for name in fields}
+
+
+def _holding_out(config: RunConfig) -> dict[str, Any]:
+    """What decides which of the target's documents are left for training."""
+    return {name: getattr(config.target, name) for name in ("valid", "test_share")}
+
+
+def _part(corpus: Corpus) -> dict[str, Any]:
+    """Which part of a corpus trains and which validates."""
+    return {"max_tokens": corpus.max_tokens, "valid_tokens": corpus.valid_tokens}
+
+
+def _bare(source: Source) -> Source:
+    """The source without what the reading of it does not depend on."""
+    return Source(**{name: value for name, value in flatten(source).items() if name in flatten(Source())})

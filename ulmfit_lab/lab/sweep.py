@@ -1,0 +1,303 @@
+"""Run the cells of an experiment that have no finished run, each once, whatever happened before.
+
+The list of cells is ours; MLflow holds their runs and Optuna a study of them. A cell is done when a FINISHED run
+with its fingerprint is tracked. Two processes may sweep at once: a lock per cell keeps them out of each other's way,
+and it falls with the process that held it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ulmfit_lab.config import flatten
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.lab.display import Display
+from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
+from ulmfit_lab.lab.home import Home
+from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
+from ulmfit_lab.lab.provenance import provenance
+from ulmfit_lab.lab.store import Observer, Stage, Store, Stored
+from ulmfit_lab.lab.study import Study, open_study
+from ulmfit_lab.lab.tracking import RunLog, Tracker
+from ulmfit_lab.training.loop import Point, Progress
+
+PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
+"""Stage kind -> what its metrics are called in a run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep did."""
+
+    plan: Plan
+    finished: int
+    failures: tuple[tuple[str, str], ...]
+    """Name and reason of every cell that failed."""
+    elsewhere: int
+    """Cells that another process was running."""
+    parent: str
+    computed_seconds: float
+    reused_seconds: float
+
+
+class CellObserver(Observer):
+    """Passes what happens to a cell's stages on to its run and to the display."""
+
+    def __init__(self, log: RunLog, display: Display) -> None:
+        self.log, self.display = log, display
+        self.computed: dict[str, Stored] = {}
+
+    def started(self, stage: Stage) -> None:
+        """Show the stage."""
+        self.display.stage(stage)
+
+    def point(self, stage: Stage, point: Point) -> None:
+        """Log the point as it comes."""
+        self.log.log_points(PREFIX[stage.kind], [point])
+
+    def progress(self, stage: Stage, progress: Progress) -> None:
+        """Show how far it is."""
+        self.display.progress(progress)
+
+    def finished(self, stage: Stage, stored: Stored) -> None:
+        """Remember what was computed, not reused."""
+        self.computed[stage.fingerprint] = stored
+
+
+def plan_sweep(
+    experiment: Experiment, scale: str, overrides: Changes | None, home: Home, data: Path | None, tracker: Tracker
+) -> Plan:
+    """What `sweep` would do now."""
+    store = Store(home.stages)
+    planned = plan_cells(experiment, scale, overrides, data, finished_cells(tracker, experiment.name, scale))
+    return make_plan(planned, store, Rates(store))
+
+
+def finished_cells(tracker: Tracker, experiment: str, scale: str) -> set[str]:
+    """Fingerprints of the cells that have a finished run."""
+    return {run.cell for run in tracker.runs(experiment, scale, status="FINISHED")}
+
+
+def sweep(
+    experiment: Experiment,
+    scale: str,
+    *,
+    overrides: Changes | None = None,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    display: Display,
+    retries: int = 0,
+) -> Outcome:
+    """Run every missing cell; a cell that fails is recorded and the sweep goes on.
+
+    Ctrl-C and SIGTERM mark the running cell KILLED; its stages' progress is kept, and the next sweep goes on from it.
+    """
+    plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
+    study = open_study(home, f"{experiment.name}-{scale}")
+    parent = tracker.open_sweep(
+        experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
+    )
+    close_abandoned(experiment.name, scale, home, tracker, study)
+    display.plan(plan)
+    results: list[Result] = []
+    with terminated_as_interrupt(), display.running(plan):
+        for planned in plan.todo:
+            for _ in range(retries + 1):
+                result = run_cell(planned, experiment, parent, home, data, tracker, study, display)
+                if not result.failure:
+                    break
+            results.append(result)
+            display.cell_done(result.name, result.failure, result.measure)
+    return Outcome(
+        plan,
+        sum(r.ran and not r.failure for r in results),
+        tuple((r.name, r.failure) for r in results if r.failure),
+        sum(not r.ran for r in results),
+        parent,
+        sum(r.computed_seconds for r in results),
+        sum(r.reused_seconds for r in results),
+    )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a cell."""
+
+    name: str
+    ran: bool = True
+    failure: str = ""
+    measure: float | None = None
+    computed_seconds: float = 0.0
+    reused_seconds: float = 0.0
+
+
+def run_cell(
+    planned: PlannedCell,
+    experiment: Experiment,
+    parent: str,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    study: Study,
+    display: Display,
+) -> Result:
+    """Run a cell unless another process does, or has since the sweep was planned."""
+    cell, stage = planned.cell, planned.stage
+    home.locks.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(cell_lock(home, stage.fingerprint), timeout=0):
+            if stage.fingerprint in finished_cells(tracker, cell.experiment, cell.scale):
+                return Result(cell.label, ran=False)
+            display.cell(cell)
+            facts = {"variant": cell.variant, "level": cell.level, "seed": cell.seed}
+            trial = study.begin(stage.fingerprint, facts)
+            try:
+                result = track_cell(planned, experiment, parent, home, tracker, display, data)
+            except BaseException:
+                study.end(trial, None, "FAIL")
+                raise
+            study.end(trial, result.measure, "FAIL" if result.failure else "COMPLETE")
+            return result
+    except Timeout:
+        return Result(cell.label, ran=False)
+
+
+def track_cell(
+    planned: PlannedCell,
+    experiment: Experiment,
+    parent: str,
+    home: Home,
+    tracker: Tracker,
+    display: Display,
+    data: Path | None,
+) -> Result:
+    """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
+    cell, stage = planned.cell, planned.stage
+    tags = {
+        "experiment": cell.experiment,
+        "scale": cell.scale,
+        "variant": cell.variant,
+        "level": "" if cell.level is None else str(cell.level),
+        "seed": str(cell.seed),
+        "lab.cell": stage.fingerprint,
+        **provenance(),
+    }
+    params = flatten(cell.config) | {"seed": cell.seed}
+    log = tracker.start_cell(parent, cell.label, params, tags)
+    observer = CellObserver(log, display)
+    try:
+        with log:
+            log.log_inputs(data_inputs(cell, stage))
+            last = Store(home.stages).obtain(stage, observer)
+            values = log_stages(log, stage, Store(home.stages), observer)
+            final = final_values(last, values)
+            log.log_final(final)
+            log.log_figure()
+    except Exception as error:
+        return Result(cell.label, failure=f"{type(error).__name__}: {error}")
+    return Result(
+        cell.label,
+        measure=final.get(experiment.measure),
+        computed_seconds=final["cost/computed_seconds"],
+        reused_seconds=final["cost/reused_seconds"],
+    )
+
+
+def data_inputs(cell: Any, stage: Stage) -> list[tuple[str, str, str, str, dict[str, Any]]]:
+    """Name, digest, source, context and profile of every text that the cell reads."""
+    roles = {"texts": "training", "test": "testing", "corpus": "language model", "general": "word vectors"}
+    found = {}
+    for consumer in stage.ancestry():
+        for role, upstream in consumer.inputs.items():
+            if upstream.kind == "tokens":
+                source = upstream.compute.keywords["source"]  # type: ignore[attr-defined]
+                name = f"{source.name or Path(source.path).name} {source.split}".strip()
+                found.setdefault(
+                    upstream.fingerprint, (name, str(upstream.key["digest"])[:16], source.path, roles.get(role, role), {})
+                )
+    return list(found.values())
+
+
+def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) -> dict[str, float]:
+    """Log every stage's fingerprint, and the curves of those that were there already; returns what it all cost."""
+    computed = sum(stored.seconds for stored in observer.computed.values())
+    reused, tags, values = 0.0, {}, {}
+    for each in stage.ancestry():
+        stored = store.find(each)
+        if stored is None:
+            raise DataError(f"Stage {each.kind} {each.fingerprint} has gone from the store while it was in use.")
+        fresh = each.fingerprint in observer.computed
+        reused += 0.0 if fresh else stored.seconds
+        if each.kind in TRAINED or each.kind == "vectors":
+            tags[f"stage.{each.kind}"] = each.fingerprint
+            tags[f"stage.{each.kind}.how"] = "computed" if fresh else "reused"
+        if each.kind in PREFIX and not fresh:
+            log.log_points(PREFIX[each.kind], stored.points())
+        if each.kind == "vocabulary":
+            tags["vocabulary"] = str(stored.summary["digest"])
+        if each.kind in ("pretrained", "fine-tuned"):
+            values = {f"final/lm_{name}": value for name, value in stored.summary["final"].items()}
+    log.set_tags(tags)
+    return values | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+
+
+def final_values(last: Stored, values: dict[str, float]) -> dict[str, float]:
+    """A run's last metrics: on the test set, the best on the validation set, the language model's, the cost."""
+    final = {f"final/{name}": float(value) for name, value in last.summary["final"].items()}
+    best = {f"best/{name}": float(value) for name, value in last.summary["best"].items() if name != "epoch"}
+    return best | final | values
+
+
+def cell_lock(home: Home, cell: str) -> Path:
+    """The file that is locked while a cell runs."""
+    return home.locks / f"{cell}.lock"
+
+
+def is_alive(home: Home) -> Callable[[str], bool]:
+    """Whether some process is running a cell."""
+
+    def alive(cell: str) -> bool:
+        try:
+            with FileLock(cell_lock(home, cell), timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    return alive
+
+
+def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, study: Study) -> None:
+    """End the runs and trials of cells whose process was killed."""
+    home.locks.mkdir(parents=True, exist_ok=True)
+    tracker.close_abandoned(experiment, scale, is_alive(home))
+    study.reap(is_alive(home))
+
+
+@contextmanager
+def terminated_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that a run is closed either way."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def outcome_json(outcome: Outcome) -> str:
+    """The outcome for programs."""
+    facts = {k: getattr(outcome, k) for k in ("finished", "failures", "elsewhere", "parent")}
+    return json.dumps(facts)

@@ -1,0 +1,1 @@
+"""The AWD-LSTM, its heads, word vectors, and checkpoints."""

@@ -1,0 +1,131 @@
+"""The AWD-LSTM encoder (Merity et al. 2017, arXiv 1708.02182): an LSTM, and dropout everywhere it helps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ulmfit_lab.config import ClassifierFit, LanguageModelConfig
+from ulmfit_lab.models.dropout import drop_connect, locked_dropout, mask_like
+
+State = list[tuple[Tensor, Tensor]]
+"""Hidden state and cell (B, H) of each layer."""
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """The five rates, already multiplied."""
+
+    input: float = 0.0
+    output: float = 0.0
+    weight: float = 0.0
+    embedding: float = 0.0
+    hidden: float = 0.0
+
+    @classmethod
+    def scaled(cls, rates: LanguageModelConfig | ClassifierFit) -> Dropouts:
+        """A config's rates times its multiplier."""
+        names = ("input", "output", "weight", "embedding", "hidden")
+        return cls(**{name: getattr(rates, f"{name}_dropout") * rates.drop_mult for name in names})
+
+
+class LSTMLayer(nn.Module):
+    """One LSTM layer whose hidden-to-hidden weights are thinned, once for every call.
+
+    With no weight dropout it computes what `nn.LSTM` does with the same weights. The raw weights are the
+    parameters; the thinned ones exist within a call alone, so gradients reach the raw ones.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, weight_dropout: float) -> None:
+        super().__init__()
+        self.hidden_size, self.weight_dropout = hidden_size, weight_dropout
+        like = nn.LSTM(input_size, hidden_size)
+        self.weight_ih = nn.Parameter(like.weight_ih_l0.detach())
+        self.weight_hh = nn.Parameter(like.weight_hh_l0.detach())
+        self.bias_ih = nn.Parameter(like.bias_ih_l0.detach())
+        self.bias_hh = nn.Parameter(like.bias_hh_l0.detach())
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """x (T, B, I), state two of (B, H) -> output (T, B, H) and the state after step T."""
+        thinned = drop_connect(self.weight_hh, self.weight_dropout, self.training)
+        weights = [self.weight_ih, thinned, self.bias_ih, self.bias_hh]
+        carried = tuple(s.unsqueeze(0).to(x.dtype) for s in state)
+        output, h, c = torch._VF.lstm(x, carried, weights, True, 1, 0.0, self.training, False, False)  # type: ignore[attr-defined]
+        return cast(Tensor, output), (h.squeeze(0), c.squeeze(0))
+
+
+class AWDLSTM(nn.Module):
+    """Word ids to contextual vectors, the hidden state carried by the caller.
+
+    Dropout, in the order in which the data meets it: whole words of the embedding, its output (locked), the
+    recurrent weights, and between layers (locked). The output dropout belongs to the language model's head.
+    """
+
+    def __init__(
+        self, vocab_size: int, *, emb_size: int, hidden_size: int, n_layers: int, dropouts: Dropouts, pad: int = 1
+    ) -> None:
+        super().__init__()
+        self.dropouts, self.pad = dropouts, pad
+        self.embedding = nn.Embedding(vocab_size, emb_size, padding_idx=pad)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        with torch.no_grad():
+            self.embedding.weight[pad].zero_()
+        sizes = [emb_size] + [hidden_size] * (n_layers - 1) + [emb_size]
+        self.lstms = nn.ModuleList(
+            LSTMLayer(below, above, dropouts.weight) for below, above in zip(sizes, sizes[1:], strict=False)
+        )
+
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read one window of a stream.
+
+        ids    (T, B)           int64  word ids
+        state  n_layers x (h, c), each (B, H_l), carried from the window before; None: zeros
+        ->     (T, B, E) float  last layer's output before any dropout, and the state after step T
+
+        One weight mask is drawn a call, so every step of the window sees the same thinned matrix.
+        """
+        state = self.initial_state(ids.shape[1]) if state is None else state
+        x = locked_dropout(self.embed(ids), self.dropouts.input, self.training)
+        after: State = []
+        for number, (lstm, carried) in enumerate(zip(self.lstms, state, strict=True)):
+            x, new = lstm(x, carried)
+            after.append(new)
+            if number < len(self.lstms) - 1:
+                x = locked_dropout(x, self.dropouts.hidden, self.training)
+        return x, after
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Vectors (T, B, E) of word ids (T, B), whole words dropped in training.
+
+        Scaling the looked-up rows is the same as scaling the matrix first, and spares a copy of it.
+        """
+        x = cast(Tensor, self.embedding(ids))
+        if self.training and self.dropouts.embedding > 0:
+            weight = self.embedding.weight
+            x = x * mask_like(weight, (weight.shape[0], 1), self.dropouts.embedding)[ids]
+        return x
+
+    def initial_state(self, batch_size: int) -> State:
+        """A state of zeros for a batch."""
+        weight = self.embedding.weight
+        sizes = [cast(LSTMLayer, lstm).hidden_size for lstm in self.lstms]
+        return [(weight.new_zeros(batch_size, h), weight.new_zeros(batch_size, h)) for h in sizes]
+
+
+def detach(state: State) -> State:
+    """The state, cut off from the graph of the window that made it."""
+    return [(h.detach(), c.detach()) for h, c in state]
+
+
+def lstm_groups(encoder: AWDLSTM) -> list[list[nn.Parameter]]:
+    """Parameters of each LSTM layer, bottom to top."""
+    return [list(lstm.parameters()) for lstm in encoder.lstms]
+
+
+def parameters_of(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """All parameters of some modules, a shared one once."""
+    return list(dict.fromkeys(p for module in modules for p in module.parameters()))

@@ -1,0 +1,35 @@
+"""The AWD-LSTM's kinds of dropout as pure functions; masks come from torch's global generator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def mask_like(x: Tensor, shape: tuple[int, ...], p: float) -> Tensor:
+    """A tensor of this shape that is 0 with probability p and 1 / (1 - p) otherwise."""
+    return torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - p).div_(1 - p)
+
+
+def locked_dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Drop the same features at every time step (Gal & Ghahramani 2016).
+
+    x (T, B, F) -> (T, B, F); one mask (1, B, F) a call.
+    """
+    if not training or p == 0:
+        return x
+    return x * mask_like(x, (1, x.shape[1], x.shape[2]), p)
+
+
+def embedding_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
+    """Drop whole words: rows of the embedding matrix (V, E), the kept ones scaled by 1 / (1 - p)."""
+    if not training or p == 0:
+        return weight
+    return weight * mask_like(weight, (weight.shape[0], 1), p)
+
+
+def drop_connect(weight: Tensor, p: float, training: bool) -> Tensor:
+    """Drop single weights (Wan et al. 2013); the mask is that of plain dropout over the whole matrix."""
+    if not training or p == 0:
+        return weight
+    return weight * mask_like(weight, tuple(weight.shape), p)
