@@ -1,0 +1,1 @@
+"""Windows of a stream for language models, padded documents for classifiers."""

@@ -1,0 +1,132 @@
+"""Padded batches of documents for a classifier, in an order that wastes little on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulmfit_lab.errors import DataError
+
+MEGABATCH = 50
+"""Batches within which the sortish sampler sorts (fastai)."""
+
+
+@dataclass(frozen=True)
+class DocumentBatch:
+    """Ids (T, B) padded at the end, lengths (B,), labels (B,), and the documents' numbers (B,), all int64."""
+
+    ids: Tensor
+    lengths: Tensor
+    labels: Tensor
+    index: Tensor
+    lr_scale: float = 1.0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens, padding not counted."""
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device) -> DocumentBatch:
+        """The batch on a device."""
+        moved = {name: getattr(self, name).to(device) for name in ("ids", "lengths", "labels", "index")}
+        return replace(self, **moved)
+
+
+def sort_order(lengths: np.ndarray) -> np.ndarray:
+    """Documents strictly by length, longest first; equal ones in their own order."""
+    return np.argsort(-np.asarray(lengths), kind="stable")
+
+
+def sortish_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Documents by length, roughly: shuffled, sorted within megabatches, and the batches shuffled again.
+
+    The batch with the longest document comes first, so that memory runs out at once or never.
+    """
+    shuffled = rng.permutation(len(lengths))
+    chunks = np.split(shuffled, np.arange(MEGABATCH * batch_size, len(shuffled), MEGABATCH * batch_size))
+    sorted_chunks = np.concatenate([chunk[sort_order(lengths[chunk])] for chunk in chunks])
+    batches = np.split(sorted_chunks, np.arange(batch_size, len(sorted_chunks), batch_size))
+    longest = max(range(len(batches)), key=lambda b: lengths[batches[b]].max())
+    # the short last batch stays last, so that every other one is full
+    rest = [b for b in range(len(batches)) if b != longest and len(batches[b]) == batch_size]
+    short = [b for b in range(len(batches)) if b != longest and len(batches[b]) < batch_size]
+    order = [longest, *rng.permutation(rest).astype(int), *short]
+    return np.concatenate([batches[b] for b in order])
+
+
+def collate(documents: Sequence[np.ndarray], pad: int) -> tuple[Tensor, Tensor]:
+    """Documents -> ids (T, B) int64 padded at the end, and lengths (B,)."""
+    lengths = np.array([len(d) for d in documents], dtype=np.int64)
+    ids = np.full((int(lengths.max()), len(documents)), pad, dtype=np.int64)
+    for column, document in enumerate(documents):
+        ids[: len(document), column] = document
+    return torch.from_numpy(ids), torch.from_numpy(lengths)
+
+
+class DocumentBatches:
+    """The batches of a classifier's epochs.
+
+    documents  sequence of 1-d arrays of ids; labels (n,) int64.
+    sampler    sortish, shuffled or sorted (strictly, the same order every epoch).
+    mark       (beginning, end): ids put around each document, None for none.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[np.ndarray],
+        labels: np.ndarray,
+        *,
+        batch_size: int,
+        sampler: str = "sortish",
+        seed: int = 0,
+        pad: int = 1,
+        backwards: bool = False,
+        mark: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        if len(documents) != len(labels):
+            raise DataError(f"{len(documents)} documents have {len(labels)} labels; each needs one.")
+        self.documents = [marked(d[::-1] if backwards else d, *mark) for d in documents]
+        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        self.lengths = np.array([len(d) for d in self.documents])
+        self.batch_size, self.sampler, self.seed, self.pad = batch_size, sampler, seed, pad
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Numbers of the documents in the order of an epoch; depends on (seed, epoch) alone."""
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.sampler == "sorted":
+            return sort_order(self.lengths)
+        if self.sampler == "shuffled":
+            return rng.permutation(len(self.documents))
+        return sortish_order(self.lengths, self.batch_size, rng)
+
+    def count(self, epoch: int) -> int:
+        """Number of batches of an epoch."""
+        return -(-len(self.documents) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[DocumentBatch]:
+        """The batches of an epoch in order, from number `start` on."""
+        order = self.order(epoch)
+        for first in range(start * self.batch_size, len(order), self.batch_size):
+            numbers = order[first : first + self.batch_size]
+            ids, lengths = collate([self.documents[n] for n in numbers], self.pad)
+            index = torch.from_numpy(numbers.astype(np.int64))
+            yield DocumentBatch(ids, lengths, self.labels[index], index)
+
+
+def marked(document: np.ndarray, beginning: int | None, end: int | None) -> np.ndarray:
+    """A document with marks around it."""
+    parts = [[beginning] if beginning is not None else [], document, [end] if end is not None else []]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def padding_share(batches: Iterable[DocumentBatch]) -> float:
+    """Share of all places in these batches that hold padding."""
+    places, tokens = 0, 0
+    for batch in batches:
+        places += batch.ids.numel()
+        tokens += batch.n_tokens
+    return 1 - tokens / places

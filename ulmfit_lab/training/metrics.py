@@ -1,0 +1,86 @@
+"""Metrics of a trained model: nats per token, perplexity, accuracy, error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ulmfit_lab.models.cross_entropy import linear_metrics
+from ulmfit_lab.training.steps import autocast
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, without gradients; training mode is put back as it was."""
+    was = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was)
+
+
+def evaluate_language_model(
+    model: Any, batches: Any, *, device: torch.device, precision: str = "float32"
+) -> dict[str, float]:
+    """loss (nats per token), perplexity and accuracy over a stream read in order, its state carried along."""
+    nll, correct, tokens, state = 0.0, 0, 0, None
+    with evaluating(model), autocast(device, precision):
+        for batch in batches.epoch(0):
+            batch = batch.to(device)
+            output, _, state = model(batch.ids, state)
+            flat = output.reshape(-1, output.shape[-1])
+            targets = batch.targets.reshape(-1)
+            more, right = linear_metrics(flat, model.decoder_weight, model.decoder_bias, targets, precision)
+            nll, correct, tokens = nll + more, correct + right, tokens + batch.n_tokens
+    loss = nll / tokens
+    return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "accuracy": correct / tokens}
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A classifier's metrics, and its probabilities (n, C) in the documents' own order."""
+
+    metrics: dict[str, float]
+    predictions: np.ndarray
+
+
+def evaluate_classifier(
+    model: Any, batches: Any, *, device: torch.device, precision: str = "float32"
+) -> Tested:
+    """loss (nats per document), accuracy, error and macro F1 over all documents."""
+    logits, labels, index = [], [], []
+    with evaluating(model), autocast(device, precision):
+        for batch in batches.epoch(0):
+            batch = batch.to(device)
+            logits.append(model(batch.ids, batch.lengths).float().cpu())
+            labels.append(batch.labels.cpu())
+            index.append(batch.index.cpu())
+    order = torch.cat(index).argsort()
+    scores, truth = torch.cat(logits)[order], torch.cat(labels)[order]
+    guesses = scores.argmax(1)
+    accuracy = float((guesses == truth).float().mean())
+    metrics = {
+        "loss": float(nn.functional.cross_entropy(scores, truth)),
+        "accuracy": accuracy,
+        "error": 1 - accuracy,
+        "macro_f1": macro_f1(truth.numpy(), guesses.numpy()),
+    }
+    return Tested(metrics, scores.softmax(1).numpy())
+
+
+def macro_f1(truth: np.ndarray, guesses: np.ndarray) -> float:
+    """Mean over the classes that occur of 2 * hits / (guessed + true); class numbers (n,), (n,)."""
+    scores = []
+    for label in np.union1d(truth, guesses):
+        hits = np.sum((truth == label) & (guesses == label))
+        scores.append(2 * hits / (np.sum(truth == label) + np.sum(guesses == label)))
+    return float(np.mean(scores))

@@ -1,0 +1,76 @@
+"""Adam, and SGD that starts averaging when validation stops improving (NT-ASGD, Merity et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ulmfit_lab.config import Fit
+
+NON_MONOTONE = 5
+"""Evaluations that the best of the earlier ones must have been better for (n of the paper's algorithm 1)."""
+
+
+def make_optimizer(groups: Sequence[list[nn.Parameter]], config: Fit) -> torch.optim.Optimizer:
+    """An optimiser with one parameter group a layer group; the loop sets each group's rate before each step."""
+    parameters = [{"params": group, "lr": config.lr} for group in groups]
+    if config.optimizer == "nt-asgd":
+        return torch.optim.SGD(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    betas = config.beta1, config.beta2
+    # fused: one pass over the weights; on two cores 3 ms a step where the plain loop took 5 to 20
+    return torch.optim.AdamW(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
+
+
+def should_average(losses: Sequence[float], n: int = NON_MONOTONE) -> bool:
+    """NT-ASGD's trigger: the newest validation loss is worse than the best of those more than n evaluations ago."""
+    return len(losses) > n and losses[-1] > min(losses[:-n])
+
+
+class Average:
+    """The running mean of a model's weights since averaging began; nothing before.
+
+    Averaging starts from an ASGD with t0 = 0 and lambd = 0, so every step's weights count alike.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.count = 0
+        self.mean: list[Tensor] = []
+
+    def start(self) -> None:
+        """Begin with the weights after the next step."""
+        self.mean = [torch.zeros_like(p) for p in self.parameters]
+
+    @property
+    def started(self) -> bool:
+        """Whether averaging has begun."""
+        return bool(self.mean)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the weights of this step in."""
+        if self.started:
+            self.count += 1
+            for mean, parameter in zip(self.mean, self.parameters, strict=True):
+                mean.add_((parameter - mean) / self.count)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the weights with their average: once to evaluate on it, again to go on."""
+        if self.count:
+            for mean, parameter in zip(self.mean, self.parameters, strict=True):
+                kept = parameter.clone()
+                parameter.copy_(mean)
+                mean.copy_(kept)
+
+    def state(self) -> dict[str, Any]:
+        """For a resume checkpoint."""
+        return {"count": self.count, "mean": self.mean}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a resume checkpoint."""
+        self.count = int(state["count"])
+        self.mean = [m.to(p.device) for m, p in zip(state["mean"], self.parameters, strict=False)]

@@ -1,0 +1,65 @@
+"""Learning rates over steps and layers, and which layers learn when."""
+
+from __future__ import annotations
+
+import math
+
+CUT_FRACTION, RATIO = 0.1, 32
+"""Slanted triangular: share of the steps in which the rate rises, and the peak over the lowest rate."""
+
+
+def lr_factor(schedule: str, step: int, total: int) -> float:
+    """What the peak learning rate is multiplied by at a step, 0 <= step < total.
+
+    slanted    Howard & Ruder 2018, eq. 3
+    one-cycle  cosine up from 1/25 over the first quarter, cosine down to 1e-5 of the peak (Smith 2018, as in fastai)
+    cosine     from 1 to 0 along half a wave
+    constant   1
+    """
+    if schedule == "slanted":
+        return slanted(step, total)
+    if schedule == "one-cycle":
+        rise = 0.25 * total
+        if step < rise:
+            return between(1 / 25, 1.0, step / rise)
+        return between(1.0, 1e-5, (step - rise) / max(total - rise, 1))
+    if schedule == "cosine":
+        return between(1.0, 0.0, step / total)
+    return 1.0
+
+
+def slanted(step: int, total: int) -> float:
+    """Howard & Ruder 2018, eq. 3; the cut is at least one step."""
+    cut = max(math.floor(total * CUT_FRACTION), 1)
+    p = step / cut if step < cut else 1 - (step - cut) / (cut * (1 / CUT_FRACTION - 1))
+    return (1 + max(p, 0.0) * (RATIO - 1)) / RATIO
+
+
+def between(start: float, end: float, share: float) -> float:
+    """A point on half a cosine wave."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def layer_rates(lr: float, decay: float, n_groups: int) -> list[float]:
+    """Discriminative rates, bottom to top: each group's is that of the one above divided by decay."""
+    return [lr / decay ** (n_groups - 1 - group) for group in range(n_groups)]
+
+
+def trainable_groups(unfreeze: str, epoch: int, n_groups: int) -> frozenset[int]:
+    """Which groups (0 is the bottom) learn in an epoch.
+
+    gradual     one more from the top each epoch (Howard & Ruder 2018)
+    last        the top alone
+    chain-thaw  the top, then each alone from the bottom, then all (Felbo et al. 2017)
+    all         all
+    """
+    everything = frozenset(range(n_groups))
+    top = n_groups - 1
+    if unfreeze == "gradual":
+        return frozenset(range(max(top - epoch, 0), n_groups))
+    if unfreeze == "last":
+        return frozenset({top})
+    if unfreeze == "chain-thaw":
+        # the top, when its turn comes again, has just been trained, so the sequence is top, 0 .. top - 1, all
+        return frozenset({top}) if epoch == 0 else frozenset({epoch - 1}) if epoch <= top else everything
+    return everything

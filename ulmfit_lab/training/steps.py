@@ -1,0 +1,57 @@
+"""One training step's forward pass: model, batch and carried state in, loss and carried state out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ulmfit_lab.config import LanguageModelFit
+from ulmfit_lab.models.awd_lstm import detach
+from ulmfit_lab.models.cross_entropy import linear_cross_entropy
+
+Step = Callable[[Any, Any, Any], tuple[Tensor, Any, dict[str, float]]]
+"""(model, batch, carry) -> (loss to minimise, carry for the next batch, numbers to report)."""
+
+
+def language_model_step(config: LanguageModelFit, precision: str) -> Step:
+    """Cross-entropy of the next word, with AR and TAR; carries the hidden state, detached."""
+
+    def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, dict[str, float]]:
+        dropped, raw, state = model(batch.ids, carry)
+        flat = dropped.reshape(-1, dropped.shape[-1]).float()
+        nll = linear_cross_entropy(
+            flat, model.decoder_weight, model.decoder_bias, batch.targets.reshape(-1), precision
+        )
+        penalty = activation_penalty(dropped.float(), raw.float(), config.alpha, config.beta)
+        return nll + penalty, detach(state), {"loss": float(nll.detach())}
+
+    return step
+
+
+def activation_penalty(dropped: Tensor, raw: Tensor, alpha: float, beta: float) -> Tensor:
+    """AR and TAR (Merity et al. 2017, section 4.6), of the last layer's output (T, B, E).
+
+    alpha * mean(dropped^2) + beta * mean((raw[t+1] - raw[t])^2); a window of one step has no TAR.
+    """
+    penalty = alpha * dropped.square().mean()
+    if raw.shape[0] > 1:
+        penalty = penalty + beta * (raw[1:] - raw[:-1]).square().mean()
+    return penalty
+
+
+def classifier_step(precision: str) -> Step:
+    """Cross-entropy of the label; nothing is carried."""
+
+    def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, dict[str, float]]:
+        loss = nn.functional.cross_entropy(model(batch.ids, batch.lengths).float(), batch.labels)
+        return loss, None, {"loss": float(loss.detach())}
+
+    return step
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a forward pass is made in this precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
