@@ -68,10 +68,14 @@ def load_tokenizer(language: str) -> Callable[[str], Any]:
     if language not in known:
         raise DataError(f"spaCy has no language {language!r}. {nearest(language, known)}")
     try:
-        return spacy.blank(language).tokenizer
+        tokenizer = spacy.blank(language).tokenizer
     except ImportError as error:
         cure = PACKAGES.get(language, f"pip install 'spacy[{language}]'")
         raise DataError(f"Language {language!r} needs a package that is not installed: {cure}.") from error
+    if type(tokenizer) is Tokenizer:
+        # A new word's shape, norm and so on cost more than its splitting, which looks at the text alone.
+        tokenizer.vocab.lex_attr_getters = {}
+    return tokenizer
 
 
 def line_splitter(tokenizer: Callable[[str], Any], mark_capitals: bool) -> LineSplitter:
@@ -89,7 +93,7 @@ def line_splitter(tokenizer: Callable[[str], Any], mark_capitals: bool) -> LineS
 def _units(text: str, tokenizer: Callable[[str], Any], mark_capitals: bool) -> Iterator[Unit]:
     for plain, run in split_repeats(text):
         for token in tokenizer(plain):
-            if not token.is_space:
+            if not token.text.isspace():
                 yield mark_word(token.text, mark_capitals)
         if run:
             yield mark_repeat(run)

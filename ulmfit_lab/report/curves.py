@@ -1,0 +1,33 @@
+"""A run's loss curves as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from matplotlib.figure import Figure
+
+
+class HasValues(Protocol):
+    """A point of a curve."""
+
+    @property
+    def epoch(self) -> float:
+        """Where, in epochs."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What."""
+
+
+def draw_curves(curves: Mapping[str, Sequence[HasValues]]) -> Figure:
+    """Training and validation loss over epochs, a panel for each stage."""
+    figure = Figure(figsize=(4.2 * len(curves), 3.2), layout="constrained")
+    for axis, (name, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        for key, style in (("loss", "-"), ("valid_loss", "o--")):
+            shown = [(p.epoch, p.values[key]) for p in points if key in p.values]
+            if shown:
+                axis.plot(*zip(*shown, strict=True), style, label=key.replace("_", " "), markersize=4)
+        axis.set(title=name.replace("_", "-"), xlabel="epoch", ylabel="cross-entropy (nats)")
+        axis.legend(frameon=False)
+    return figure
