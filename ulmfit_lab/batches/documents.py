@@ -105,13 +105,19 @@ class DocumentBatches:
 
     def count(self, epoch: int) -> int:
         """Number of batches of an epoch."""
-        return -(-len(self.documents) // self.batch_size)
+        return len(self.splits())
+
+    def splits(self) -> list[int]:
+        """Where each batch begins; a last document alone joins the batch before, since batch norm needs two."""
+        n = len(self.documents)
+        firsts = list(range(0, n, self.batch_size))
+        return firsts[:-1] if len(firsts) > 1 and n - firsts[-1] == 1 else firsts
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[DocumentBatch]:
         """The batches of an epoch in order, from number `start` on."""
-        order = self.order(epoch)
-        for first in range(start * self.batch_size, len(order), self.batch_size):
-            numbers = order[first : first + self.batch_size]
+        order, firsts = self.order(epoch), self.splits()
+        for first, end in zip(firsts[start:], [*firsts[start + 1 :], len(order)], strict=True):
+            numbers = order[first:end]
             ids, lengths = collate([self.documents[n] for n in numbers], self.pad)
             index = torch.from_numpy(numbers.astype(np.int64))
             yield DocumentBatch(ids, lengths, self.labels[index], index)

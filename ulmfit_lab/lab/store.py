@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ulmfit_lab.config import fingerprint
 from ulmfit_lab.errors import DataError
@@ -135,6 +135,13 @@ class Store:
         found[stage.fingerprint] = stage
         return list(found.values())
 
+    def busy(self, stage: Stage) -> bool:
+        """Whether another process is computing something that `stage` waits for."""
+        return any(is_locked(self._lock(upstream)) for upstream in self.missing(stage))
+
+    def _lock(self, stage: Stage) -> Path:
+        return self.root / f"{stage.kind}-{stage.fingerprint}.lock"
+
     def obtain(self, stage: Stage, observe: Observer) -> Stored:
         """The finished stage, computed now if it must be; only one process at a time computes a stage.
 
@@ -146,7 +153,7 @@ class Store:
             return found
         inputs = {name: self.obtain(upstream, observe) for name, upstream in stage.inputs.items()}
         self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / f"{stage.kind}-{stage.fingerprint}.lock"):
+        with FileLock(self._lock(stage)):
             found = self.find(stage)  # another process may have finished it meanwhile
             if found:
                 observe.reused(stage, found)
@@ -226,6 +233,17 @@ def read_stage(folder: Path, *, reused: bool) -> Stored | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return Stored(folder, manifest, reused) if whole else None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process, or another lock object of this one, holds the lock of this file."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def file_digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
 from ulmfit_lab.lab.home import Home
 from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
 from ulmfit_lab.lab.provenance import provenance
-from ulmfit_lab.lab.store import Observer, Stage, Store, Stored
+from ulmfit_lab.lab.store import Observer, Stage, Store, Stored, is_locked
 from ulmfit_lab.lab.study import Study, open_study
 from ulmfit_lab.lab.tracking import RunLog, Tracker
 from ulmfit_lab.training.loop import Point, Progress
@@ -111,7 +111,7 @@ def sweep(
     display.plan(plan)
     results: list[Result] = []
     with terminated_as_interrupt(), display.running(plan):
-        for planned in plan.todo:
+        for planned in unblocked_first(plan.todo, Store(home.stages)):
             for _ in range(retries + 1):
                 result = run_cell(planned, experiment, parent, home, data, tracker, study, display)
                 if not result.failure:
@@ -127,6 +127,15 @@ def sweep(
         sum(r.computed_seconds for r in results),
         sum(r.reused_seconds for r in results),
     )
+
+
+def unblocked_first(todo: Iterable[PlannedCell], store: Store) -> Iterator[PlannedCell]:
+    """The cells in order, but those that wait for a stage another process is computing later."""
+    waiting = list(todo)
+    while waiting:
+        planned = next((each for each in waiting if not store.busy(each.stage)), waiting[0])
+        waiting.remove(planned)
+        yield planned
 
 
 @dataclass(frozen=True)
@@ -265,15 +274,7 @@ def cell_lock(home: Home, cell: str) -> Path:
 
 def is_alive(home: Home) -> Callable[[str], bool]:
     """Whether some process is running a cell."""
-
-    def alive(cell: str) -> bool:
-        try:
-            with FileLock(cell_lock(home, cell), timeout=0):
-                return False
-        except Timeout:
-            return True
-
-    return alive
+    return lambda cell: is_locked(cell_lock(home, cell))
 
 
 def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, study: Study) -> None:
