@@ -184,6 +184,8 @@ def tuning_of(experiment: Experiment, scale: str) -> Experiment:
         scales={scale: {**experiment.scales.get(scale, {}), **level}},
         recipes={},
         seeds=experiment.search_seeds,
+        search={},
+        search_level={},
         measure="final/valid_error",
         reference=None,
         contrasts=(),
