@@ -1,7 +1,7 @@
 """ULMFiT's text rules: markup is repaired, and what lower-casing would lose becomes a marker token.
 
 Marker tokens begin with `xx`. No text can forge one: a word that is spelled like a marker, in any case, becomes
-`xxunk`. Apart from `fix_breaks` and `mark_repeated_words`, every rule looks at one word alone.
+`xxunk`. Apart from `fix_markup` and `mark_repeated_words`, every rule looks at one word alone.
 """
 
 from __future__ import annotations
@@ -49,28 +49,29 @@ _MARKERS = frozenset(SPECIALS)
 _BROKEN_ENTITIES = (("#39;", "'"), ("#146;", "'"), ("#36;", "$"), ("nbsp;", " "), ("quot;", '"'), ("amp;", "&"))
 
 
-def fix_breaks(text: str) -> str:
-    r"""HTML line breaks, and a backslash followed by n, become newlines.
-
-    >>> fix_breaks("Good.<br /><br />Bad.")
-    'Good.\n\nBad.'
-    """
-    if "<" in text or "\\n" in text:
-        return _BREAK.sub("\n", text)
-    return text
-
-
 def fix_markup(text: str) -> str:
-    """HTML entities become characters, `...` becomes one character, and `/` and `#` stand alone.
+    r"""HTML entities become characters; HTML line breaks, and a backslash followed by n, become newlines.
 
-    >>> fix_markup("R&amp;B/soul")
-    'R&B / soul'
+    >>> fix_markup("Rock &amp; roll.<br /><br />Bad.")
+    'Rock & roll.\n\nBad.'
     """
-    text = html.unescape(text)
+    if "&" in text:
+        text = html.unescape(text)
     if ";" in text:
         for broken, meant in _BROKEN_ENTITIES:
             text = text.replace(broken, meant)
-    return _SEPARATE.sub(r" \g<0> ", text.replace("...", " … "))
+    if "<" in text or "\\n" in text:
+        text = _BREAK.sub("\n", text)
+    return text
+
+
+def separate(word: str) -> str:
+    """The word with spaces around each `/` and `#`, and with `...` as one character.
+
+    >>> separate("and/or...")
+    'and / or … '
+    """
+    return _SEPARATE.sub(r" \g<0> ", word.replace("...", " … "))
 
 
 def split_repeats(text: str) -> Iterator[tuple[str, str]]:

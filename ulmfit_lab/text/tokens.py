@@ -8,10 +8,9 @@ Languages written without spaces, whose tokenizers need the context, go through 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
-from itertools import chain
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
 
 import spacy
 import spacy.lang
@@ -24,16 +23,16 @@ from ulmfit_lab.text.rules import (
     FIELD_BREAK,
     NEWLINE,
     Unit,
-    fix_breaks,
     fix_markup,
     mark_repeat,
     mark_repeated_words,
     mark_word,
+    separate,
     split_repeats,
 )
 
 REMEMBERED = 2**19
-"""Distinct pieces that are remembered, about 150 MB; a bound on memory, without effect on the tokens."""
+"""Distinct pieces that are remembered, about 200 MB; a bound on memory, without effect on the tokens."""
 PACKAGES = {
     "ja": "pip install sudachipy sudachidict_core",
     "ko": "install mecab-ko with mecab-ko-dic, and pip install natto-py",
@@ -42,8 +41,6 @@ PACKAGES = {
     "zh": "pip install jieba",
 }
 """What the tokenizers need that spaCy does not bring (Chinese is split into characters, which needs nothing)."""
-
-LineSplitter: TypeAlias = Callable[[str], Iterable[Unit]]
 
 
 def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool = False) -> Iterator[list[str]]:
@@ -55,7 +52,9 @@ def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool 
     >>> list(tokenize(["Soooo GOOD!<br />No no no."]))
     [['xxbos', 's', 'xxrep', '4', 'o', 'xxup', 'good', '!', '\n', 'xxwrep', '3', 'no', '.']]
     """
-    split = line_splitter(load_tokenizer(language), mark_capitals)
+    tokenizer = load_tokenizer(language)
+    by_piece = type(tokenizer) is Tokenizer
+    split = PieceSplitter(tokenizer, mark_capitals) if by_piece else LineSplitter(tokenizer, mark_capitals)
     return (_tokens(text, split) for text in texts)
 
 
@@ -78,42 +77,74 @@ def load_tokenizer(language: str) -> Callable[[str], Any]:
     return tokenizer
 
 
-def line_splitter(tokenizer: Callable[[str], Any], mark_capitals: bool) -> LineSplitter:
-    """What splits a line into units: remembered piece by piece where the tokenizer works so, else line by line."""
+class PieceSplitter:
+    """Splits where whitespace is, and remembers the units of each piece: for spaCy's rule-based tokenizer."""
 
-    def units(text: str) -> tuple[Unit, ...]:
-        return tuple(_units(fix_markup(text), tokenizer, mark_capitals))
+    def __init__(self, tokenizer: Callable[[str], Any], mark_capitals: bool) -> None:
+        self.tokenizer = tokenizer
+        self.mark_capitals = mark_capitals
+        self.known: dict[str, tuple[Unit, ...]] = {}
 
-    if type(tokenizer) is not Tokenizer:
-        return units
-    remembered = lru_cache(REMEMBERED)(units)
-    return lambda line: chain.from_iterable(map(remembered, line.split()))
+    def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
+        pieces = [piece for line in lines for piece in (NEWLINE, *line.split())]
+        if len(self.known) > REMEMBERED:
+            self.known.clear()
+        new = set(pieces) - self.known.keys()
+        if new:
+            self.learn(new)
+        return islice(chain.from_iterable(map(self.known.__getitem__, pieces)), 1, None)
+
+    def learn(self, new: Iterable[str]) -> None:
+        """Work out the units of new pieces."""
+        parts = {piece: [part for word in separate(piece).split() for part in split_repeats(word)] for piece in new}
+        words = iter(split_words([plain for pairs in parts.values() for plain, _ in pairs if plain], self.tokenizer))
+        for piece, pairs in parts.items():
+            units: list[Unit] = []
+            for plain, run in pairs:
+                units += (mark_word(word, self.mark_capitals) for word in (next(words) if plain else ()))
+                units += [mark_repeat(run)] if run else []
+            self.known[piece] = tuple(units)
+        self.known[NEWLINE] = ((NEWLINE,),)
 
 
-def _units(text: str, tokenizer: Callable[[str], Any], mark_capitals: bool) -> Iterator[Unit]:
-    for plain, run in split_repeats(text):
-        for token in tokenizer(plain):
-            if not token.text.isspace():
-                yield mark_word(token.text, mark_capitals)
-        if run:
-            yield mark_repeat(run)
+def split_words(pieces: Sequence[str], tokenizer: Callable[[str], Any]) -> list[list[str]]:
+    """The tokenizer's words for each piece; pieces are not empty and hold no whitespace.
+
+    One call for all costs less than a call for each, and the line between two keeps them from being looked at together.
+    """
+    words: list[list[str]] = [[]]
+    for token in tokenizer("\n".join(pieces)):
+        text = token.text
+        if text == "\n":
+            words.append([])
+        else:
+            words[-1].append(text)
+    return words
 
 
-def _tokens(text: str, split: LineSplitter) -> list[str]:
-    fields = text.split(FIELD_BREAK)
+class LineSplitter:
+    """Splits line by line: for tokenizers that need the context."""
+
+    def __init__(self, tokenizer: Callable[[str], Any], mark_capitals: bool) -> None:
+        self.tokenizer = tokenizer
+        self.mark_capitals = mark_capitals
+
+    def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
+        for number, line in enumerate(lines):
+            if number:
+                yield (NEWLINE,)
+            for plain, run in split_repeats(separate(line)):
+                words = (token.text for token in self.tokenizer(plain))
+                yield from (mark_word(word, self.mark_capitals) for word in words if not word.isspace())
+                if run:
+                    yield mark_repeat(run)
+
+
+def _tokens(text: str, split: Callable[[Iterable[str]], Iterable[Unit]]) -> list[str]:
+    fields = fix_markup(text).split(FIELD_BREAK)
     units: list[Unit] = [(BOS,)]
     for number, field in enumerate(fields, 1):
         if len(fields) > 1:
             units.append((FIELD, str(number)))
-        units += _lines(field, split)
+        units += split(line for line in field.splitlines() if line and not line.isspace())
     return list(chain.from_iterable(mark_repeated_words(units)))
-
-
-def _lines(text: str, split: LineSplitter) -> list[Unit]:
-    units: list[Unit] = []
-    for line in fix_breaks(text).splitlines():
-        before = len(units)
-        units += split(line)
-        if 0 < before < len(units):
-            units.insert(before, (NEWLINE,))
-    return units

@@ -1,0 +1,1 @@
+"""Verdicts, tables and figures, regenerated from runs."""
