@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args, rest = parser().parse_known_args(arguments)
         if rest and not hasattr(args, "scale"):
             raise ConfigError(f"{args.command} does not take {rest[0]!r}; see ulmfit-lab {args.command} --help.")
-        args.rest = rest
+        args.rest, args.argv = rest, arguments
         status: int = args.run(args)
         return status
     except LabError as error:
@@ -67,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     for each in (plan, sweep, tune, runs, report):
         _experiment_options(each)
+    sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (default: 1)")
+    sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
     runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
     report.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
@@ -138,16 +142,14 @@ def sweep_command(args: argparse.Namespace) -> int:
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
-    outcome = sweep(
-        experiment,
-        args.scale,
-        overrides=overrides,
-        home=home,
-        data=data_of(args),
-        tracker=tracker,
-        display=Display(),
-        retries=args.retries,
-    )
+    options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
+    display = Display(workers=args.workers)
+    with workers(args.workers - 1, args.argv) as others:
+        outcome = sweep(experiment, args.scale, display=display, retries=args.retries, **options)
+        for process in others:
+            process.wait()
+    if others and outcome.elsewhere:  # what a worker left behind, if one was killed
+        outcome = sweep(experiment, args.scale, display=display, retries=args.retries, **options)
     if outcome.finished:
         spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
         print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
@@ -158,9 +160,22 @@ def sweep_command(args: argparse.Namespace) -> int:
     if outcome.failures:
         print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
         return 1
-    if not outcome.elsewhere:
+    if not outcome.elsewhere and not args.worker:
         return report_command(args)
     return 0
+
+
+@contextmanager
+def workers(n: int, argv: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """n further processes that run the same sweep; the locks of cells and stages share the work out."""
+    command = [sys.executable, "-m", "ulmfit_lab", *argv, "--workers", "1", "--worker"]
+    others = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(n)]
+    try:
+        yield others
+    finally:
+        for process in others:
+            process.terminate()
+            process.wait()
 
 
 def tune_command(args: argparse.Namespace) -> int:
@@ -232,7 +247,7 @@ def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
     experiment = load_experiment(args.experiment)
     base = base_config(experiment, args.scale)
     if args.seeds is not None:
-        if not 1 <= args.seeds:
+        if args.seeds < 1:
             raise ConfigError(f"--seeds {args.seeds} must be at least 1.")
         experiment = replace(experiment, seeds=tuple(range(args.seeds)))
     if args.levels is not None:
@@ -302,5 +317,3 @@ def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: 
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

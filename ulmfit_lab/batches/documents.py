@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ulmfit_lab.errors import DataError
+from ulmfit_lab.errors import ConfigError, DataError, nearest
 
 MEGABATCH = 50
 """Batches within which the sortish sampler sorts (fastai)."""
+SAMPLERS = ("sortish", "shuffled", "sorted")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ def sortish_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generator
     The batch with the longest document comes first, so that memory runs out at once or never.
     """
     shuffled = rng.permutation(len(lengths))
-    chunks = np.split(shuffled, np.arange(MEGABATCH * batch_size, len(shuffled), MEGABATCH * batch_size))
+    megabatch = MEGABATCH * batch_size
+    # less than a batch at the end joins the megabatch before: alone, the short batch could hold the longest document
+    # and come first, and no batch after it would begin where it was sorted to begin
+    chunks = np.split(shuffled, np.arange(megabatch, len(shuffled) - batch_size + 1, megabatch))
     sorted_chunks = np.concatenate([chunk[sort_order(lengths[chunk])] for chunk in chunks])
     batches = np.split(sorted_chunks, np.arange(batch_size, len(sorted_chunks), batch_size))
     longest = max(range(len(batches)), key=lambda b: lengths[batches[b]].max())
@@ -70,9 +75,12 @@ def collate(documents: Sequence[np.ndarray], pad: int) -> tuple[Tensor, Tensor]:
 class DocumentBatches:
     """The batches of a classifier's epochs.
 
-    documents  sequence of 1-d arrays of ids; labels (n,) int64.
-    sampler    sortish, shuffled or sorted (strictly, the same order every epoch).
-    mark       (beginning, end): ids put around each document, None for none.
+    documents  1-d arrays of ids, none of them empty; labels (n,)
+    sampler    sortish, shuffled or sorted (strictly, the same order every epoch)
+    backwards  each document is read from its end; padding still comes last
+
+    A last document alone joins the batch before it, since batch normalisation needs two. Raises DataError for
+    documents that cannot be batched.
     """
 
     def __init__(
@@ -85,13 +93,13 @@ class DocumentBatches:
         seed: int = 0,
         pad: int = 1,
         backwards: bool = False,
-        mark: tuple[int | None, int | None] = (None, None),
     ) -> None:
-        if len(documents) != len(labels):
-            raise DataError(f"{len(documents)} documents have {len(labels)} labels; each needs one.")
-        self.documents = [marked(d[::-1] if backwards else d, *mark) for d in documents]
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
-        self.lengths = np.array([len(d) for d in self.documents])
+        check_documents(documents, labels)
+        if sampler not in SAMPLERS:
+            raise ConfigError(f"classifier.sampler = {sampler!r} is not an option. {nearest(sampler, SAMPLERS)}")
+        self.documents = [d[::-1] if backwards else d for d in documents]
+        self.labels = torch.from_numpy(np.array(labels, dtype=np.int64))
+        self.lengths = np.array([len(d) for d in documents], dtype=np.int64)
         self.batch_size, self.sampler, self.seed, self.pad = batch_size, sampler, seed, pad
 
     def order(self, epoch: int) -> np.ndarray:
@@ -108,25 +116,30 @@ class DocumentBatches:
         return len(self.splits())
 
     def splits(self) -> list[int]:
-        """Where each batch begins; a last document alone joins the batch before, since batch norm needs two."""
+        """Where each batch begins."""
         n = len(self.documents)
         firsts = list(range(0, n, self.batch_size))
         return firsts[:-1] if len(firsts) > 1 and n - firsts[-1] == 1 else firsts
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[DocumentBatch]:
         """The batches of an epoch in order, from number `start` on."""
-        order, firsts = self.order(epoch), self.splits()
-        for first, end in zip(firsts[start:], [*firsts[start + 1 :], len(order)], strict=True):
+        order = self.order(epoch)
+        for first, end in pairwise([*self.splits(), len(order)][start:]):
             numbers = order[first:end]
             ids, lengths = collate([self.documents[n] for n in numbers], self.pad)
             index = torch.from_numpy(numbers.astype(np.int64))
             yield DocumentBatch(ids, lengths, self.labels[index], index)
 
 
-def marked(document: np.ndarray, beginning: int | None, end: int | None) -> np.ndarray:
-    """A document with marks around it."""
-    parts = [[beginning] if beginning is not None else [], document, [end] if end is not None else []]
-    return np.concatenate(parts).astype(np.int64)
+def check_documents(documents: Sequence[np.ndarray], labels: np.ndarray) -> None:
+    """Refuse no documents, an empty one, or labels that are more or fewer."""
+    if len(documents) != len(labels):
+        raise DataError(f"{len(documents)} documents have {len(labels)} labels; each needs one.")
+    if not len(documents):
+        raise DataError("There are no documents to make batches of; check the data set and its splits.")
+    empty = [number for number, document in enumerate(documents) if not len(document)]
+    if empty:
+        raise DataError(f"Document {empty[0]} (counted from 0) has no tokens; leave it out.")
 
 
 def padding_share(batches: Iterable[DocumentBatch]) -> float:

@@ -44,18 +44,17 @@ def batchify(stream: np.ndarray, batch_size: int) -> Tensor:
 
     Column b holds ids b * n_steps to (b + 1) * n_steps, its last being the next column's first, so that every id is
     predicted once. At most batch_size - 1 ids at the end of the stream are left out, besides the first, which
-    nothing predicts.
+    nothing predicts. Raises DataError for a stream too short for one step.
     """
     n_steps = (len(stream) - 1) // batch_size
     if n_steps < 1:
         raise DataError(f"{len(stream)} tokens are too few for a batch of {batch_size}; lower the batch size.")
-    ids = torch.from_numpy(np.asarray(stream[: n_steps * batch_size + 1], dtype=np.int64))
+    # a copy: the stream may be reversed or a read-only memory map, of which torch makes no tensor
+    ids = torch.from_numpy(np.array(stream[: n_steps * batch_size + 1], dtype=np.int64))
     return ids.unfold(0, n_steps + 1, n_steps).t().contiguous()
 
 
-def window_plan(
-    n_steps: int, bptt: int, *, stochastic: bool, rescale_lr: bool, seed: int, epoch: int
-) -> list[Window]:
+def window_plan(n_steps: int, bptt: int, *, stochastic: bool, rescale_lr: bool, seed: int, epoch: int) -> list[Window]:
     """Windows that cover n_steps steps, each exactly once.
 
     Stochastic lengths are those of Merity et al. (2017, section 5): around bptt (5% of the time around half of it),

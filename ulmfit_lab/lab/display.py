@@ -26,6 +26,8 @@ class Display:
     """Draws a sweep's progress on a terminal, or prints lines where there is none."""
 
     console: Console = field(default_factory=lambda: Console(file=sys.stderr))
+    workers: int = 1
+    """Processes that share the sweep."""
     _bars: Progress | None = None
     _cells: TaskID | None = None
     _stage: TaskID | None = None
@@ -43,7 +45,9 @@ class Display:
         if not todo:
             self.console.print(f"All {done} runs are finished; nothing to do.")
             return
-        self.console.print(f"{todo} of {len(plan.cells)} runs to make, about {duration(plan.seconds)}.")
+        shared = f" with {self.workers} workers" if self.workers > 1 else ""
+        about = duration(plan.seconds / self.workers)
+        self.console.print(f"{todo} of {len(plan.cells)} runs to make, about {about}{shared}.")
         self.console.print(plan_table(plan))
 
     @contextmanager
@@ -98,7 +102,8 @@ class Display:
         """Predicted time of what is left, corrected by how the prediction fared so far."""
         spent = time.monotonic() - self._began
         pace = spent / self._done_seconds if self._done_seconds > 0 else 1.0
-        return f"{duration(max(self._expected - self._done_seconds, 0.0) * pace)} left"
+        done = self._done_seconds * self.workers
+        return f"{duration(max(self._expected - done, 0.0) / self.workers * pace)} left"
 
 
 def plan_table(plan: Plan) -> Table:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ulmfit_lab.errors import DataError
 
 HOME_VARIABLE, DATA_VARIABLE, TRACKING_VARIABLE = "ULMFIT_LAB_HOME", "ULMFIT_LAB_DATA", "MLFLOW_TRACKING_URI"
+
+PASSWORD = re.compile(r"(://[^:@/]*:).*@")
+"""Up to the last @, since a password that was not quoted may hold any character."""
+SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|passwd|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ def open_home(path: str | None = None) -> Home:
         if not ignore.exists():
             ignore.write_text("*\n")
     except OSError as error:
-        raise DataError(f"{root} cannot be used as the lab's home ({error}); set {HOME_VARIABLE} to another.") from error
+        cure = f"set {HOME_VARIABLE} to another folder"
+        raise DataError(f"{root} cannot be used as the lab's home ({error}); {cure}.") from error
     return Home(root)
 
 
@@ -65,3 +71,8 @@ def data_dir(path: str | None = None) -> Path | None:
     if not folder.is_dir():
         raise DataError(f"The data folder {given} does not exist; correct --data-dir or {DATA_VARIABLE}.")
     return folder
+
+
+def redact(uri: str) -> str:
+    """A URI fit to be shown: without a password, be it before the host or among the options."""
+    return SECRET_OPTION.sub(r"\1***", PASSWORD.sub(r"\1***@", uri))

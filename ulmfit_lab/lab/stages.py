@@ -34,7 +34,7 @@ class Builder:
 
     def classifier(self) -> Stage:
         """The stage whose summary holds the run's final numbers."""
-        fit, target = self.config.classifier, self.config.target
+        fit = self.config.classifier
         inputs = {"texts": self.target_tokens()} | self.test_tokens()
         if fit.model == "tf-idf":
             key = {"model": fit.model, "target": _sampling(self.config), "seed": self.seed}
@@ -143,9 +143,7 @@ class Builder:
             "language model": self.pretrained(),
         } | self.test_tokens()
         key = self.lm_key(fit) | {"corpus": self.unlabelled_key(), "unseen": self.config.vocabulary.unseen}
-        return self.stage(
-            "fine-tuned", key, inputs, computations.fine_tune, tokens=fit.epochs * self.unlabelled_size()
-        )
+        return self.stage("fine-tuned", key, inputs, computations.fine_tune, tokens=fit.epochs * self.unlabelled_size())
 
     def lm_key(self, fit: LanguageModelFit) -> dict[str, Any]:
         """What determines a language model beside its text."""

@@ -225,15 +225,14 @@ def track_cell(
 def data_inputs(cell: Any, stage: Stage) -> list[tuple[str, str, str, str, dict[str, Any]]]:
     """Name, digest, source, context and profile of every text that the cell reads."""
     roles = {"texts": "training", "test": "testing", "corpus": "language model", "general": "word vectors"}
-    found = {}
+    found: dict[str, tuple[str, str, str, str, dict[str, Any]]] = {}
     for consumer in stage.ancestry():
         for role, upstream in consumer.inputs.items():
             if upstream.kind == "tokens":
                 source = upstream.compute.keywords["source"]  # type: ignore[attr-defined]
-                name = f"{source.name or Path(source.path).name} {source.split}".strip()
-                found.setdefault(
-                    upstream.fingerprint, (name, str(upstream.key["digest"])[:16], source.path, roles.get(role, role), {})
-                )
+                name = Path(source.path).name if source.path else f"{source.name} {source.split}"
+                digest = str(upstream.key["digest"])[:16]
+                found.setdefault(upstream.fingerprint, (name, digest, source.path, roles.get(role, role), {}))
     return list(found.values())
 
 

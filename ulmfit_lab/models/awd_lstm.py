@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ulmfit_lab.config import ClassifierFit, LanguageModelConfig
-from ulmfit_lab.models.dropout import drop_connect, locked_dropout, mask_like
+from ulmfit_lab.models.dropout import drop_connect, embedding_dropout, locked_dropout
 
 State = list[tuple[Tensor, Tensor]]
 """Hidden state and cell (B, H) of each layer."""
@@ -18,7 +19,7 @@ State = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Dropouts:
-    """The five rates, already multiplied."""
+    """The five rates, each in [0, 1), their multiplier already in them."""
 
     input: float = 0.0
     output: float = 0.0
@@ -43,19 +44,17 @@ class LSTMLayer(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, weight_dropout: float) -> None:
         super().__init__()
         self.hidden_size, self.weight_dropout = hidden_size, weight_dropout
-        like = nn.LSTM(input_size, hidden_size)
-        self.weight_ih = nn.Parameter(like.weight_ih_l0.detach())
-        self.weight_hh = nn.Parameter(like.weight_hh_l0.detach())
-        self.bias_ih = nn.Parameter(like.bias_ih_l0.detach())
-        self.bias_hh = nn.Parameter(like.bias_hh_l0.detach())
+        # nn.LSTM's own start, and its order of parameters
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = nn.LSTM(input_size, hidden_size).parameters()
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """x (T, B, I), state two of (B, H) -> output (T, B, H) and the state after step T."""
+        """Run over time: x (T, B, I), state (h, c) each (B, H) -> output (T, B, H) and the state after step T."""
         thinned = drop_connect(self.weight_hh, self.weight_dropout, self.training)
         weights = [self.weight_ih, thinned, self.bias_ih, self.bias_hh]
+        # a state that autocast left in bfloat16 may meet a float32 window, in evaluation for one
         carried = tuple(s.unsqueeze(0).to(x.dtype) for s in state)
-        output, h, c = torch._VF.lstm(x, carried, weights, True, 1, 0.0, self.training, False, False)  # type: ignore[attr-defined]
-        return cast(Tensor, output), (h.squeeze(0), c.squeeze(0))
+        output, h, c = torch._VF.lstm(x, carried, weights, True, 1, 0.0, self.training, False, False)
+        return output, (h.squeeze(0), c.squeeze(0))
 
 
 class AWDLSTM(nn.Module):
@@ -63,6 +62,8 @@ class AWDLSTM(nn.Module):
 
     Dropout, in the order in which the data meets it: whole words of the embedding, its output (locked), the
     recurrent weights, and between layers (locked). The output dropout belongs to the language model's head.
+    Embeddings start uniform in +-0.1 and the padding's at zero, where it stays unless a decoder shares the matrix.
+    Layers below the last have hidden_size units, the last emb_size, so that it can share that matrix.
     """
 
     def __init__(
@@ -75,9 +76,7 @@ class AWDLSTM(nn.Module):
         with torch.no_grad():
             self.embedding.weight[pad].zero_()
         sizes = [emb_size] + [hidden_size] * (n_layers - 1) + [emb_size]
-        self.lstms = nn.ModuleList(
-            LSTMLayer(below, above, dropouts.weight) for below, above in zip(sizes, sizes[1:], strict=False)
-        )
+        self.lstms = nn.ModuleList(LSTMLayer(below, above, dropouts.weight) for below, above in pairwise(sizes))
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Read one window of a stream.
@@ -91,26 +90,20 @@ class AWDLSTM(nn.Module):
         state = self.initial_state(ids.shape[1]) if state is None else state
         x = locked_dropout(self.embed(ids), self.dropouts.input, self.training)
         after: State = []
-        for number, (lstm, carried) in enumerate(zip(self.lstms, state, strict=True)):
+        for number, (lstm, carried) in enumerate(zip(self.lstms, state, strict=True), start=1):
             x, new = lstm(x, carried)
             after.append(new)
-            if number < len(self.lstms) - 1:
+            if number < len(self.lstms):
                 x = locked_dropout(x, self.dropouts.hidden, self.training)
         return x, after
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Vectors (T, B, E) of word ids (T, B), whole words dropped in training.
-
-        Scaling the looked-up rows is the same as scaling the matrix first, and spares a copy of it.
-        """
+        """Vectors (T, B, E) of word ids (T, B), whole words dropped in training."""
         x = cast(Tensor, self.embedding(ids))
-        if self.training and self.dropouts.embedding > 0:
-            weight = self.embedding.weight
-            x = x * mask_like(weight, (weight.shape[0], 1), self.dropouts.embedding)[ids]
-        return x
+        return embedding_dropout(x, ids, self.embedding.num_embeddings, self.dropouts.embedding, self.training)
 
     def initial_state(self, batch_size: int) -> State:
-        """A state of zeros for a batch."""
+        """A state of zeros for a batch, on the weights' device: n_layers x (h, c), each (B, H_l)."""
         weight = self.embedding.weight
         sizes = [cast(LSTMLayer, lstm).hidden_size for lstm in self.lstms]
         return [(weight.new_zeros(batch_size, h), weight.new_zeros(batch_size, h)) for h in sizes]

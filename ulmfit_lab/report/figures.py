@@ -1,115 +1,237 @@
 """One figure an experiment, in one style: colour-blind safe, readable in grey, intervals drawn, n in the caption.
 
-The files are the same bytes each time they are made from the same runs.
+The files are the same bytes each time they are made from the same runs: text is drawn as paths of the bundled
+font, ids are salted with a constant, and no file holds a date or a version.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ulmfit_lab.report.compare import summaries
-from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.report.compare import summaries, values
+from ulmfit_lab.report.spec import ReportSpec, level_words
 from ulmfit_lab.report.statistics import Summary
 
 MARKERS = "oDs^vPX*"
-DASHES = ["-", (0, (5, 1.5)), "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (7, 2)), "-", "--"]
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 1)), (0, (9, 2)), (0, (2, 2)))
+COLOURS = (0, 1, 2, 3, 4, 5, 9, 7)
+"""Places in seaborn's colour-blind palette; its pink and yellow are too faint for thin lines."""
+WIDTH, DPI = 7.2, 160  # inches, pixels an inch
+WRAP_TITLE, WRAP_CAPTION, WRAP_NAME = 76, 112, 26  # characters
+ASIDE = 0.012
+"""Step between variants at a level, as a share of the axis, so that intervals do not hide each other."""
 STYLE = {
+    **sns.axes_style("ticks"),
     "svg.hashsalt": "ulmfit_lab",
     "svg.fonttype": "path",
+    "font.family": ["DejaVu Sans"],
     "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    "axes.titlesize": 10,
     "axes.grid": True,
-    "grid.alpha": 0.25,
-    "figure.dpi": 150,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "0.4",
+    "axes.linewidth": 0.8,
+    "xtick.color": "0.25",
+    "ytick.color": "0.25",
 }
 
+Found = Mapping[tuple[str, str], Summary]
 
-def write_figure(runs: pd.DataFrame, spec: ReportSpec, folder: Path) -> list[Path]:
-    """figure.svg and figure.png in a folder."""
+
+def figure_bytes(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, bytes]:
+    """File name -> bytes of the figure, as SVG and as PNG."""
+    svg, png = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure = draw(runs, spec)
-        paths = [folder / "figure.svg", folder / "figure.png"]
-        figure.savefig(paths[0], metadata={"Date": None, "Creator": None})
-        figure.savefig(paths[1], metadata={"Software": None}, dpi=150)
-    return paths
+        draw(runs, spec).savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        draw(runs, spec).savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
+    return {"figure.svg": svg.getvalue(), "figure.png": png.getvalue()}
 
 
 def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
-    """The measure against the crossed field, a line a variant; without a crossed field, a point a variant."""
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    """The measure against the crossed field, a line a variant; without numbers to cross, a row a variant."""
+    rows = len(drawn(spec)) * (0.34 if len(spec.levels) == 1 else 0.12 + 0.2 * len(spec.levels))
+    figure = Figure(figsize=(WIDTH, 4.4 if on_axis(spec) else 1.9 + rows), layout="constrained")
     axis = figure.subplots()
     found = summaries(runs, spec)
-    if len(spec.levels) > 1 and all(is_number(level) for level in spec.levels):
+    if on_axis(spec):
         draw_lines(axis, found, spec)
     else:
-        draw_points(axis, found, spec)
-    n = len(spec.seeds)
-    figure.supxlabel(
-        f"{spec.name}, scale {spec.scale}: mean and 95% t interval over n = {n} seeds.", fontsize=7.5, color="0.35"
-    )
+        draw_rows(axis, found, runs, spec)
+    window = window_of(runs[spec.measure] * spec.measure_scale, list(found.values()))
+    if window:
+        (axis.set_ylim if on_axis(spec) else axis.set_xlim)(window)
+    sns.despine(ax=axis)
+    annotate(figure, spec, found, cut=window is not None)
     return figure
 
 
-def is_number(text: str) -> bool:
+def window_of(seeds: pd.Series[float], found: Sequence[Summary]) -> tuple[float, float] | None:
+    """Where to cut the axis, if the intervals of two or three seeds would flatten all else; None: nowhere."""
+    low, high = float(seeds.min()), float(seeds.max())
+    room = high - low
+    reach = max((s.high - s.low for s in found if s.n > 1), default=0.0)
+    return (low - room / 4, high + room / 4) if reach > 2 * room > 0 else None
+
+
+def annotate(figure: Figure, spec: ReportSpec, found: Found, *, cut: bool) -> None:
+    """The question above, the caption below, and what each mark means."""
+    figure.suptitle(textwrap.fill(spec.question, WRAP_TITLE), x=0.012, ha="left", fontsize=10.5, fontweight="bold")
+    caption = textwrap.fill(caption_of(spec, cut=cut), WRAP_CAPTION)
+    figure.supxlabel(caption, x=0.012, ha="left", fontsize=7.5, color="0.35")
+    axis = figure.axes[0]
+    # an interval's caps say nothing in a legend: the line with its marker is enough
+    handles, labels = axis.get_legend_handles_labels()
+    marks = {name: mark[0] if isinstance(mark, tuple) else mark for mark, name in zip(handles, labels, strict=True)}
+    if on_axis(spec):
+        last = max(spec.levels, key=float)
+        names = sorted(marks, key=lambda name: -found[name, last].mean)  # as the lines end, from top to bottom
+        wrapped = [textwrap.fill(name, WRAP_NAME) for name in names]
+        look: dict[str, Any] = {"loc": "outside right center", "handlelength": 3.4, "labelspacing": 0.8}
+        figure.legend([marks[name] for name in names], wrapped, frameon=False, **look)
+    elif marks:
+        look = {"loc": "lower right", "bbox_to_anchor": (1, 1), "handlelength": 2.6, "borderaxespad": 0.2}
+        axis.legend(list(marks.values()), list(marks), frameon=False, ncols=min(len(marks), 4), **look)
+
+
+def caption_of(spec: ReportSpec, *, cut: bool = False) -> str:
+    """What is drawn, over how many seeds."""
+    n, lines = len(spec.seeds), on_axis(spec)
+    mean = f"mean and 95% t interval over n = {n} seeds" if n > 1 else "one seed, so no interval"
+    points = [] if lines or n == 1 else ["small dots are single seeds"]
+    banded = n > 1 and len(drawn(spec)) < len(spec.variants)
+    band = ["the grey band is the reference's interval"] if banded else []
+    aside = ["variants stand slightly side by side at a level"] if lines else []
+    beyond = ["intervals reach beyond the axis"] if cut else []
+    way = "lower is better" if spec.lower_is_better else "higher is better"
+    return f"{spec.name}, scale {spec.scale}: {'; '.join([mean, *beyond, *points, *band, *aside, way])}."
+
+
+def is_number(level: str) -> bool:
     """Whether a level can be placed on an axis of numbers."""
     try:
-        return float(text) > 0
+        return math.isfinite(float(level))
     except ValueError:
         return False
 
 
-def draw_lines(axis: Axes, found: dict[tuple[str, str], Summary], spec: ReportSpec) -> None:
-    """Lines over a logarithmic axis; each variant a little to the side, so that intervals do not hide each other."""
-    places = [float(level) for level in spec.levels]
-    middle = (len(spec.variants) - 1) / 2
-    for number, variant in enumerate(spec.variants):
-        summary = [found[variant, level] for level in spec.levels]
-        aside = [place * 1.012 ** (number - middle) for place in places]
-        look = look_of(number, variant, spec)
-        error = [[s.mean - s.low for s in summary], [s.high - s.mean for s in summary]]
-        axis.errorbar(aside, [s.mean for s in summary], yerr=error, label=variant, capsize=2.5, **look)
-    axis.set_xscale("log")
-    axis.set_xticks(places, spec.levels)
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_minor_formatter(NullFormatter())
+def on_axis(spec: ReportSpec) -> bool:
+    """Whether the levels are numbers along the horizontal axis, rather than rows."""
+    return len(spec.levels) > 1 and all(is_number(level) for level in spec.levels)
+
+
+def drawn(spec: ReportSpec) -> list[str]:
+    """The variants with a look of their own: all but the reference, which is a line unless several levels are rows."""
+    lined = spec.reference if on_axis(spec) or len(spec.levels) == 1 else None
+    return [variant for variant in spec.variants if variant != lined]
+
+
+def draw_lines(axis: Axes, found: Found, spec: ReportSpec) -> None:
+    """Means and intervals over the levels, on a logarithmic axis where all levels are above 0."""
+    places = np.array([float(level) for level in spec.levels])
+    order, log = np.argsort(places), bool(places.min() > 0)
+    levels = [spec.levels[i] for i in order]
+    if spec.reference:
+        draw_reference_line(axis, places[order], [found[spec.reference, level] for level in levels], spec.reference)
+    names = drawn(spec)
+    for number, variant in enumerate(names):
+        x = aside(places[order], (number - (len(names) - 1) / 2) * ASIDE, log)
+        means, error = bars([found[variant, level] for level in levels])
+        axis.errorbar(x, means, yerr=error, label=variant, **look_of(number), zorder=3)
+    place_levels(axis, places[order], levels, log)
     axis.set(xlabel=spec.level_label or spec.level_name, ylabel=spec.measure_label)
-    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
-def draw_points(axis: Axes, found: dict[tuple[str, str], Summary], spec: ReportSpec) -> None:
-    """Variants down the side, their means and intervals along; levels that are no numbers by marker."""
+def aside(places: np.ndarray, share: float, log: bool) -> np.ndarray:
+    """Places moved by a share of the axis."""
+    if log:
+        return np.asarray(places * (places[-1] / places[0]) ** share)
+    return np.asarray(places + (places[-1] - places[0]) * share)
+
+
+def bars(found: Sequence[Summary]) -> tuple[np.ndarray, np.ndarray]:
+    """Means (n,), and how far their intervals reach below and above (2, n); not at all for one seed."""
+    means = np.array([s.mean for s in found])
+    return means, np.nan_to_num([[s.mean - s.low for s in found], [s.high - s.mean for s in found]])
+
+
+def draw_reference_line(axis: Axes, x: np.ndarray, found: Sequence[Summary], name: str) -> None:
+    """The reference: a dashed black line with its interval as a band."""
+    means, error = bars(found)
+    axis.fill_between(x, means - error[0], means + error[1], color="0.5", alpha=0.2, linewidth=0, zorder=1)
+    axis.plot(x, means, color="black", linestyle="--", linewidth=1.4, label=name, zorder=2)
+
+
+def place_levels(axis: Axes, places: np.ndarray, levels: Sequence[str], log: bool) -> None:
+    """Ticks at the levels and nowhere else; slanted where they would run into each other."""
+    if log:
+        axis.set_xscale("log")
+    share = np.diff(np.log(places) if log else places)
+    close = bool(share.min() < 0.012 * max(len(level_words(level)) for level in levels) * share.sum())
+    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if close else {}
+    axis.set_xticks(places, [level_words(level) for level in levels], **slanted)
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def draw_rows(axis: Axes, found: Found, runs: pd.DataFrame, spec: ReportSpec) -> None:
+    """A row for each variant, for each of its levels where there are several: seeds, mean and interval."""
+    names, step = drawn(spec), 0.8 / len(spec.levels)
     for number, level in enumerate(spec.levels):
-        summary = [found[variant, level] for variant in spec.variants]
-        rows = [row + 0.15 * (number - (len(spec.levels) - 1) / 2) for row in range(len(spec.variants))]
-        error = [[s.mean - s.low for s in summary], [s.high - s.mean for s in summary]]
-        look = look_of(number, level, spec) | {"linestyle": "none"}
-        axis.errorbar([s.mean for s in summary], rows, xerr=error, label=level or None, capsize=2.5, **look)
-    axis.set_yticks(range(len(spec.variants)), spec.variants)
-    axis.invert_yaxis()
-    axis.set(xlabel=spec.measure_label)
-    if len(spec.levels) > 1:
-        axis.legend(title=spec.level_label, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        places = np.arange(len(names)) + (number - (len(spec.levels) - 1) / 2) * step
+        draw_level(axis, places, [found[name, level] for name in names], number, level, spec)
+        for row, name in zip(places, names, strict=True):
+            seeds = values(runs, spec, name, level) if len(spec.seeds) > 1 else []
+            axis.plot(seeds, [row] * len(seeds), "o", color="0.55", markersize=2.6, alpha=0.8, zorder=2)
+    if spec.reference and spec.reference not in names:
+        draw_reference_upright(axis, found[spec.reference, spec.levels[0]], spec.reference)
+    axis.set_yticks(range(len(names)), [textwrap.fill(name, WRAP_NAME) for name in names])
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axis.tick_params(axis="y", length=0)
+    alone = len(spec.levels) == 1 and spec.levels[0]
+    axis.set(xlabel=spec.measure_label + (f", {spec.level_name} {level_words(spec.levels[0])}" if alone else ""))
 
 
-def look_of(number: int, variant: str, spec: ReportSpec) -> dict[str, Any]:
-    """Colour, marker and dashes; the reference is black and dashed."""
-    if variant == spec.reference:
-        return {"color": "black", "linestyle": "--", "marker": "x", "linewidth": 1.2, "markersize": 6}
-    colour = sns.color_palette("colorblind")[number % 10]
-    dashes = DASHES[number % len(DASHES)]
+def draw_level(
+    axis: Axes, rows: np.ndarray, found: Sequence[Summary], number: int, level: str, spec: ReportSpec
+) -> None:
+    """Means and intervals of all variants at one level."""
+    means, error = bars(found)
+    name = f"{spec.level_label or spec.level_name}: {level_words(level)}" if len(spec.levels) > 1 else None
+    axis.errorbar(means, rows, xerr=error, label=name, **{**look_of(number), "linestyle": "none"}, zorder=3)
+
+
+def draw_reference_upright(axis: Axes, found: Summary, name: str) -> None:
+    """The reference where variants are rows: an upright dashed line with its interval as a band."""
+    if found.n > 1:
+        axis.axvspan(found.low, found.high, color="0.5", alpha=0.2, linewidth=0, zorder=1)
+    axis.axvline(found.mean, color="black", linestyle="--", linewidth=1.4, label=name, zorder=2)
+
+
+def look_of(number: int) -> dict[str, Any]:
+    """Colour, marker and dashes, each enough to tell eight variants apart."""
+    mark = MARKERS[number % len(MARKERS)]
     return {
-        "color": colour,
-        "linestyle": dashes,
-        "marker": MARKERS[number % len(MARKERS)],
+        "color": sns.color_palette("colorblind", 10)[COLOURS[number % len(COLOURS)]],
+        "linestyle": DASHES[number % len(DASHES)],
+        "marker": mark,
         "linewidth": 1.6,
-        "markersize": 5,
+        "elinewidth": 1.3,
+        "capsize": 2.5,
+        "markersize": 8 if mark in "PX*" else 5.5,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.6,
     }

@@ -20,7 +20,8 @@ class PublishedRow:
 class ReportSpec:
     """An experiment's declaration, as the report sees it.
 
-    Every variant has a run at every level with every seed; contrasts are pairs (variant, against) compared at each level.
+    Every variant has a run at every level with every seed; contrasts are pairs (variant, against) compared at each
+    level.
     """
 
     name: str
@@ -42,5 +43,29 @@ class ReportSpec:
     lower_is_better: bool
     reference: str | None
     contrasts: tuple[tuple[str, str], ...]
+    """Pairs that are tested; none given: each variant against the baseline."""
     published: tuple[PublishedRow, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Every pair (variant, against) that is tested: the contrasts, and the published pairs that they lack."""
+        default = tuple((variant, self.baseline) for variant in self.variants if variant != self.baseline)
+        chosen = tuple(dict.fromkeys(self.contrasts or default))
+        asked = dict.fromkeys((row.variant, row.against) for row in self.published)
+        return chosen + tuple(pair for pair in asked if pair not in chosen and pair[::-1] not in chosen)
+
+    @property
+    def decimals(self) -> int:
+        """Decimals shown: 2 of a percentage, 3 of anything else."""
+        return 2 if self.measure_scale == 100 else 3
+
+    @property
+    def difference_label(self) -> str:
+        """Heading of a difference, with its unit where the measure is a percentage."""
+        return "difference (points)" if "%" in self.measure_label else "difference"
+
+
+def level_words(level: str) -> str:
+    """A level as people read it: thousands are set apart."""
+    return f"{int(level):,}" if level.isdecimal() else level

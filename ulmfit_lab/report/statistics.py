@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-import warnings
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+Verdict = Literal["better", "worse", "no difference shown", "too few seeds"]
+
 ALPHA = 0.05
 FEWEST_SEEDS = 6
-"""With fewer pairs no claim is made."""
+"""With fewer pairs no claim is made: not even a rank test of pairs could reach p < 0.05."""
 MOST_SEEDS = 1000
 """Beyond this, the number of further seeds is not worth naming."""
+ROUNDING = 1e-12
+"""Differences whose spread is below this share of the values differ by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,13 @@ class Paired:
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Mean, spread and interval of independent values."""
+    """Mean, spread and interval of independent values; raises ValueError where there are none."""
     array = np.asarray(values, dtype=float)
-    n, mean = len(array), float(array.mean())
-    if n < 2:
+    n = len(array)
+    if n == 0:
+        raise ValueError("no values to summarise")
+    mean = float(array.mean())
+    if n == 1:
         return Summary(mean, math.nan, math.nan, math.nan, n)
     sd = float(array.std(ddof=1))
     half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * sd / math.sqrt(n)
@@ -54,30 +62,36 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
-    """a minus b, pair by pair (Student's paired t); differences that are all equal give p = 1 if 0, else p = 0."""
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    summary = summarise(differences)
-    if summary.n < 2:
-        return Paired(summary.mean, math.nan, math.nan, math.nan, math.nan, summary.n)
-    if summary.sd == 0:
-        return Paired(summary.mean, summary.mean, summary.mean, 0.0, float(summary.mean == 0), summary.n)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns of nearly equal differences; p is right
-        p = float(stats.ttest_1samp(differences, 0.0).pvalue)
-    return Paired(summary.mean, summary.low, summary.high, summary.sd, p, summary.n)
+    """Student's paired t test of a - b.
+
+    a, b  (n,)  one value a seed, in the same order of seeds
+
+    Where all differences are equal there is no spread to test against: p is 1 if they are 0, else 0. One pair has
+    a difference and nothing more (nan). Raises ValueError for unequal lengths or none.
+    """
+    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if x.shape != y.shape:
+        raise ValueError(f"{len(x)} and {len(y)} values do not pair")
+    found = summarise(list(x - y))
+    if found.n == 1:
+        return Paired(found.mean, math.nan, math.nan, math.nan, math.nan, 1)
+    rounding = ROUNDING * float(np.abs([x, y]).max())
+    if found.sd <= rounding:
+        return Paired(found.mean, found.mean, found.mean, 0.0, float(abs(found.mean) <= rounding), found.n)
+    test = stats.ttest_rel(x, y)
+    interval = test.confidence_interval(1 - ALPHA)
+    return Paired(found.mean, float(interval.low), float(interval.high), found.sd, float(test.pvalue), found.n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction (1979) over all comparisons of a report; what has no p keeps none."""
+    """Holm's correction (1979) over all comparisons of a report; what has no p keeps none and counts as no test."""
     known = [p for p in p_values if not math.isnan(p)]
-    if not known:
-        return list(p_values)
-    corrected = iter(multipletests(known, method="holm")[1])
+    corrected = iter(multipletests(known, method="holm")[1] if known else ())
     return [math.nan if math.isnan(p) else float(next(corrected)) for p in p_values]
 
 
-def verdict(result: Paired, corrected_p: float, lower_is_better: bool) -> str:
-    """better, worse, no difference shown, or too few seeds."""
+def verdict(result: Paired, corrected_p: float, lower_is_better: bool) -> Verdict:
+    """What may be said of a variant against another, from its difference and corrected p."""
     if result.n < FEWEST_SEEDS:
         return "too few seeds"
     if not corrected_p < ALPHA:
@@ -85,16 +99,20 @@ def verdict(result: Paired, corrected_p: float, lower_is_better: bool) -> str:
     return "better" if (result.difference < 0) == lower_is_better else "worse"
 
 
-def further_seeds(result: Paired, power: float = 0.8) -> int | None:
-    """Further pairs that a paired t test would need to show a difference of the size observed, four times in five.
+def further_seeds(result: Paired, power: float = 0.8, alpha: float = ALPHA) -> int | None:
+    """Further pairs with which a paired t test would show a difference of the size observed, with this power.
 
-    None where it would take more than MOST_SEEDS, or nothing was observed. Uncorrected for multiple comparisons.
+    At least as many as a claim needs at all; more than MOST_SEEDS are given as MOST_SEEDS + 1. None where the
+    differences say nothing of their size: they are 0, or there is one.
     """
-    if result.n < 2 or not result.sd or result.difference == 0:
+    if result.n < 2 or result.difference == 0:
         return None
-    effect = abs(result.difference) / result.sd
-    solver = TTestPower()
-    if solver.power(effect, MOST_SEEDS, ALPHA) < power:
-        return None
-    needed = next(n for n in range(2, MOST_SEEDS + 1) if solver.power(effect, n, ALPHA) >= power)
-    return max(needed - result.n, 0)
+    effect = abs(result.difference) / result.sd if result.sd > 0 else math.inf
+    further = range(max(FEWEST_SEEDS - result.n, 0), MOST_SEEDS + 1)
+    return further.start + bisect_left(further, True, key=lambda more: _power(effect, result.n + more, alpha) >= power)
+
+
+def _power(effect: float, n: int, alpha: float) -> float:
+    """Power of a two-sided paired t test; 1 where the effect is so large that its distribution underflows to nan."""
+    reached = math.nan if math.isinf(effect) else float(TTestPower().power(effect, n, alpha))
+    return 1.0 if math.isnan(reached) else reached

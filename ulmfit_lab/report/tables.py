@@ -6,12 +6,23 @@ import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
-from ulmfit_lab.report.compare import Row, comparisons, headline, summaries
-from ulmfit_lab.report.spec import ReportSpec
-from ulmfit_lab.report.statistics import Summary
+from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, headline, summaries
+from ulmfit_lab.report.runs import check_grid
+from ulmfit_lab.report.spec import ReportSpec, level_words
+from ulmfit_lab.report.statistics import MOST_SEEDS, Summary
+
+Cells = tuple[list[str], list[list[str]]]
+"""Header, rows."""
+
+TESTS = (
+    "Variant minus against, paired by seed, with its 95% t interval (not corrected); p of a paired t test, corrected "
+    "over the rows of this table (Holm). Further seeds: what would show a difference of the size observed four times "
+    "in five, even as the hardest test of the table."
+)
 
 
 def markdown_report(runs: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None = None) -> str:
@@ -20,122 +31,213 @@ def markdown_report(runs: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame |
     parts = [
         f"# {spec.name}",
         spec.question,
-        *([f"> {spec.claim}\n>\n> {spec.source}"] if spec.claim else []),
+        *claim_part(spec),
         f"**{headline(rows, spec)}**",
         f"## {spec.measure_label}",
-        "Mean ± sd over seeds, with the number of seeds in brackets.",
+        f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
-        "## Comparisons",
-        "Paired by seed; 95% t interval; p corrected over this table (Holm). Further seeds: what a paired t test would "
-        "need to show a difference of the size observed, four times in five.",
-        markdown(*comparison_cells(rows, spec)),
+        *(["## Comparisons", TESTS, markdown(*comparison_cells(rows, spec))] if rows else []),
         *published_part(rows, spec),
         *tuning_part(tuning),
         "## Runs",
-        cost_line(runs, spec),
-        *(f"- {note}" for note in spec.notes),
+        "\n".join(f"- {line}" for line in [*facts(runs, spec), *spec.notes]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def result_cells(runs: pd.DataFrame, spec: ReportSpec) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a variant a row, a level a column."""
+def claim_part(spec: ReportSpec) -> list[str]:
+    """The claim under test and who made it, as a quotation."""
+    said = [text for text in (spec.claim, spec.source) if text]
+    return ["\n>\n".join(f"> {text}" for text in said)] if said else []
+
+
+def better(spec: ReportSpec) -> str:
+    """Which way is better, in words."""
+    return "lower is better" if spec.lower_is_better else "higher is better"
+
+
+def result_cells(runs: pd.DataFrame, spec: ReportSpec) -> Cells:
+    """A variant a row, a level a column."""
     found = summaries(runs, spec)
-    unit = f" {spec.level_name}" if spec.level_name else ""
-    header = ["variant", *(f"{level}{unit}" if level else "result" for level in spec.levels)]
-    return header, [[v, *(mean_sd(found[v, level]) for level in spec.levels)] for v in spec.variants]
+    header = ["variant", *(f"{spec.level_name} {level_words(level)}" if level else "result" for level in spec.levels)]
+    return header, [[v, *(mean_sd(found[v, level], spec) for level in spec.levels)] for v in spec.variants]
 
 
-def mean_sd(summary: Summary) -> str:
+def mean_sd(summary: Summary, spec: ReportSpec) -> str:
     """A summary in a cell."""
-    sd = "" if math.isnan(summary.sd) else f" ± {summary.sd:.2f}"
-    return f"{summary.mean:.2f}{sd} ({summary.n})"
+    sd = "" if math.isnan(summary.sd) else f" ± {summary.sd:.{spec.decimals}f}"
+    return f"{summary.mean:.{spec.decimals}f}{sd} ({summary.n})"
 
 
-def comparison_cells(rows: Sequence[Row], spec: ReportSpec) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the comparisons."""
-    header = ["variant", "against", spec.level_name or "level", "difference", "95% interval", "p", "verdict", "n"]
-    return [*header, "further seeds"], [comparison_row(row) for row in rows]
+def comparison_cells(rows: Sequence[Row], spec: ReportSpec) -> Cells:
+    """A comparison a row; the level has a column where there is one."""
+    levels = [spec.level_name or "level"] if spec.levels != ("",) else []
+    header = ["variant", "against", *levels, spec.difference_label, "95% interval", "p", "verdict", "n"]
+    return [*header, "further seeds"], [comparison_row(row, spec) for row in rows]
 
 
-def comparison_row(row: Row) -> list[str]:
+def comparison_row(row: Row, spec: ReportSpec) -> list[str]:
     """One comparison in cells."""
     result = row.result
-    interval = "" if math.isnan(result.low) else f"{result.low:+.2f} to {result.high:+.2f}"
-    p = "" if math.isnan(row.corrected_p) else f"{row.corrected_p:.4f}" if row.corrected_p >= 1e-4 else "< 0.0001"
-    decided = row.verdict in ("better", "worse")
-    further = "" if decided else "> 1000" if row.further_seeds is None else str(row.further_seeds)
-    cells = [row.variant, row.against, row.level, f"{result.difference:+.2f}", interval, p, row.verdict]
-    return [*cells, str(result.n), further]
+    interval = "" if math.isnan(result.low) else f"{signed(result.low, spec)} to {signed(result.high, spec)}"
+    level = [level_words(row.level)] if spec.levels != ("",) else []
+    numbers = [signed(result.difference, spec), interval, p_words(row.corrected_p)]
+    return [row.variant, row.against, *level, *numbers, row.verdict, str(result.n), further_words(row)]
+
+
+def signed(difference: float, spec: ReportSpec) -> str:
+    """A difference with its sign; what rounds to zero has a plus."""
+    return f"{difference:+z.{spec.decimals}f}"
+
+
+def p_words(p: float) -> str:
+    """A p-value in a cell; empty where there is none."""
+    return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def further_words(row: Row) -> str:
+    """Seeds to add, in a cell: none where a difference is shown already."""
+    if row.verdict in SHOWN:
+        return "none"
+    if row.further_seeds is None:
+        return "unknown"
+    return f"more than {MOST_SEEDS}" if row.further_seeds > MOST_SEEDS else str(row.further_seeds)
 
 
 def published_part(rows: Sequence[Row], spec: ReportSpec) -> list[str]:
-    """Published differences beside ours, and whether their directions agree."""
-    cells = []
-    for row in spec.published:
-        for ours in rows:
-            if {ours.variant, ours.against} == {row.variant, row.against}:
-                sign = 1 if ours.variant == row.variant else -1
-                difference = sign * ours.result.difference
-                agrees = "agrees" if difference * row.value > 0 else "disagrees"
-                if ours.verdict not in ("better", "worse"):
-                    agrees = f"{agrees} ({ours.verdict})"
-                label = f"{row.variant} - {row.against}"
-                cells.append([label, ours.level, f"{difference:+.2f}", f"{row.value:+.2f}", agrees, row.what, row.source])
-    if not cells:
-        return []
-    header = ["difference", spec.level_name or "level", "ours", "published", "direction", "published on", "source"]
-    return ["## Published", markdown(header, cells)]
+    """Published differences beside those found here, and whether their directions agree."""
+    levels = [spec.level_name or "level"] if spec.levels != ("",) else []
+    cells = [
+        [
+            f"{published.variant} - {published.against}",
+            *([level_words(row.level)] if levels else []),
+            signed(row.result.difference, spec),
+            signed(published.value, spec),
+            direction(published.value, row),
+            published.what,
+            published.source,
+        ]
+        for published in spec.published
+        for row in answers(rows, published)
+    ]
+    header = [spec.difference_label, *levels, "here", "published", "direction", "published on", "source"]
+    return ["## Published", markdown(header, cells)] if cells else []
 
 
 def tuning_part(tuning: pd.DataFrame | None) -> list[str]:
-    """What was tuned, on what, with which budget."""
-    if tuning is None:
+    """What was tuned, on what, with which budget.
+
+    tuning: a row a try, with `variant`, the fields tried, `valid_error` (mean over its `seeds`).
+    """
+    if tuning is None or tuning.empty:
         return []
     fields = [c for c in tuning.columns if c not in ("variant", "valid_error", "seeds")]
-    best = set(tuning.loc[tuning.groupby("variant")["valid_error"].idxmin()].index)
+    best = set(tuning.groupby("variant", sort=False)["valid_error"].idxmin())
     cells = [
-        [row["variant"], *(f"{row[f]:g}" for f in fields), f"{100 * row['valid_error']:.2f}", "yes" if i in best else ""]
-        for i, row in tuning.iterrows()
+        [str(row["variant"]), *(value_words(row[f]) for f in fields), f"{100 * row['valid_error']:.2f}", mark]
+        for mark, row in (("chosen" if i in best else "", row) for i, row in tuning.iterrows())
     ]
+    tries = " or ".join(str(n) for n in sorted(set(tuning.groupby("variant").size())))
     text = (
-        f"Every variant tried the same {len(tuning) // tuning['variant'].nunique()} recipes, each with "
-        f"{tuning['seeds'].iloc[0]} seeds that no comparison uses; the lowest mean validation error won."
+        f"Tuned: {', '.join(fields)}. Every variant tried {tries} recipes, each with "
+        f"{tuning['seeds'].max()} seeds that no comparison uses; the lowest mean validation error "
+        "was chosen, and no test document had a say."
     )
-    return ["## Recipes", text, markdown(["variant", *fields, "validation error (%)", "chosen"], cells)]
+    return ["## Recipes", text, markdown(["variant", *fields, "validation error (%)", ""], cells)]
 
 
-def cost_line(runs: pd.DataFrame, spec: ReportSpec) -> str:
-    """How many runs, what they took, and which code made them."""
-    commits = ", ".join(sorted({str(c)[:10] for c in runs["commit"] if str(c)})) or "unknown"
-    spent, saved = (float(runs[c].astype(float).sum()) / 60 for c in ("computed_seconds", "reused_seconds"))
-    dirty = " (with uncommitted changes)" if (runs["dirty"].astype(str).str.lower() == "true").any() else ""
-    return (
-        f"{len(runs)} runs at scale `{spec.scale}`, seeds {min(spec.seeds)} to {max(spec.seeds)}; {spent:.1f} minutes of "
-        f"computing, {saved:.1f} minutes saved by reusing stages; commit {commits}{dirty}."
-    )
+def value_words(value: object) -> str:
+    """A config value in a cell."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+    """How many runs, on which data, what they cost, and which code made them; a line each."""
+    seeds = ", ".join(str(seed) for seed in spec.seeds)
+    levels = f", {len(spec.levels)} levels of {spec.level_name}" if spec.levels != ("",) else ""
+    return [
+        f"{len(runs)} runs at scale `{spec.scale}`: {len(spec.variants)} variants{levels}, seeds {seeds}.",
+        *data_line(runs),
+        f"Computing took {duration(runs['computed_seconds'].sum())}; "
+        f"reusing stages saved {duration(runs['reused_seconds'].sum())}.",
+        commit_line(runs),
+    ]
+
+
+def data_line(runs: pd.DataFrame) -> list[str]:
+    """The named sets that the runs read; a user's own path is not shown."""
+    parts = []
+    for role in ("target", "general", "unlabelled"):
+        names = [column(runs, f"param/{role}.{field}") for field in ("name", "split", "path")]
+        sets = {f"{name} ({split})" if not path else "own files" for name, split, path in zip(*names, strict=True)}
+        given = sorted(text for text in sets if not text.startswith(" ("))
+        parts += [f"{role} {listed}"] if (listed := " and ".join(given)) else []
+    return [f"Data: {'; '.join(parts)}."] if parts else []
+
+
+def column(runs: pd.DataFrame, name: str) -> list[str]:
+    """A text column, empty where the runs have none."""
+    return list(runs[name]) if name in runs.columns else [""] * len(runs)
+
+
+def commit_line(runs: pd.DataFrame) -> str:
+    """The commits that made the runs, and how many of them had uncommitted changes."""
+    counts = runs["commit"].str[:10].replace("", "unknown").value_counts().sort_index()
+    parts = [f"{commit} ({count} runs)" if len(counts) > 1 else str(commit) for commit, count in counts.items()]
+    dirty = int(runs["dirty"].sum())
+    changed = f"; {dirty} of {len(runs)} runs had uncommitted changes" if dirty else ""
+    return f"Commit {', '.join(parts)}{changed}."
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that people would use."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
+    """A Markdown table; bars and line ends in cells are made harmless."""
+    lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
+    drawn = [f"| {' | '.join(row)} |" for row in lines]
+    return "\n".join([drawn[0], f"|{'---|' * len(header)}", *drawn[1:]])
+
+
+def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
+    """The tables and the verdict, to print on a terminal; raises IncompleteError for a grid with holes."""
+    runs = check_grid(runs, spec)
+    rows = comparisons(runs, spec)
+    header, cells = result_cells(runs, spec)
+    return Group(
+        Text(spec.question, style="bold"),
+        Text(f"{spec.measure_label}, mean ± sd over {len(spec.seeds)} seeds; {better(spec)}"),
+        text_table(header, [[cell.removesuffix(f" ({len(spec.seeds)})") for cell in row] for row in cells]),
+        Text("\nVariant minus against, paired by seed; 95% interval; p corrected (Holm)"),
+        text_table(*compact_cells(rows, spec)),
+        Text(f"\n{headline(rows, spec)}", style="bold"),
+    )
+
+
+def compact_cells(rows: Sequence[Row], spec: ReportSpec) -> Cells:
+    """The comparisons in the width of a terminal: the pair in one column, further seeds beside the verdict."""
+    header, cells = comparison_cells(rows, spec)
+    merged = [
+        [f"{cell[0]} - {cell[1]}", *cell[2:-3], cell[-3] + (f" (+{cell[-1]})" if cell[-1].isdecimal() else "")]
+        for cell in cells
+    ]
+    return ["pair", *(name.removesuffix(" (points)") for name in header[2:-2])], merged
 
 
 def print_report(runs: pd.DataFrame, spec: ReportSpec, console: Console | None = None) -> None:
-    """The tables and the verdict on a terminal."""
-    console = console or Console()
-    console.print(f"\n[bold]{spec.question}[/bold]\n{spec.measure_label}, mean ± sd (seeds)")
-    console.print(text_table(*result_cells(runs, spec)))
-    rows = comparisons(runs, spec)
-    console.print("Paired by seed, 95% interval, Holm-corrected p")
-    console.print(text_table(*comparison_cells(rows, spec)))
-    console.print(headline(rows, spec), style="bold")
+    """Print the tables and the verdict."""
+    (console or Console()).print(console_table(runs, spec))
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table for the terminal."""
-    table = Table(*header, box=None, pad_edge=False)
+    """A table for the terminal; names in it are text, not markup."""
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(header):
+        table.add_column(name, no_wrap=place > 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))
     return table

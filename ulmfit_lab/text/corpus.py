@@ -68,7 +68,8 @@ class TokenCorpus:
 
     def stream(self, vocabulary: Vocabulary, numbers: np.ndarray | None = None) -> np.ndarray:
         """The documents of these numbers (none: all) end to end, (n,) int32 ids of the vocabulary."""
-        return self._table(vocabulary)[self._places(numbers)]
+        ids: np.ndarray = self._table(vocabulary)[self._places(numbers)]
+        return ids
 
     def documents(self, vocabulary: Vocabulary, numbers: np.ndarray | None = None) -> list[np.ndarray]:
         """Each of the documents of these numbers (none: all), (length,) int32 ids of the vocabulary."""

@@ -75,7 +75,9 @@ def _decode(line: bytes, encoding: str, path: Path, number: int) -> str:
         return line.decode(encoding)
     except UnicodeDecodeError as error:
         byte = line[error.start]
-        raise DataError(f"{path}, line {number}: byte 0x{byte:02x} is not {encoding}; save the file as utf-8.") from None
+        raise DataError(
+            f"{path}, line {number}: byte 0x{byte:02x} is not {encoding}; save the file as utf-8."
+        ) from None
 
 
 def make_document(texts: Sequence[Any], label: Any, where: str) -> Document:
@@ -214,7 +216,7 @@ def read_whole(path: Path, label: str | None = None) -> Document:
 # Formats of two data sets
 
 _ARTICLE = re.compile(r"= [^=].* =")
-_ESCAPED = re.compile(r" @([-,.])@ ")
+_ESCAPED = re.compile(r" @([-,.])@(?: |$)")
 
 
 def read_articles(path: Path) -> Iterator[Document]:

@@ -174,7 +174,9 @@ def row_documents(rows: Rows, label: str, names: tuple[str, ...]) -> Iterator[Do
 def row_articles(rows: Rows) -> Iterator[Document]:
     """A document for each article of WikiText, whose rows are lines."""
     articles = split_articles(row["text"] for row in rows)
-    return (make_document([text], None, f"article {number} of the hub's set") for number, text in enumerate(articles, 1))
+    return (
+        make_document([text], None, f"article {number} of the hub's set") for number, text in enumerate(articles, 1)
+    )
 
 
 # The sets

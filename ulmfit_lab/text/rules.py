@@ -26,7 +26,7 @@ REPEAT = "xxrep"
 WORD_REPEAT = "xxwrep"
 """`xxwrep n w`: the word w, n times."""
 UPPER = "xxup"
-"""The next word was in capitals."""
+"""The next word was in capitals, at least two of them."""
 CAPITAL = "xxmaj"
 """The next word began with a capital."""
 SPECIALS = (UNK, PAD, BOS, FIELD, REPEAT, WORD_REPEAT, UPPER, CAPITAL)
@@ -105,7 +105,7 @@ def mark_word(word: str, mark_capitals: bool = False) -> Unit:
     lower = word.lower()
     if lower in _MARKERS:
         return (UNK,)
-    if len(word) > 1 and word.isupper():
+    if word.isupper() and sum(map(str.isalpha, word)) > 1:
         return (UPPER, lower)
     if mark_capitals and word[0].isupper() and word[1:].islower():
         return (CAPITAL, lower)

@@ -38,9 +38,8 @@ PACKAGES = {
     "ko": "install mecab-ko with mecab-ko-dic, and pip install natto-py",
     "th": "pip install pythainlp",
     "vi": "pip install pyvi",
-    "zh": "pip install jieba",
 }
-"""What the tokenizers need that spaCy does not bring (Chinese is split into characters, which needs nothing)."""
+"""What the tokenizers need that spaCy does not bring; Chinese is split into characters, which needs nothing."""
 
 
 def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool = False) -> Iterator[list[str]]:
@@ -55,7 +54,7 @@ def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool 
     tokenizer = load_tokenizer(language)
     by_piece = type(tokenizer) is Tokenizer
     split = PieceSplitter(tokenizer, mark_capitals) if by_piece else LineSplitter(tokenizer, mark_capitals)
-    return (_tokens(text, split) for text in texts)
+    return (tokenize_text(text, split) for text in texts)
 
 
 def load_tokenizer(language: str) -> Callable[[str], Any]:
@@ -67,13 +66,14 @@ def load_tokenizer(language: str) -> Callable[[str], Any]:
     if language not in known:
         raise DataError(f"spaCy has no language {language!r}. {nearest(language, known)}")
     try:
-        tokenizer = spacy.blank(language).tokenizer
+        blank = spacy.blank(language)
     except ImportError as error:
         cure = PACKAGES.get(language, f"pip install 'spacy[{language}]'")
         raise DataError(f"Language {language!r} needs a package that is not installed: {cure}.") from error
+    tokenizer: Callable[[str], Any] = blank.tokenizer
     if type(tokenizer) is Tokenizer:
-        # A new word's shape, norm and so on cost more than its splitting, which looks at the text alone.
-        tokenizer.vocab.lex_attr_getters = {}
+        # It looks at a word's text alone; without this, spaCy works out each new word's shape, norm and so on.
+        blank.vocab.lex_attr_getters = {}
     return tokenizer
 
 
@@ -86,10 +86,11 @@ class PieceSplitter:
         self.known: dict[str, tuple[Unit, ...]] = {}
 
     def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
+        """The units of a text's lines."""
         pieces = [piece for line in lines for piece in (NEWLINE, *line.split())]
         if len(self.known) > REMEMBERED:
             self.known.clear()
-        new = set(pieces) - self.known.keys()
+        new = set(pieces).difference(self.known)
         if new:
             self.learn(new)
         return islice(chain.from_iterable(map(self.known.__getitem__, pieces)), 1, None)
@@ -130,6 +131,7 @@ class LineSplitter:
         self.mark_capitals = mark_capitals
 
     def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
+        """The units of a text's lines."""
         for number, line in enumerate(lines):
             if number:
                 yield (NEWLINE,)
@@ -140,7 +142,8 @@ class LineSplitter:
                     yield mark_repeat(run)
 
 
-def _tokens(text: str, split: Callable[[Iterable[str]], Iterable[Unit]]) -> list[str]:
+def tokenize_text(text: str, split: Callable[[Iterable[str]], Iterable[Unit]]) -> list[str]:
+    """The tokens of one text, whose lines a splitter turns into units."""
     fields = fix_markup(text).split(FIELD_BREAK)
     units: list[Unit] = [(BOS,)]
     for number, field in enumerate(fields, 1):

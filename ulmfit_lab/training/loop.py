@@ -17,14 +17,14 @@ from torch import nn
 from ulmfit_lab.config import Fit
 from ulmfit_lab.errors import DataError, TrainingError
 from ulmfit_lab.models.checkpoint import load_resume_state, save_resume_state
-from ulmfit_lab.training.optimizers import Average, make_optimizer, should_average
+from ulmfit_lab.training.optimizers import Average, make_optimizer, set_rates, should_average
 from ulmfit_lab.training.schedules import layer_rates, lr_factor, trainable_groups
 from ulmfit_lab.training.steps import Step, autocast
 
 logger = logging.getLogger(__name__)
 
 POINTS_PER_EPOCH = 40
-"""Points of a curve within an epoch; each is the mean since the one before."""
+"""Most points of a curve within an epoch; each is the mean since the one before."""
 CHECKPOINT_SECONDS = 30.0
 """Time between two resume states; what an interruption can cost at most."""
 
@@ -65,7 +65,7 @@ class FitResult:
 
 @dataclass
 class Position:
-    """Where the loop is; with the model's and the optimiser's state all that a resume needs."""
+    """Where the loop is: epochs, batches of this epoch and steps done, and what was seen on the way."""
 
     epoch: int = 0
     batch: int = 0
@@ -76,6 +76,28 @@ class Position:
     history: list[dict[str, float]] = field(default_factory=list)
     points: list[dict[str, Any]] = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
+    """Losses since the last point."""
+
+    def advance(self, loss: float, tokens: int, seconds: float) -> None:
+        """Count a step."""
+        self.batch, self.step, self.tokens, self.seconds = self.batch + 1, self.step + 1, self.tokens + tokens, seconds
+        self.pending.append(loss)
+
+    def next_epoch(self, seconds: float) -> None:
+        """Go to the next epoch's beginning, where nothing is carried."""
+        self.epoch, self.batch, self.carry, self.seconds = self.epoch + 1, 0, None, seconds
+
+
+@dataclass
+class Training:
+    """All that training changes, and so, with the random state, all that a resume state holds."""
+
+    model: Any
+    optimizer: torch.optim.Optimizer
+    average: Average
+    at: Position = field(default_factory=Position)
+    best: dict[str, Any] = field(default_factory=dict)
+    """Metrics, epoch and, if they are to be kept, weights of the best epoch so far."""
 
 
 def fit(
@@ -91,6 +113,7 @@ def fit(
     progress: Callable[[Progress], None] = lambda progress: None,
     device: torch.device,
     precision: str = "float32",
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> FitResult:
     """Train a model in place, by a recipe.
 
@@ -98,89 +121,66 @@ def fit(
     batches   has count(epoch) and epoch(epoch, start), whose batches have n_tokens, lr_scale and to(device)
     step      one forward pass (see `steps`); what it carries is reset at every epoch's start
     evaluate  validation metrics, with "loss" among them, after every epoch
-    resume    file of the resume state: training goes on from it if it is there, and ends with the weights of an
-              uninterrupted run, bit for bit on the CPU
+    resume    file of the resume state, written every checkpoint_seconds and after every epoch: training goes on from
+              it if it is there, and ends with the weights of an uninterrupted run, bit for bit on the CPU
 
-    Raises TrainingError when the loss is not finite.
+    Raises TrainingError when a loss is not finite.
     """
     groups = model.layer_groups()
-    optimizer, average = make_optimizer(groups, config), Average(list(model.parameters()))
     rates = layer_rates(config.lr, config.layer_lr_decay, len(groups))
     counts = [batches.count(epoch) for epoch in range(config.epochs)]
-    total = sum(counts)
-    best: dict[str, Any] = {}
     torch.manual_seed(seed)
-    at = restore(resume, model, optimizer, average, best, device)
-    for values in at.points:
-        record(Point(**values))
-    began, saved = time.monotonic() - at.seconds, time.monotonic()
-    fresh_tokens, fresh_began = 0, time.monotonic()
-    stopped = "all epochs done"
+    training = Training(model, make_optimizer(groups, config), Average(list(model.parameters())))
+    restore(resume, training, device)
+    at, optimizer, average = training.at, training.optimizer, training.average
+    for point in at.points:
+        record(Point(**point))
+    resumed, began, saved = (at.tokens, at.seconds), time.monotonic() - at.seconds, at.seconds
     model.train()
-
-    def note(values: dict[str, float]) -> None:
-        point = Point(at.step, at.epoch + at.batch / counts[at.epoch], values)
-        at.points.append(vars(point))
-        record(point)
-
-    for at.epoch in range(at.epoch, config.epochs):
+    while not (stopped := reason_to_stop(config, at.epoch, training.best)):
+        count = counts[at.epoch]
         freeze(groups, trainable_groups(config.unfreeze, at.epoch, len(groups)))
-        every = max(counts[at.epoch] // POINTS_PER_EPOCH, 1)
         for batch in batches.epoch(at.epoch, at.batch):
             batch = batch.to(device)
-            factor = lr_factor(config.schedule, at.step, total) * batch.lr_scale
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor
+            factor = lr_factor(config.schedule, at.step, sum(counts)) * batch.lr_scale
+            set_rates(optimizer, [rate * factor for rate in rates])
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 loss, at.carry, stats = step(model, batch, at.carry)
-            if not math.isfinite(float(loss.detach())):
-                raise TrainingError(not_finite(at, rates[-1] * factor))
-            loss.backward()
+            check_finite(float(loss.detach()), at, rates[-1] * factor)
+            loss.backward()  # type: ignore[no-untyped-call]
             if config.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             average.update()
-            at.batch, at.step, at.tokens = at.batch + 1, at.step + 1, at.tokens + batch.n_tokens
-            at.pending.append(stats["loss"])
-            if at.batch % every == 0:
-                note({"loss": sum(at.pending) / len(at.pending), "lr": rates[-1] * factor})
+            at.advance(stats["loss"], batch.n_tokens, time.monotonic() - began)
+            if at.batch % math.ceil(count / POINTS_PER_EPOCH) == 0:
+                note(at, count, record, {"loss": sum(at.pending) / len(at.pending), "lr": rates[-1] * factor})
                 at.pending.clear()
-            now = time.monotonic()
-            at.seconds, fresh_tokens = now - began, fresh_tokens + batch.n_tokens
-            if resume and now - saved > CHECKPOINT_SECONDS:
-                save(resume, model, optimizer, average, best, at)
-                saved = now
-            pace = at.seconds / at.step
-            rate = fresh_tokens / max(now - fresh_began, 1e-9)
-            progress(Progress(at.step, total, at.epoch, stats["loss"], rate, pace * (total - at.step)))
-        average.swap()
-        metrics = evaluate(model)
-        at.history.append(metrics)
-        note({f"valid_{name}": value for name, value in metrics.items()})
-        if not best or metrics["loss"] < best["metrics"]["loss"]:
-            weights = copy.deepcopy(model.state_dict()) if config.keep == "best" else {}
-            best.update(metrics=metrics, epoch=at.epoch, weights=weights)
-        average.swap()
-        if config.optimizer == "nt-asgd" and not average.started and should_average([h["loss"] for h in at.history]):
-            average.start()
-        at.batch, at.carry = 0, None
-        at.seconds = time.monotonic() - began
-        if config.patience and at.epoch - best["epoch"] >= config.patience:
-            stopped = f"no better validation loss in {config.patience} epochs"
-            break
+            if resume and at.seconds - saved >= checkpoint_seconds:
+                save(resume, training, device)
+                saved = at.seconds
+            progress(progress_at(at, sum(counts), stats["loss"], resumed))
+        metrics = finish_epoch(training, evaluate, config)
+        note(at, count, record, {f"valid_{name}": value for name, value in metrics.items()})
+        at.next_epoch(time.monotonic() - began)
         if resume:
-            at.epoch += 1
-            save(resume, model, optimizer, average, best, at)
-            at.epoch -= 1
+            save(resume, training, device)
+            saved = at.seconds
     freeze(groups, frozenset(range(len(groups))))
     average.swap()
     final = at.history[-1] if at.history else evaluate(model)
-    if config.keep == "best" and best:
-        model.load_state_dict(best["weights"])
-    return FitResult(
-        at.history, best.get("metrics", final), final, at.step, at.tokens, time.monotonic() - began, stopped
-    )
+    if training.best.get("weights"):
+        model.load_state_dict(training.best["weights"])
+    best = training.best.get("metrics", final)
+    return FitResult(at.history, best, final, at.step, at.tokens, time.monotonic() - began, stopped)
+
+
+def reason_to_stop(config: Fit, done: int, best: Mapping[str, Any]) -> str:
+    """Why training ends after this many epochs; empty where it goes on."""
+    if config.patience and best and done - 1 - best["epoch"] >= config.patience:
+        return f"no better validation loss in {config.patience} epochs"
+    return "all epochs done" if done >= config.epochs else ""
 
 
 def freeze(groups: list[list[nn.Parameter]], trainable: frozenset[int]) -> None:
@@ -190,58 +190,79 @@ def freeze(groups: list[list[nn.Parameter]], trainable: frozenset[int]) -> None:
             parameter.requires_grad_(number in trainable)
 
 
-def not_finite(at: Position, lr: float) -> str:
-    """Why training ended, where, and what to do."""
-    return (
-        f"The loss is not finite at step {at.step} (epoch {at.epoch}, batch {at.batch}) with learning rate {lr:.3g}; "
-        "lower the learning rate, or clip gradients harder."
-    )
+def finish_epoch(
+    training: Training, evaluate: Callable[[nn.Module], dict[str, float]], config: Fit
+) -> dict[str, float]:
+    """Validate (on the averaged weights, once there are any), remember the best epoch, and start averaging if due."""
+    at, average, best = training.at, training.average, training.best
+    average.swap()
+    metrics = evaluate(training.model)
+    check_finite(metrics["loss"], at, training.optimizer.param_groups[-1]["lr"], "validation loss")
+    at.history.append(metrics)
+    if not best or metrics["loss"] < best["metrics"]["loss"]:
+        weights = copy.deepcopy(training.model.state_dict()) if config.keep == "best" else {}
+        best.update(metrics=metrics, epoch=at.epoch, weights=weights)
+    average.swap()
+    if config.optimizer == "nt-asgd" and not average.started and should_average([h["loss"] for h in at.history]):
+        average.start()
+    return metrics
 
 
-def save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, best: dict[str, Any], at: Position
-) -> None:
+def check_finite(loss: float, at: Position, lr: float, name: str = "loss") -> None:
+    """Raise TrainingError, saying where and what to do, for a loss that is no number."""
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"The {name} is {loss} at step {at.step} (epoch {at.epoch}, batch {at.batch}) with learning rate {lr:.3g}; "
+            "most likely the rate is too high: lower lr, or clip gradients harder."
+        )
+
+
+def note(at: Position, count: int, record: Callable[[Point], None], values: dict[str, float]) -> None:
+    """Record a point of the curves, and keep it for a resumed run to record again; count is the epoch's batches."""
+    point = Point(at.step, at.epoch + at.batch / count, values)
+    at.points.append({"step": point.step, "epoch": point.epoch, "values": values})
+    record(point)
+
+
+def progress_at(at: Position, total: int, loss: float, resumed: tuple[int, float]) -> Progress:
+    """How far training is; its speed is that since (tokens, seconds), when this process took it up."""
+    rate = (at.tokens - resumed[0]) / max(at.seconds - resumed[1], 1e-9)
+    return Progress(at.step, total, at.epoch, loss, rate, at.seconds / at.step * (total - at.step))
+
+
+def save(path: Path, training: Training, device: torch.device) -> None:
     """Write all that training needs to go on from here."""
     random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
-    save_resume_state(
-        path,
-        {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average.state(),
-            "best": best,
-            "position": vars(at),
-            "random": random,
-        },
-    )
+    if device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(device)
+    state = {
+        "model": training.model.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "average": training.average.state(),
+        "best": training.best,
+        "position": vars(training.at),
+        "random": random,
+    }
+    save_resume_state(path, state)
 
 
-def restore(
-    path: Path | None,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: Average,
-    best: dict[str, Any],
-    device: torch.device,
-) -> Position:
-    """Put model, optimiser and random state back as they were; a fresh position where there is nothing to go on from."""
+def restore(path: Path | None, training: Training, device: torch.device) -> None:
+    """Put training and the random state back as they were; nothing is done where there is no whole resume state."""
     if path is None or not path.exists():
-        return Position()
+        return
     try:
         state = load_resume_state(path)
     except DataError as error:
         logger.warning("%s; training starts again", error)
-        return Position()
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    average.restore(state["average"])
-    best.update(state["best"])
+        return
+    training.model.load_state_dict(state["model"])
+    training.optimizer.load_state_dict(state["optimizer"])
+    training.average.restore(state["average"])
+    training.best = state["best"]
+    training.at = Position(**on_device(state["position"], device))
     torch.set_rng_state(state["random"]["cpu"])
-    if "cuda" in state["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["random"]["cuda"])
-    return Position(**on_device(state["position"], device))
+    if "cuda" in state["random"] and device.type == "cuda":
+        torch.cuda.set_rng_state(state["random"]["cuda"], device)
 
 
 def on_device(position: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

@@ -53,9 +53,7 @@ class Tested:
     predictions: np.ndarray
 
 
-def evaluate_classifier(
-    model: Any, batches: Any, *, device: torch.device, precision: str = "float32"
-) -> Tested:
+def evaluate_classifier(model: Any, batches: Any, *, device: torch.device, precision: str = "float32") -> Tested:
     """loss (nats per document), accuracy, error and macro F1 over all documents."""
     logits, labels, index = [], [], []
     with evaluating(model), autocast(device, precision):

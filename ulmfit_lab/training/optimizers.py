@@ -15,7 +15,11 @@ NON_MONOTONE = 5
 
 
 def make_optimizer(groups: Sequence[list[nn.Parameter]], config: Fit) -> torch.optim.Optimizer:
-    """An optimiser with one parameter group a layer group; the loop sets each group's rate before each step."""
+    """An optimiser with one parameter group a layer group, whose rates the loop sets before each step.
+
+    Adam's weight decay is decoupled (Loshchilov & Hutter 2019), SGD's is an L2 penalty. Parameters without a
+    gradient, those of frozen groups, are skipped altogether.
+    """
     parameters = [{"params": group, "lr": config.lr} for group in groups]
     if config.optimizer == "nt-asgd":
         return torch.optim.SGD(parameters, lr=config.lr, weight_decay=config.weight_decay)
@@ -24,15 +28,25 @@ def make_optimizer(groups: Sequence[list[nn.Parameter]], config: Fit) -> torch.o
     return torch.optim.AdamW(parameters, lr=config.lr, betas=betas, weight_decay=config.weight_decay, fused=True)
 
 
+def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float]) -> None:
+    """Give each parameter group its learning rate."""
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
 def should_average(losses: Sequence[float], n: int = NON_MONOTONE) -> bool:
-    """NT-ASGD's trigger: the newest validation loss is worse than the best of those more than n evaluations ago."""
-    return len(losses) > n and losses[-1] > min(losses[:-n])
+    """NT-ASGD's trigger (Merity et al. 2017, algorithm 1), on all validation losses so far, the newest last.
+
+    The newest is worse than the best of those before it, the n directly before it not counted.
+    """
+    *before, newest = losses
+    return len(before) > n and newest > min(before[:-n])
 
 
 class Average:
     """The running mean of a model's weights since averaging began; nothing before.
 
-    Averaging starts from an ASGD with t0 = 0 and lambd = 0, so every step's weights count alike.
+    The weights after every step count alike (ASGD with t0 = 0 and lambd = 0).
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -55,7 +69,7 @@ class Average:
         if self.started:
             self.count += 1
             for mean, parameter in zip(self.mean, self.parameters, strict=True):
-                mean.add_((parameter - mean) / self.count)
+                mean.lerp_(parameter, 1 / self.count)
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ulmfit_lab.errors import ConfigError
+
 CUT_FRACTION, RATIO = 0.1, 32
 """Slanted triangular: share of the steps in which the rate rises, and the peak over the lowest rate."""
 
@@ -15,6 +17,8 @@ def lr_factor(schedule: str, step: int, total: int) -> float:
     one-cycle  cosine up from 1/25 over the first quarter, cosine down to 1e-5 of the peak (Smith 2018, as in fastai)
     cosine     from 1 to 0 along half a wave
     constant   1
+
+    Raises ConfigError for any other name.
     """
     if schedule == "slanted":
         return slanted(step, total)
@@ -25,11 +29,13 @@ def lr_factor(schedule: str, step: int, total: int) -> float:
         return between(1.0, 1e-5, (step - rise) / max(total - rise, 1))
     if schedule == "cosine":
         return between(1.0, 0.0, step / total)
-    return 1.0
+    if schedule == "constant":
+        return 1.0
+    raise ConfigError(f"{schedule!r} is not a schedule; use slanted, one-cycle, cosine or constant.")
 
 
 def slanted(step: int, total: int) -> float:
-    """Howard & Ruder 2018, eq. 3; the cut is at least one step."""
+    """Rises to 1 at the cut, a tenth of the steps (at least one), then falls back to 1/32 (eq. 3)."""
     cut = max(math.floor(total * CUT_FRACTION), 1)
     p = step / cut if step < cut else 1 - (step - cut) / (cut * (1 / CUT_FRACTION - 1))
     return (1 + max(p, 0.0) * (RATIO - 1)) / RATIO
@@ -52,6 +58,8 @@ def trainable_groups(unfreeze: str, epoch: int, n_groups: int) -> frozenset[int]
     last        the top alone
     chain-thaw  the top, then each alone from the bottom, then all (Felbo et al. 2017)
     all         all
+
+    Raises ConfigError for any other name.
     """
     everything = frozenset(range(n_groups))
     top = n_groups - 1
@@ -62,4 +70,6 @@ def trainable_groups(unfreeze: str, epoch: int, n_groups: int) -> frozenset[int]
     if unfreeze == "chain-thaw":
         # the top, when its turn comes again, has just been trained, so the sequence is top, 0 .. top - 1, all
         return frozenset({top}) if epoch == 0 else frozenset({epoch - 1}) if epoch <= top else everything
-    return everything
+    if unfreeze == "all":
+        return everything
+    raise ConfigError(f"{unfreeze!r} is not a way to unfreeze; use all, gradual, last or chain-thaw.")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ulmfit_lab.config import LanguageModelFit
+from ulmfit_lab.errors import TrainingError
 from ulmfit_lab.models.awd_lstm import detach
 from ulmfit_lab.models.cross_entropy import linear_cross_entropy
 
@@ -22,9 +23,7 @@ def language_model_step(config: LanguageModelFit, precision: str) -> Step:
     def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, dict[str, float]]:
         dropped, raw, state = model(batch.ids, carry)
         flat = dropped.reshape(-1, dropped.shape[-1]).float()
-        nll = linear_cross_entropy(
-            flat, model.decoder_weight, model.decoder_bias, batch.targets.reshape(-1), precision
-        )
+        nll = linear_cross_entropy(flat, model.decoder_weight, model.decoder_bias, batch.targets.reshape(-1), precision)
         penalty = activation_penalty(dropped.float(), raw.float(), config.alpha, config.beta)
         return nll + penalty, detach(state), {"loss": float(nll.detach())}
 
@@ -43,9 +42,16 @@ def activation_penalty(dropped: Tensor, raw: Tensor, alpha: float, beta: float) 
 
 
 def classifier_step(precision: str) -> Step:
-    """Cross-entropy of the label; nothing is carried."""
+    """Cross-entropy of the label; nothing is carried.
+
+    The step raises TrainingError for a single document, of which batch normalisation can learn nothing.
+    """
 
     def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, dict[str, float]]:
+        if len(batch.labels) < 2:
+            raise TrainingError(
+                "A batch has one document, but batch normalisation needs two; raise batch_size or labels."
+            )
         loss = nn.functional.cross_entropy(model(batch.ids, batch.lengths).float(), batch.labels)
         return loss, None, {"loss": float(loss.detach())}
 

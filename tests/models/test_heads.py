@@ -1,0 +1,151 @@
+"""The heads: tying, groups in order, and pooling that padding cannot touch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
+from ulmfit_lab.models.heads import BatchNorm, Classifier, LanguageModel, concat_pool
+
+WORDS, EMB = 20, 5
+
+
+def encoder(dropouts: Dropouts | None = None) -> AWDLSTM:
+    torch.manual_seed(0)
+    return AWDLSTM(WORDS, emb_size=EMB, hidden_size=7, n_layers=2, dropouts=dropouts or Dropouts())
+
+
+def classifier(dropouts: Dropouts | None = None) -> Classifier:
+    return Classifier(encoder(dropouts), 3, head_size=6, output_dropout=0.3, head_dropout=0.1)
+
+
+def documents(lengths: list[int], extra: int = 0, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random ids (T, B), padded at the end to the longest and `extra` steps more, and the lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.ones(max(lengths) + extra, len(lengths), dtype=torch.int64)
+    for column, length in enumerate(lengths):
+        ids[:length, column] = torch.randint(2, WORDS, (length,), generator=generator)
+    return ids, torch.tensor(lengths)
+
+
+def test_a_tied_decoder_is_the_embedding_and_an_untied_one_is_not() -> None:
+    tied, untied = LanguageModel(encoder()), LanguageModel(encoder(), tie_weights=False)
+    assert tied.decoder_weight is tied.encoder.embedding.weight
+    assert sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in tied.parameters()) == WORDS * EMB
+    assert float(untied.decoder_weight.abs().max()) <= 0.1
+    assert not tied.decoder_bias.any()
+
+
+def test_logits_are_the_linear_map_of_the_dropped_output() -> None:
+    model = LanguageModel(encoder()).eval()
+    dropped, raw, _ = model(documents([4, 4])[0])
+    expected = torch.einsum("tbe,ve->tbv", dropped, model.encoder.embedding.weight) + model.decoder_bias
+    torch.testing.assert_close(model.logits(dropped), expected)
+    assert torch.equal(dropped, raw)
+
+
+def test_output_dropout_is_locked_and_leaves_the_raw_output_alone() -> None:
+    model = LanguageModel(encoder(Dropouts(output=0.5)))
+    dropped, raw, _ = model(documents([4, 4])[0])
+    kept = dropped != 0
+    assert torch.equal(kept, kept[:1].expand_as(kept))
+    assert kept.any()
+    assert not kept.all()
+    assert torch.equal(dropped[kept], 2 * raw[kept])
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_groups_of_the_language_model_hold_each_parameter_once_and_end_with_the_embedding(tie: bool) -> None:
+    model = LanguageModel(encoder(), tie_weights=tie)
+    groups = model.layer_groups()
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    assert [len(group) for group in groups] == [4, 4, 2 if tie else 3]
+    assert sorted(names[p] for group in groups for p in group) == sorted(names.values())
+    assert [names[group[0]] for group in groups] == [
+        "encoder.lstms.0.weight_ih",
+        "encoder.lstms.1.weight_ih",
+        "encoder.embedding.weight",
+    ]
+
+
+def test_groups_of_the_classifier_run_from_embedding_to_head() -> None:
+    model = classifier()
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = [{names[p].rsplit(".", 1)[0] for p in group} for group in model.layer_groups()]
+    linears_and_norms = {"head.0", "head.2", "head.4", "head.6"}
+    assert groups == [{"encoder.embedding"}, {"encoder.lstms.0"}, {"encoder.lstms.1"}, linears_and_norms]
+
+
+def test_pooling_worked_out_by_hand() -> None:
+    output = torch.tensor([[[1.0], [-2.0]], [[5.0], [-4.0]], [[3.0], [9.0]]])  # (T, B, E) = (3, 2, 1)
+    pooled = concat_pool(output, torch.tensor([3, 2]))
+    # the second document ends after two steps: its third, 9, is padding
+    assert pooled.tolist() == [[3.0, 5.0, 3.0], [-4.0, -2.0, -3.0]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), extra=st.integers(1, 12))
+def test_padding_changes_nothing(lengths: list[int], extra: int) -> None:
+    model = classifier(Dropouts(input=0.3, weight=0.3, hidden=0.3)).eval()
+    ids, sizes = documents(lengths)
+    padded, _ = documents(lengths, extra)
+    torch.testing.assert_close(model.features(padded, sizes), model.features(ids, sizes), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model(padded, sizes), model(ids, sizes), rtol=0, atol=1e-6)
+
+
+def test_a_document_is_classified_alike_alone_and_in_any_batch() -> None:
+    model = classifier().eval()
+    ids, lengths = documents([8, 3, 5])
+    together = model(ids, lengths)
+    for column, length in enumerate(lengths.tolist()):
+        alone = model(ids[:length, column : column + 1], lengths[column : column + 1])
+        torch.testing.assert_close(alone[0], together[column], rtol=0, atol=1e-6)
+
+
+def test_padding_gets_no_gradient() -> None:
+    output = torch.randn(6, 2, EMB, requires_grad=True)
+    concat_pool(output, torch.tensor([6, 2])).square().sum().backward()
+    assert output.grad is not None
+    assert output.grad[:2, 1].any()
+    assert not output.grad[2:, 1].any()
+
+
+def test_pooling_is_done_in_float32_at_least() -> None:
+    lengths = torch.tensor([3])
+    kinds = {torch.bfloat16: torch.float32, torch.float32: torch.float32, torch.float64: torch.float64}
+    assert {kind: concat_pool(torch.ones(3, 1, 2, dtype=kind), lengths).dtype for kind in kinds} == kinds
+    # 1001 steps of 1 sum to 1001, which bfloat16 cannot hold
+    assert concat_pool(torch.ones(1001, 1, 1, dtype=torch.bfloat16), torch.tensor([1001]))[0, 2] == 1
+
+
+def test_a_batch_of_one_is_trained_on_with_the_running_statistics() -> None:
+    model = classifier().train()
+    for norm in (model.head[0], model.head[4]):
+        norm.running_mean.uniform_()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    torch.manual_seed(0)
+    model(*documents([5])).sum().backward()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_batch_norm_is_torchs_own_for_more_than_one_document() -> None:
+    mine, theirs = BatchNorm(4), torch.nn.BatchNorm1d(4)
+    x = torch.randn(6, 4)
+    assert torch.equal(mine(x), theirs(x))
+    assert all(torch.equal(a, b) for a, b in zip(mine.buffers(), theirs.buffers(), strict=True))
+    one = x[:1]
+    torch.testing.assert_close(mine(one), theirs.eval()(one))
+
+
+def test_the_classifier_works_under_bfloat16_autocast() -> None:
+    model = classifier().eval()
+    batch = documents([5, 3, 1])
+    expected = model(*batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(*batch)
+    torch.testing.assert_close(logits.float(), expected, rtol=0.05, atol=0.01)

@@ -1,0 +1,138 @@
+"""Paired statistics against numbers worked out by hand and against scipy and statsmodels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+
+from ulmfit_lab.report.statistics import (
+    MOST_SEEDS,
+    Paired,
+    further_seeds,
+    holm,
+    paired,
+    summarise,
+    verdict,
+)
+
+
+def result(difference: float, *, n: int = 6, sd: float = 1.0) -> Paired:
+    return Paired(difference, math.nan, math.nan, sd, math.nan, n)
+
+
+def test_paired_by_hand() -> None:
+    # differences 1, 2, 3: mean 2, sd 1, t = 2 * sqrt(3) on 2 degrees of freedom. With 2 degrees the t distribution
+    # is closed: p = 1 - t / sqrt(t^2 + 2) = 1 - sqrt(12 / 14); its 97.5% quantile is 0.95 / sqrt(2 * 0.975 * 0.025).
+    found = paired([3.0, 5.0, 7.0], [2.0, 3.0, 4.0])
+    assert (found.difference, found.sd, found.n) == (2.0, 1.0, 3)
+    assert found.p == pytest.approx(1 - math.sqrt(12 / 14), rel=1e-12)
+    half = 0.95 / math.sqrt(2 * 0.975 * 0.025) / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), rel=1e-12)
+
+
+def test_paired_is_the_one_sample_test_of_the_differences() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(2, 8))
+    reference = stats.ttest_1samp(a - b, 0.0)
+    interval = reference.confidence_interval(0.95)
+    found = paired(list(a), list(b))
+    assert (found.p, found.low, found.high) == pytest.approx((reference.pvalue, interval.low, interval.high))
+
+
+def test_a_noise_that_pairs_share_does_not_matter() -> None:
+    noise = np.array([0.0, 10.0, -7.0, 3.0, 100.0, 2.0])
+    plain = paired([1.0, 2.0, 3.0, 2.0, 1.0, 2.5], [0.0] * 6)
+    shared = paired(list(noise + np.array([1.0, 2.0, 3.0, 2.0, 1.0, 2.5])), list(noise))
+    assert shared.p == pytest.approx(plain.p)
+
+
+def test_equal_values_have_p_one() -> None:
+    assert paired([0.2, 0.3, 0.4], [0.2, 0.3, 0.4]) == Paired(0.0, 0.0, 0.0, 0.0, 1.0, 3)
+
+
+def test_a_constant_difference_has_p_zero_even_where_rounding_blurs_it() -> None:
+    base = [0.1, 0.2, 0.3, 0.4, 0.5, 0.7]
+    found = paired([x + 0.1 for x in base], base)
+    assert len({x + 0.1 - x for x in base}) > 1  # rounding does blur it
+    assert (found.sd, found.p) == (0.0, 0.0)
+    assert found.low == found.difference == found.high == pytest.approx(0.1)
+
+
+def test_one_pair_has_a_difference_and_no_test() -> None:
+    found = paired([3.0], [1.0])
+    assert (found.difference, found.n) == (2.0, 1)
+    assert all(math.isnan(x) for x in (found.low, found.high, found.sd, found.p))
+
+
+def test_values_that_do_not_pair_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 and 2"):
+        paired([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+def test_summary_by_hand() -> None:
+    # 2, 4, 6: sd 2; half = t(0.975, 2) * 2 / sqrt(3), with the closed quantile of above
+    found = summarise([2.0, 4.0, 6.0])
+    half = 0.95 / math.sqrt(2 * 0.975 * 0.025) * 2 / math.sqrt(3)
+    assert (found.mean, found.sd, found.n) == (4.0, 2.0, 3)
+    assert (found.low, found.high) == pytest.approx((4 - half, 4 + half))
+
+
+def test_holm_by_hand() -> None:
+    # sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04, and none may fall below the one before
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+
+def test_holm_caps_at_one() -> None:
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+
+
+def test_holm_counts_only_tests_that_have_a_p() -> None:
+    corrected = holm([math.nan, 0.02, 0.03])
+    assert math.isnan(corrected[0])
+    assert corrected[1:] == pytest.approx([0.04, 0.04])
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("difference", "n", "p", "lower_is_better", "words"),
+    [
+        (-1.0, 6, 0.049, True, "better"),
+        (-1.0, 6, 0.049, False, "worse"),
+        (1.0, 6, 0.049, True, "worse"),
+        (1.0, 6, 0.049, False, "better"),
+        (-1.0, 6, 0.05, True, "no difference shown"),
+        (-1.0, 5, 1e-9, True, "too few seeds"),
+        (-1.0, 1, math.nan, True, "too few seeds"),
+        (0.0, 6, 1.0, True, "no difference shown"),
+    ],
+)
+def test_verdict(difference: float, n: int, p: float, lower_is_better: bool, words: str) -> None:
+    assert verdict(result(difference, n=n), p, lower_is_better) == words
+
+
+def test_further_seeds_are_the_fewest_that_have_the_power() -> None:
+    # Cohen (1988): an effect of 0.5 asks for 34 pairs at alpha 0.05 and power 0.8
+    assert further_seeds(result(0.5)) == 34 - 6
+    power = TTestPower().power
+    assert power(0.5, 33, 0.05) < 0.8 <= power(0.5, 34, 0.05)
+
+
+def test_a_stricter_alpha_asks_for_more_seeds() -> None:
+    strict = further_seeds(result(0.5), alpha=0.005)
+    assert strict is not None and strict > 34 - 6
+
+
+def test_further_seeds_are_at_least_those_a_claim_needs() -> None:
+    assert further_seeds(result(100.0, n=2)) == 4
+    assert further_seeds(result(1.0, n=2, sd=0.0)) == 4
+    assert further_seeds(result(100.0, n=6)) == 0
+
+
+def test_further_seeds_beyond_naming_and_unknown() -> None:
+    assert further_seeds(result(1e-4)) == MOST_SEEDS + 1
+    assert further_seeds(result(0.0)) is None
+    assert further_seeds(result(1.0, n=1)) is None

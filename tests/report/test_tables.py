@@ -1,0 +1,150 @@
+"""Cells and parts of the tables, as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ulmfit_lab.errors import IncompleteError
+from ulmfit_lab.report.compare import Row
+from ulmfit_lab.report.runs import tidy
+from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.report.statistics import Paired, Summary
+from ulmfit_lab.report.tables import (
+    comparison_row,
+    duration,
+    facts,
+    further_words,
+    markdown,
+    markdown_report,
+    mean_sd,
+    print_report,
+    tuning_part,
+)
+
+NAN = float("nan")
+
+
+def row(**changes: object) -> Row:
+    fields: dict[str, object] = {
+        "level": "1000",
+        "variant": "word2vec",
+        "against": "random",
+        "result": Paired(-1.234, -2.0, -0.001, 1.0, 0.01, 6),
+        "corrected_p": 0.02,
+        "verdict": "better",
+        "further_seeds": None,
+    }
+    return Row(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_summary_in_a_cell(spec: ReportSpec) -> None:
+    assert mean_sd(Summary(12.345, 0.5, 0, 0, 6), spec) == "12.35 ± 0.50 (6)"
+    assert mean_sd(Summary(12.0, NAN, NAN, NAN, 1), spec) == "12.00 (1)"
+
+
+def test_a_loss_is_shown_with_more_decimals(spec_with: Callable[..., ReportSpec]) -> None:
+    assert mean_sd(Summary(3.9124, 0.0123, 0, 0, 6), spec_with(measure_scale=1.0)) == "3.912 ± 0.012 (6)"
+
+
+def test_a_comparison_in_cells(spec: ReportSpec) -> None:
+    # what rounds to zero must not look negative
+    assert comparison_row(row(), spec) == [
+        "word2vec", "random", "1,000", "-1.23", "-2.00 to +0.00", "0.0200", "better", "6", "none",
+    ]  # fmt: skip
+
+
+def test_a_comparison_of_one_seed_has_empty_cells(spec: ReportSpec) -> None:
+    single = row(result=Paired(-1.0, NAN, NAN, NAN, NAN, 1), corrected_p=NAN, verdict="too few seeds")
+    assert comparison_row(single, spec)[3:] == ["-1.00", "", "", "too few seeds", "1", "unknown"]
+
+
+@pytest.mark.parametrize(("further", "words"), [(12, "12"), (1001, "more than 1000"), (None, "unknown")])
+def test_further_seeds_in_words(further: int | None, words: str) -> None:
+    assert further_words(row(verdict="no difference shown", further_seeds=further)) == words
+
+
+def test_markdown_cells_cannot_break_the_table() -> None:
+    assert markdown(["a"], [["x | y\nz"]]) == "| a |\n|---|\n| x \\| y z |"
+
+
+def test_the_report_says_what_was_asked_claimed_and_found(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    text = markdown_report(tidy(runs), spec)
+    for part in ("Do word vectors help?", "> They do.", "> A lecture, 58:20", "- A note.", "Data: target imdb (train)"):
+        assert part in text
+    assert "**Over 6 paired seeds, word2vec is better than random at every level of labels.**" in text
+    assert "| variant | labels 100 | labels 1,000 |" in text
+    # word2vec at 100 is 45 plus 1.3, -1.5, 0.1, 1.9, -1.6, 0.2 by seed: the mean is 45 + 0.4 / 6, the squares sum to
+    # 10.16, so the sd is sqrt((10.16 - 0.4^2 / 6) / 5)
+    assert "| word2vec | 45.07 ± 1.42 (6) |" in text
+    assert "| word2vec - random | 100 | -5.00 | -2.50 | agrees | IMDb | a paper |" in text
+
+
+def test_a_report_without_levels_has_no_column_for_them(
+    runs_of: Callable[[ReportSpec], pd.DataFrame], spec_with: Callable[..., ReportSpec]
+) -> None:
+    spec = spec_with(levels=("",), level_name="", level_label="")
+    text = markdown_report(tidy(runs_of(spec)), spec)
+    assert "| variant | result |" in text
+    assert "| variant | against | difference (points) |" in text
+
+
+def test_cost_and_code_are_summed_over_runs(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    runs.loc[0, ["commit", "dirty"]] = ["beef" * 10, "true"]
+    lines = facts(tidy(runs), spec)
+    assert "36 runs at scale `tiny`: 3 variants, 2 levels of labels, seeds 0, 1, 2, 3, 4, 5." in lines
+    assert "Computing took 12 s; reusing stages saved 36.0 min." in lines
+    assert "Commit beefbeefbe (1 runs), c0ffeec0ff (35 runs); 1 of 36 runs had uncommitted changes." in lines
+
+
+def test_a_path_of_the_user_is_not_shown(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    mine = runs.assign(**{"param/target.path": "/home/me/secret.csv"})
+    text = "\n".join(facts(tidy(mine), spec))
+    assert "target own files" in text and "secret" not in text
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(119.4, "119 s"), (120, "2.0 min"), (7200, "2.0 h")])
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_recipes_show_every_try_and_the_lowest_error_as_chosen() -> None:
+    tuning = pd.DataFrame(
+        {
+            "variant": ["a", "a", "b", "b"],
+            "classifier.lr": [0.001, 0.01, 0.001, 0.01],
+            "classifier.schedule": ["slanted"] * 4,
+            "valid_error": [0.31, 0.30, 0.2, 0.2],
+            "seeds": [2, 2, 2, 2],
+        }
+    )
+    title, text, table = tuning_part(tuning)
+    assert title == "## Recipes"
+    assert "Every variant tried 2 recipes, each with 2 seeds" in text
+    assert table.splitlines()[2:] == [
+        "| a | 0.001 | slanted | 31.00 |  |",
+        "| a | 0.01 | slanted | 30.00 | chosen |",
+        "| b | 0.001 | slanted | 20.00 | chosen |",
+        "| b | 0.01 | slanted | 20.00 |  |",
+    ]
+    assert tuning_part(None) == []
+
+
+def test_the_terminal_shows_names_as_they_are_within_its_width(
+    runs_of: Callable[[ReportSpec], pd.DataFrame], spec_with: Callable[..., ReportSpec]
+) -> None:
+    spec = spec_with(variants=("random", "[bold]x[/bold]"), reference=None, contrasts=(), published=())
+    console = Console(file=io.StringIO(), width=100)
+    print_report(runs_of(spec), spec, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[bold]x[/bold] - random" in shown
+    assert "Over 6 paired seeds" in shown
+
+
+def test_the_terminal_refuses_holes(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    with pytest.raises(IncompleteError):
+        print_report(runs.iloc[1:], spec)
