@@ -55,6 +55,17 @@ EXPERIMENT = Experiment(
         ("fine-tuned LM", "word2vec"),
         ("fine-tuned LM", "TF-IDF"),
     ),
+    recipes={
+        # the winners of `ulmfit-lab tune word2vec_vs_lm`; results/word2vec_vs_lm/tuning.csv has what was tried
+        "small": {
+            "random": {"classifier.lr": 0.01},
+            "word2vec": {"classifier.lr": 0.01},
+            "GloVe": {"classifier.lr": 0.001},
+            "LM features": {"classifier.lr": 0.01},
+            "pretrained LM": {"classifier.lr": 0.003},
+            "fine-tuned LM": {"classifier.lr": 0.01},
+        },
+    },
     search={"classifier.lr": (1e-3, 3e-3, 1e-2)},
     search_level={"tiny": 60, "demo": 1000, "small": 500, "paper": 1000},
     published=(

@@ -59,7 +59,7 @@ def test_a_run_holds_config_provenance_data_and_pictures(lab: Any, experiment: E
     assert run.params["lm.drop_mult"] == "0.2" and run.params["seed"] == str(run.seed)
     assert {"experiment", "variant", "seed", "lab.cell", "lab.commit", "version.torch", "machine"} <= run.tags.keys()
     assert {"best/accuracy", "final/error", "final/valid_error", "cost/computed_seconds"} <= run.metrics.keys()
-    assert [a.path for a in lab.tracker.client.list_artifacts(run.run_id)] == ["losses.png"]
+    assert [a.path for a in lab.tracker.client.list_artifacts(run.run_id)] == ["losses.png", "samples.txt"]
     assert lab.tracker.client.get_run(run.run_id).inputs.dataset_inputs
 
 

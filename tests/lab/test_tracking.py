@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 
 def first_use(root: str, start: Any, parents: Any) -> None:
     """Open the store and a sweep, as a process that starts with another does."""
-    start.wait()
+    start.wait(timeout=60)
     tracker = open_tracker(Home(Path(root)))
     parents.put(tracker.open_sweep("words", "tiny", "d1", "Which words?", {"lab.commit": "abc"}))
 

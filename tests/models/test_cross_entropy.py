@@ -83,9 +83,9 @@ def test_large_logits_do_not_overflow() -> None:
     torch.testing.assert_close(gradients(loss, p[:3]), gradients(expected, p[:3]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("precision", "loss_bound", "bound"), [("float32", 1e-6, 1e-5), ("bfloat16", 2e-3, 6e-3)])
+@pytest.mark.parametrize(("precision", "loss_bound", "bound"), [("float32", 1e-7, 1e-6), ("bfloat16", 1e-4, 4e-3)])
 def test_relative_error_at_a_real_size_is_bounded(precision: str, loss_bound: float, bound: float) -> None:
-    """bfloat16 keeps 8 bits, a rounding error of 0.4% each; sums over many terms average it out."""
+    """Errors relative to float64; bfloat16 keeps 8 bits, so a factor is off by up to 0.2% when it is rounded."""
     generator = torch.Generator().manual_seed(0)
     hidden = (torch.randn(2 * BLOCK + 88, 64, generator=generator) * 0.3).requires_grad_()
     weight = (torch.randn(3000, 64, generator=generator) * 0.3).requires_grad_()

@@ -21,7 +21,7 @@ from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import ClassifierFit, Compute, LanguageModelFit, RunConfig, Source
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.lab.store import Stored, Work
-from ulmfit_lab.lab.target import draw_labelled, target_texts
+from ulmfit_lab.lab.target import TargetTexts, draw_labelled, target_texts
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.checkpoint import Stamp, load_checkpoint, save_checkpoint
 from ulmfit_lab.models.heads import Classifier, LanguageModel
@@ -219,9 +219,21 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
     vocabulary.save(work.folder / "vocabulary.json")
     tested = evaluate_classifier(model, test, device=device, precision=precision)
     np.save(work.folder / "predictions.npy", tested.predictions)
+    (work.folder / "samples.txt").write_text(samples(texts, tested.predictions, config))
     kept = result.best if recipe.keep == "best" else result.final
     final = dict(tested.metrics) | {f"valid_{name}": value for name, value in kept.items()}
     return summary_of(result) | {"final": final, "labels": len(draw), "classes": list(texts.classes)}
+
+
+def samples(texts: TargetTexts, predictions: np.ndarray, config: RunConfig, n: int = 10) -> str:
+    """The first test documents as the model read them, with label, guess and its probability (n, C)."""
+    words, labels = texts.words(texts.test, texts.tested[:n], config)
+    lines = []
+    for document, label, scores in zip(words, labels, predictions, strict=False):
+        guess = int(scores.argmax())
+        told = f"{texts.classes[label]}, guessed {texts.classes[guess]} ({scores[guess]:.2f})"
+        lines.append(f"{told}\n  {' '.join(document[:60])}\n")
+    return "\n".join(lines)
 
 
 def fit_tf_idf(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -299,7 +311,10 @@ def language_model_for(vocabulary: Vocabulary, stored: Stored, config: RunConfig
 
 
 def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
-    """A classifier whose encoder starts as configured; all starts draw the same head, since the encoder's own draw comes first."""
+    """A classifier whose encoder starts as configured.
+
+    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first.
+    """
     recipe: ClassifierFit = config.classifier
     encoder = new_encoder(config, len(vocabulary.words), Dropouts.scaled(recipe))
     model = Classifier(

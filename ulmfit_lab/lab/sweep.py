@@ -212,6 +212,8 @@ def track_cell(
             final = final_values(last, values)
             log.log_final(final)
             log.log_figure()
+            if (last.folder / "samples.txt").exists():
+                log.log_artifact(last.folder / "samples.txt")
     except Exception as error:
         return Result(cell.label, failure=f"{type(error).__name__}: {error}")
     return Result(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import chain, islice
 from typing import Any
 
@@ -82,7 +83,7 @@ class PieceSplitter:
 
     def __init__(self, tokenizer: Callable[[str], Any], mark_capitals: bool) -> None:
         self.tokenizer = tokenizer
-        self.mark_capitals = mark_capitals
+        self.mark = lru_cache(REMEMBERED)(partial(mark_word, mark_capitals=mark_capitals))
         self.known: dict[str, tuple[Unit, ...]] = {}
 
     def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
@@ -102,7 +103,7 @@ class PieceSplitter:
         for piece, pairs in parts.items():
             units: list[Unit] = []
             for plain, run in pairs:
-                units += (mark_word(word, self.mark_capitals) for word in (next(words) if plain else ()))
+                units += map(self.mark, next(words) if plain else ())
                 units += [mark_repeat(run)] if run else []
             self.known[piece] = tuple(units)
         self.known[NEWLINE] = ((NEWLINE,),)
