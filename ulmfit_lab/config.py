@@ -246,6 +246,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        for name, group in vars(self).items():
+            object.__setattr__(self, name, _as_floats(group))  # so that 1 and 1.0 share a fingerprint
 
 
 # Bounds are inclusive; a field is looked up by its last name, so every field of one name has one meaning.
@@ -297,6 +299,15 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
         return
     if not isinstance(value, allowed):
         raise ConfigError(f"{path} = {value!r} must be a {_name(kind)}, not a {type(value).__name__}.")
+
+
+def _as_floats(group: T) -> T:
+    """The group with the integers of its float fields made floats; a field that is no group is left alone."""
+    if not dataclasses.is_dataclass(group) or isinstance(group, type):
+        return group
+    kinds = typing.get_type_hints(type(group))
+    values = ((name, value) for name, value in vars(group).items() if kinds[name] is float and isinstance(value, int))
+    return dataclasses.replace(group, **{name: float(value) for name, value in values})
 
 
 def _name(kind: Any) -> str:

@@ -41,7 +41,7 @@ def complete(study: Study, cell: str, value: float = 0.5, **facts: Any) -> int:
 def work(root: str, cells: list[str], start: Any) -> None:
     """Run each cell that no process is running or has finished, as a sweep does."""
     study = open_study(Home(Path(root)), "grid")
-    start.wait(timeout=60)
+    start.wait(timeout=120)
     for cell in cells:
         try:
             with FileLock(Path(root) / f"{cell}.lock", timeout=0):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 
 def first_use(root: str, start: Any, parents: Any) -> None:
     """Open the store and a sweep, as a process that starts with another does."""
-    start.wait(timeout=60)
+    start.wait(timeout=120)
     tracker = open_tracker(Home(Path(root)))
     parents.put(tracker.open_sweep("words", "tiny", "d1", "Which words?", {"lab.commit": "abc"}))
 
@@ -67,7 +67,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
         workers = [spawn.Process(target=first_use, args=(str(home.root), start, parents)) for _ in range(2)]
         for worker in workers:
             worker.start()
-        got = [parents.get(timeout=120) for _ in workers]
+        got = [parents.get(timeout=300) for _ in workers]
         for worker in workers:
             worker.join()
         yield Shared(open_tracker(home), got)
@@ -136,7 +136,9 @@ def test_points_are_written_when_a_batch_is_full_and_none_is_lost(shared: Shared
     log.log_points("classifier", points[499:500])
     assert len(shared.history(log, "classifier/loss")) == 500
     log.log_points("classifier", points[500:])
+    log.log_points("more", [Point(0, 0.0, {f"value{i}": float(i) for i in range(1500)})])  # more than a batch at once
     log.finish("FINISHED")
+    assert shared.history(log, "more/value1499") == [(0, 1499.0)]
     assert shared.history(log, "classifier/loss") == [(p.step, p.values["loss"]) for p in points]
 
 

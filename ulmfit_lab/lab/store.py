@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from ulmfit_lab.config import fingerprint
 from ulmfit_lab.errors import DataError
+from ulmfit_lab.lab.provenance import provenance
 from ulmfit_lab.training.loop import Point, Progress
 
 VERSIONS: Mapping[str, int] = {
@@ -218,6 +219,7 @@ def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], secon
         "summary": dict(summary),
         "seconds": seconds,
         "tokens": stage.tokens,
+        "commit": provenance().get("lab.commit", ""),
         "files": files,
     }
     temporary = folder / "stage.json.tmp"

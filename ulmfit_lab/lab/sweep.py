@@ -110,7 +110,7 @@ def sweep(
     close_abandoned(experiment.name, scale, home, tracker, study)
     display.plan(plan)
     results: list[Result] = []
-    with terminated_as_interrupt(), display.running(plan):
+    with terminated_as_interrupt(), killed_if_interrupted(tracker, parent), display.running(plan):
         for planned in unblocked_first(plan.todo, Store(home.stages)):
             for _ in range(retries + 1):
                 result = run_cell(planned, experiment, parent, home, data, tracker, study, display)
@@ -118,6 +118,11 @@ def sweep(
                     break
             results.append(result)
             display.cell_done(result.name, result.failure, result.measure)
+    failures = [r for r in results if r.failure]
+    if failures:
+        tracker.finish_sweep(parent, "FAILED", f"{len(failures)} of its runs failed")
+    elif all(r.ran for r in results):
+        tracker.finish_sweep(parent, "FINISHED")
     return Outcome(
         plan,
         sum(r.ran and not r.failure for r in results),
@@ -283,6 +288,16 @@ def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, s
     home.locks.mkdir(parents=True, exist_ok=True)
     tracker.close_abandoned(experiment, scale, is_alive(home))
     study.reap(is_alive(home))
+
+
+@contextmanager
+def killed_if_interrupted(tracker: Tracker, parent: str) -> Iterator[None]:
+    """Mark the sweep's parent run KILLED where the sweep does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        tracker.finish_sweep(parent, "KILLED", "interrupted")
+        raise
 
 
 @contextmanager

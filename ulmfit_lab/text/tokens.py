@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import chain, islice
 from typing import Any
 
@@ -32,8 +32,8 @@ from ulmfit_lab.text.rules import (
     split_repeats,
 )
 
-REMEMBERED = 2**19
-"""Distinct pieces that are remembered, about 200 MB; a bound on memory, without effect on the tokens."""
+REMEMBERED = 2**18
+"""Distinct pieces that are remembered, about 100 MB; a bound on memory, without effect on the tokens."""
 PACKAGES = {
     "ja": "pip install sudachipy sudachidict_core",
     "ko": "install mecab-ko with mecab-ko-dic, and pip install natto-py",
@@ -52,10 +52,18 @@ def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool 
     >>> list(tokenize(["Soooo GOOD!<br />No no no."]))
     [['xxbos', 's', 'xxrep', '4', 'o', 'xxup', 'good', '!', '\n', 'xxwrep', '3', 'no', '.']]
     """
-    tokenizer = load_tokenizer(language)
-    by_piece = type(tokenizer) is Tokenizer
-    split = PieceSplitter(tokenizer, mark_capitals) if by_piece else LineSplitter(tokenizer, mark_capitals)
+    split = splitter(language, mark_capitals)
     return (tokenize_text(text, split) for text in texts)
+
+
+# Kept, so that what was worked out for one text serves all later ones; it only saves time.
+@cache
+def splitter(language: str, mark_capitals: bool) -> PieceSplitter | LineSplitter:
+    """What splits the lines of texts in a language; raises DataError for a language that cannot be had."""
+    tokenizer = load_tokenizer(language)
+    if type(tokenizer) is Tokenizer:
+        return PieceSplitter(tokenizer, mark_capitals)
+    return LineSplitter(tokenizer, mark_capitals)
 
 
 def load_tokenizer(language: str) -> Callable[[str], Any]:
@@ -84,20 +92,21 @@ class PieceSplitter:
     def __init__(self, tokenizer: Callable[[str], Any], mark_capitals: bool) -> None:
         self.tokenizer = tokenizer
         self.mark = lru_cache(REMEMBERED)(partial(mark_word, mark_capitals=mark_capitals))
-        self.known: dict[str, tuple[Unit, ...]] = {}
+        self.known: dict[str, tuple[Unit, ...]] = {NEWLINE: ((NEWLINE,),)}
 
     def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
         """The units of a text's lines."""
         pieces = [piece for line in lines for piece in (NEWLINE, *line.split())]
         if len(self.known) > REMEMBERED:
-            self.known.clear()
-        new = set(pieces).difference(self.known)
+            self.known = {NEWLINE: ((NEWLINE,),)}
+        known = self.known  # another thread may start anew, but not take these away
+        new = set(pieces).difference(known)
         if new:
-            self.learn(new)
-        return islice(chain.from_iterable(map(self.known.__getitem__, pieces)), 1, None)
+            known.update(self.learn(new))
+        return islice(chain.from_iterable(map(known.__getitem__, pieces)), 1, None)
 
-    def learn(self, new: Iterable[str]) -> None:
-        """Work out the units of new pieces."""
+    def learn(self, new: Iterable[str]) -> Iterator[tuple[str, tuple[Unit, ...]]]:
+        """The units of new pieces, worked out."""
         parts = {piece: [part for word in separate(piece).split() for part in split_repeats(word)] for piece in new}
         words = iter(split_words([plain for pairs in parts.values() for plain, _ in pairs if plain], self.tokenizer))
         for piece, pairs in parts.items():
@@ -105,8 +114,7 @@ class PieceSplitter:
             for plain, run in pairs:
                 units += map(self.mark, next(words) if plain else ())
                 units += [mark_repeat(run)] if run else []
-            self.known[piece] = tuple(units)
-        self.known[NEWLINE] = ((NEWLINE,),)
+            yield piece, tuple(units)
 
 
 def split_words(pieces: Sequence[str], tokenizer: Callable[[str], Any]) -> list[list[str]]:
@@ -143,7 +151,7 @@ class LineSplitter:
                     yield mark_repeat(run)
 
 
-def tokenize_text(text: str, split: Callable[[Iterable[str]], Iterable[Unit]]) -> list[str]:
+def tokenize_text(text: str, split: PieceSplitter | LineSplitter) -> list[str]:
     """The tokens of one text, whose lines a splitter turns into units."""
     fields = fix_markup(text).split(FIELD_BREAK)
     units: list[Unit] = [(BOS,)]

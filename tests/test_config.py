@@ -1,0 +1,250 @@
+"""Properties of the config: complete, checked when made, addressed by path, equal to equal values everywhere."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import math
+import os
+import subprocess
+import sys
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ulmfit_lab.config
+from ulmfit_lab.config import (
+    BOUNDS,
+    DROPOUTS,
+    Compute,
+    LanguageModelConfig,
+    LanguageModelFit,
+    RunConfig,
+    differences,
+    field_types,
+    fingerprint,
+    flatten,
+    override,
+)
+from ulmfit_lab.errors import ConfigError
+
+KINDS = field_types(RunConfig)
+PATHS = tuple(KINDS)
+NUMBERS = tuple(path for path, kind in KINDS.items() if kind in (int, float, int | None))
+FLOATS = tuple(path for path, kind in KINDS.items() if kind is float)
+
+
+def another(path: str) -> Any:
+    """A valid value of this field that is not its default."""
+    value, kind = flatten(RunConfig())[path], KINDS[path]
+    if typing.get_origin(kind) is typing.Literal:
+        return next(option for option in typing.get_args(kind) if option != value)
+    if kind is bool:
+        return not value
+    if kind is str:
+        return f"{value}x"
+    if kind is float:
+        return value * 1.005 or 0.1  # within the bounds of every float field
+    return (value or 0) + 1
+
+
+CHANGED = {path: another(path) for path in PATHS}
+
+
+# Declaration
+
+
+def test_every_field_has_a_sentence_under_it() -> None:
+    tree = ast.parse(Path(ulmfit_lab.config.__file__).read_text(encoding="utf-8"))
+    bare = []
+    for group in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for node, below in zip(group.body, [*group.body[1:], None], strict=True):
+            if isinstance(node, ast.AnnAssign):
+                text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+                if not str(text).endswith("."):
+                    bare.append(f"{group.name}.{ast.unparse(node.target)}")
+    assert bare == []
+
+
+def test_every_number_has_bounds_and_every_bound_a_number() -> None:
+    names = {path.rsplit(".", 1)[-1] for path in NUMBERS}
+    assert names == BOUNDS.keys() | set(DROPOUTS)
+
+
+def test_types_and_values_have_the_same_paths_in_the_order_of_declaration() -> None:
+    assert list(flatten(RunConfig())) == list(PATHS)
+    assert PATHS[0] == "target.name"
+    assert PATHS[-1] == "compute.precision"
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunConfig().lm.drop_mult = 0.5  # type: ignore[misc]
+
+
+# Override and differences
+
+
+@given(st.sets(st.sampled_from(PATHS)))
+def test_differences_are_the_overridden_fields_and_lead_back(paths: set[str]) -> None:
+    base = RunConfig()
+    changed = override(base, {path: CHANGED[path] for path in paths})
+    found = differences(base, changed)
+    assert found.keys() == paths
+    assert all(found[path] == (flatten(base)[path], CHANGED[path]) for path in paths)
+    assert override(changed, {path: old for path, (old, _) in found.items()}) == base
+
+
+def test_override_leaves_the_config_that_it_is_given_alone() -> None:
+    base = RunConfig()
+    override(base, {"lm.drop_mult": 0.5})
+    assert base == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("lm.drop_mlt", "lm.drop_mult"),
+        ("classifier.lrate", "classifier.lr"),
+        ("langauge", "language"),
+        ("lm.drop-mult", "lm.drop_mult"),
+        ("lm.drop_mult.x", "lm.drop_mult"),
+    ],
+)
+def test_override_refuses_an_unknown_name_and_offers_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        override(RunConfig(), {typed: 0.5})
+    assert f"{typed!r} is not a config field" in str(refused.value)
+    assert str(refused.value).endswith(f"Did you mean {meant!r}?")
+
+
+@pytest.mark.parametrize("group", ["lm", "target", ""])
+def test_override_takes_leaf_fields_only(group: str) -> None:
+    with pytest.raises(ConfigError, match="is not a config field"):
+        override(RunConfig(), {group: LanguageModelConfig()})
+
+
+# Checks
+
+
+def beyond(path: str) -> list[float]:
+    """Values on either side of a field's bounds, of its type."""
+    low, high = BOUNDS.get(path.rsplit(".", 1)[-1], (0, 0.999))
+    if KINDS[path] is float:
+        return [math.nextafter(low, -math.inf), math.inf, -math.inf, math.nan, *([high + 1] if high < 1e300 else [])]
+    return [int(low) - 1, int(high) + 1]
+
+
+@pytest.mark.parametrize(("path", "value"), [(path, value) for path in NUMBERS for value in beyond(path)])
+def test_a_number_out_of_bounds_is_refused_by_path(path: str, value: float) -> None:
+    with pytest.raises(ConfigError) as refused:
+        override(RunConfig(), {path: value})
+    assert str(refused.value).startswith(f"{path} = {value} ")
+
+
+@pytest.mark.parametrize("path", [path for path in NUMBERS if path.rsplit(".", 1)[-1] not in (*DROPOUTS, "drop_mult")])
+def test_bounds_are_inclusive(path: str) -> None:
+    for bound in BOUNDS[path.rsplit(".", 1)[-1]]:
+        value = bound if KINDS[path] is float else int(bound)
+        assert flatten(override(RunConfig(), {path: value}))[path] == value
+
+
+@pytest.mark.parametrize("path", [path for path, kind in KINDS.items() if typing.get_origin(kind) is typing.Literal])
+def test_every_option_is_taken_and_no_other(path: str) -> None:
+    for option in typing.get_args(KINDS[path]):
+        assert flatten(override(RunConfig(), {path: option}))[path] == option
+    with pytest.raises(ConfigError, match=rf"^{path} = 'none' is not an option\. "):
+        override(RunConfig(), {path: "none"})
+
+
+def test_a_misspelt_option_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'gradual'\?"):
+        override(RunConfig(), {"classifier.unfreeze": "gradul"})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        ("classifier.epochs", True, "must be a int, not a bool"),
+        ("lm.drop_mult", True, "must be a float, not a bool"),
+        ("classifier.epochs", 1.0, "must be a int, not a float"),
+        ("classifier.epochs", "1", "must be a int, not a str"),
+        ("lm.drop_mult", None, "must be a float, not a NoneType"),
+        ("lm.backwards", 1, "must be a bool, not a int"),
+        ("language", 3, "must be a str, not a int"),
+        ("fine_tuning.seed", "0", "not a str"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_path(path: str, value: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{path} = {value!r} .*{why}"):
+        override(RunConfig(), {path: value})
+
+
+@pytest.mark.parametrize("group", ["lm", "classifier"])
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_a_dropout_times_its_multiplier_stays_below_one(group: str, name: str) -> None:
+    quiet = {f"{group}.{other}": 0.0 for other in DROPOUTS}
+    below = override(RunConfig(), {**quiet, f"{group}.{name}": 0.25, f"{group}.drop_mult": 3.99})
+    assert flatten(below)[f"{group}.{name}"] == 0.25
+    with pytest.raises(ConfigError, match=rf"{group}\.{name} = 0\.25 times {group}\.drop_mult = 4\.0"):
+        override(below, {f"{group}.drop_mult": 4.0})
+    with pytest.raises(ConfigError, match=rf"{group}\.{name} = 1\.0"):
+        override(RunConfig(), {**quiet, f"{group}.{name}": 1.0, f"{group}.drop_mult": 0.5})
+
+
+def test_a_config_is_checked_however_it_is_made() -> None:
+    with pytest.raises(ConfigError, match="fine_tuning.bptt = 4 "):
+        RunConfig(fine_tuning=LanguageModelFit(bptt=4))
+
+
+# Fingerprints
+
+
+def test_a_fingerprint_is_the_start_of_the_sha256_of_compact_json() -> None:
+    assert fingerprint({"a": [1, 0.5, None, "é"]}) == "3908c5affcacfa1f"
+
+
+def test_equal_configs_have_one_fingerprint_in_another_process() -> None:
+    config = override(RunConfig(), {"lm.drop_mult": 0.5, "target.labels": 100})
+    code = (
+        "from ulmfit_lab.config import *\n"
+        "print(fingerprint(RunConfig(target=Target(labels=100), lm=LanguageModelConfig(drop_mult=0.5))))"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        cwd=Path(ulmfit_lab.config.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert there.stdout.strip() == fingerprint(config)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_change_of_any_field_changes_the_fingerprint(path: str) -> None:
+    assert fingerprint(override(RunConfig(), {path: CHANGED[path]})) != fingerprint(RunConfig())
+
+
+def test_no_two_fields_share_a_fingerprint_when_set_to_one_value() -> None:
+    texts = [path for path in PATHS if KINDS[path] is str]
+    assert len({fingerprint(override(RunConfig(), {path: "same"})) for path in texts}) == len(texts)
+
+
+@pytest.mark.parametrize("path", [path for path in FLOATS if path.rsplit(".", 1)[-1] != "test_share"])
+def test_an_integer_in_a_float_field_is_that_float(path: str) -> None:
+    low, high = BOUNDS.get(path.rsplit(".", 1)[-1], (0, 0.999))
+    whole = 1 if low <= 1 <= high else 0
+    given, meant = (override(RunConfig(), {path: kind(whole)}) for kind in (int, float))
+    assert type(flatten(given)[path]) is float
+    assert fingerprint(given) == fingerprint(meant)
+
+
+def test_integers_become_floats_however_the_config_is_made() -> None:
+    config = RunConfig(pretraining=LanguageModelFit(alpha=2, beta=1))
+    assert fingerprint(config) == fingerprint(RunConfig())
+    assert config.compute == Compute()
