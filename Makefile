@@ -1,32 +1,40 @@
 # All of it works from a bare clone with Python 3.11+, git and make.
+SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
+CHECKED := ulmfit_lab experiments tests
+# Byte code is written at first use, and only for what is used: half the time of an installation.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
+# Pip is quiet for minutes: a dot every 5 seconds, for as long as this line's shell lives, shows that it goes on.
+DOTS := (while sleep 5 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean
+.PHONY: help install demo test lint format clean
 
 help:  ## Say what there is to make
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/made:
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; set PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# the lock is complete, so nothing is resolved: what is installed is what was tested
-$(VENV)/installed: $(VENV)/made requirements.lock setup.cfg pyproject.toml
-	@echo "Installing the pinned packages (about 1.5 GB on disk; some minutes the first time) ..."
-	$(PIP) -r requirements.lock
-	$(PIP) setuptools wheel
-	$(PIP) --no-build-isolation --editable .
+$(VENV)/locked: $(VENV)/made requirements.lock
+	@echo "Installing pinned packages into $(VENV) (1.8 GB; some minutes) ..."
+	@$(DOTS) $(PIP) -r requirements.lock && echo
+	@touch $@
+
+$(VENV)/installed: $(VENV)/locked setup.cfg pyproject.toml
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/dev: $(VENV)/installed requirements-dev.lock
-	@echo "Installing the tools for tests and lint ..."
-	$(PIP) -r requirements-dev.lock
+	@echo "Installing tools for tests and lint ..."
+	@$(DOTS) $(PIP) -c requirements.lock -r requirements-dev.lock && echo
 	@touch $@
+
+install: $(VENV)/installed  ## Set up .venv with what running needs
 
 demo: $(VENV)/installed  ## Run the first ablation on real text, a few minutes, and print its table
 	@$(BIN)/ulmfit-lab sweep word2vec_vs_lm --scale demo --workers 2
@@ -35,13 +43,14 @@ test: $(VENV)/dev lint  ## Lint, then run the tests
 	@$(BIN)/python -m pytest -q
 
 lint: $(VENV)/dev  ## Check style and types
-	@$(BIN)/ruff check ulmfit_lab experiments tests
-	@$(BIN)/ruff format --check ulmfit_lab experiments tests
+	@$(BIN)/ruff check $(CHECKED)
+	@$(BIN)/ruff format --check $(CHECKED)
 	@$(BIN)/mypy
 
 format: $(VENV)/dev  ## Put the code into the house's format
-	@$(BIN)/ruff check --fix ulmfit_lab experiments tests
-	@$(BIN)/ruff format ulmfit_lab experiments tests
+	@$(BIN)/ruff check --fix $(CHECKED)
+	@$(BIN)/ruff format $(CHECKED)
 
 clean:  ## Remove the environment and caches, but no runs
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find $(CHECKED) -name __pycache__ -prune -exec rm -rf {} +

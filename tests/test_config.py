@@ -64,7 +64,9 @@ def test_every_field_has_a_sentence_under_it() -> None:
     for group in (node for node in tree.body if isinstance(node, ast.ClassDef)):
         for node, below in zip(group.body, [*group.body[1:], None], strict=True):
             if isinstance(node, ast.AnnAssign):
-                text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+                text = (
+                    below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
+                )
                 if not str(text).endswith("."):
                     bare.append(f"{group.name}.{ast.unparse(node.target)}")
     assert bare == []

