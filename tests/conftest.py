@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from ulmfit_lab.config import Source
 from ulmfit_lab.text.sources import read_documents
 
 torch.set_num_threads(1)
+# no deadlines: a busy machine is no error; the same examples every time: a test that fails, fails again
+settings.register_profile("lab", deadline=None, derandomize=True)
+settings.load_profile("lab")
 
 
 @pytest.fixture(scope="session")

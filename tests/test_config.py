@@ -58,17 +58,18 @@ CHANGED = {path: another(path) for path in PATHS}
 # Declaration
 
 
+def is_sentence(node: ast.stmt | None) -> bool:
+    """Whether a statement is a bare string that ends with a full stop."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and str(node.value.value).endswith(".")
+
+
 def test_every_field_has_a_sentence_under_it() -> None:
     tree = ast.parse(Path(ulmfit_lab.config.__file__).read_text(encoding="utf-8"))
     bare = []
     for group in (node for node in tree.body if isinstance(node, ast.ClassDef)):
         for node, below in zip(group.body, [*group.body[1:], None], strict=True):
-            if isinstance(node, ast.AnnAssign):
-                text = (
-                    below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else ""
-                )
-                if not str(text).endswith("."):
-                    bare.append(f"{group.name}.{ast.unparse(node.target)}")
+            if isinstance(node, ast.AnnAssign) and not is_sentence(below):
+                bare.append(f"{group.name}.{ast.unparse(node.target)}")
     assert bare == []
 
 
