@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CHECKED := ulmfit_lab experiments tests
-# Byte code is written at first use, and only for what is used: half the time of an installation.
+# Byte code is written at first use, and only for what is used: this halves the time of an installation.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 # Pip is quiet for minutes: a dot every 5 seconds, for as long as this line's shell lives, shows that it goes on.
 DOTS := (while sleep 5 && kill -0 $$$$ 2>/dev/null; do printf .; done) &

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -23,11 +24,20 @@ from ulmfit_lab.training.loop import Point
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 
 
-def first_use(root: str, start: Any, parents: Any) -> None:
-    """Open the store and a sweep, as a process that starts with another does."""
-    start.wait(timeout=120)
-    tracker = open_tracker(Home(Path(root)))
-    parents.put(tracker.open_sweep("words", "tiny", "d1", "Which words?", {"lab.commit": "abc"}))
+FIRST_USE = """
+import sys
+from ulmfit_lab.lab.home import open_home
+from ulmfit_lab.lab.tracking import open_tracker
+tracker = open_tracker(open_home(sys.argv[1]))
+print(tracker.open_sweep("words", "tiny", "d1", "Which words?", {"lab.commit": "abc"}))
+"""
+
+
+def end_with(log: RunLog, error: BaseException) -> None:
+    """Log a point, then end a run with an error."""
+    with log:
+        log.log_points("classifier", [Point(0, 0.0, {"loss": 1.0})])
+        raise error
 
 
 @dataclass
@@ -62,19 +72,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         home = open_home(str(tmp_path_factory.mktemp("lab") / "a home"))
-        spawn = multiprocessing.get_context("spawn")
-        start, parents = spawn.Barrier(2), spawn.Queue()
-        workers = [spawn.Process(target=first_use, args=(str(home.root), start, parents)) for _ in range(2)]
-        for worker in workers:
-            worker.start()
-        got = [parents.get(timeout=300) for _ in workers]
-        for worker in workers:
-            worker.join()
+        command = [sys.executable, "-c", FIRST_USE, str(home.root)]
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        got = [process.communicate(timeout=300)[0].strip() for process in both]
         yield Shared(open_tracker(home), got)
 
 
 def test_two_processes_that_start_at_once_share_one_sweep(shared: Shared) -> None:
-    assert len(set(shared.parents)) == 1
+    assert shared.parents[0] and shared.parents[0] == shared.parents[1]
     parent = shared.tracker.client.get_run(shared.parents[0])
     assert parent.data.tags["lab.kind"] == "sweep" and parent.data.tags["mlflow.source.git.commit"] == "abc"
 
@@ -164,20 +169,20 @@ def test_a_run_holds_its_data_sets_curves_and_files(shared: Shared, tmp_path: Pa
 
 
 def test_an_exception_fails_the_run_with_reason_and_traceback(shared: Shared) -> None:
-    with pytest.raises(ValueError, match="no such word"), shared.cell() as log:
-        log.log_points("classifier", [Point(0, 0.0, {"loss": 1.0})])
-        raise ValueError("no such word")
+    log = shared.cell()
+    with pytest.raises(ValueError, match="no such word"):
+        end_with(log, ValueError("no such word"))
     run = shared.run(log)
     assert (run.info.status, run.data.tags["lab.reason"]) == ("FAILED", "ValueError: no such word")
-    assert 'raise ValueError("no such word")' in shared.artifact(log, "traceback.txt").read_text()
+    assert "in end_with" in shared.artifact(log, "traceback.txt").read_text()
     assert shared.history(log, "classifier/loss") == [(0, 1.0)]
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_kills_the_run_and_keeps_its_points(shared: Shared, interruption: type[BaseException]) -> None:
-    with pytest.raises(interruption), shared.cell() as log:
-        log.log_points("classifier", [Point(0, 0.0, {"loss": 1.0})])
-        raise interruption
+    log = shared.cell()
+    with pytest.raises(interruption):
+        end_with(log, interruption())
     assert shared.run(log).info.status == "KILLED"
     assert shared.history(log, "classifier/loss") == [(0, 1.0)]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ulmfit_lab.models import cross_entropy
 from ulmfit_lab.models.cross_entropy import BLOCK, linear_cross_entropy, linear_metrics
@@ -107,7 +110,11 @@ def test_autocast_does_not_meddle(precision: str) -> None:
     expected = linear_cross_entropy(*p, precision)
     with torch.autocast("cpu", torch.bfloat16):
         loss = linear_cross_entropy(*p, precision)
+        metrics = linear_metrics(*p, precision)
     assert torch.equal(loss, expected)
+    # they are computed in the forward pass, so that autocast would reach them too
+    assert all(torch.equal(a, b) for a, b in zip(gradients(loss, p[:3]), gradients(expected, p[:3]), strict=True))
+    assert metrics == linear_metrics(*p, precision)
 
 
 def test_the_lstms_bfloat16_output_is_taken_as_it_is() -> None:
@@ -128,27 +135,44 @@ def test_the_same_numbers_come_out_every_time(precision: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
-    """Watches every operation for the size of what it returns."""
+class Watch(TorchDispatchMode):
+    """Watches every operation: the largest tensor made, and the number of matrix products."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.numel = 0
+        self.largest, self.products = 0, 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        self.products += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_)
         if isinstance(result, Tensor):
-            self.numel = max(self.numel, result.numel())
+            self.largest = max(self.largest, result.numel())
         return result
 
 
 def test_the_logits_of_all_rows_are_never_held() -> None:
-    n, k, v = 8 * BLOCK, 4, 50
-    *tensors, targets = problem(n, k, v, torch.float32)
-    with LargestTensor() as watched:
+    v = 50
+    *tensors, targets = problem(8 * BLOCK, 4, v, torch.float32)
+    with Watch() as watched:
         linear_cross_entropy(*tensors, targets).backward()
         linear_metrics(*tensors, targets)
-    assert watched.numel == BLOCK * v
+    assert watched.largest == BLOCK * v
+
+
+@pytest.mark.parametrize(("frozen", "products"), [((), 3), ((0,), 2), ((1,), 2), ((0, 1), 1), ((0, 1, 2), 1)])
+def test_no_product_is_made_for_a_gradient_that_nobody_wants(frozen: tuple[int, ...], products: int) -> None:
+    p = problem()
+    for number in frozen:
+        p[number].requires_grad_(False)
+    with Watch() as watched:
+        linear_cross_entropy(*p)
+    assert watched.products == products
+
+
+def test_without_gradients_one_product_is_made() -> None:
+    with Watch() as watched, torch.no_grad():
+        linear_cross_entropy(*problem())
+    assert watched.products == 1
 
 
 @pytest.mark.parametrize("n", [1, 11, BLOCK + 1])
