@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -158,13 +157,16 @@ def test_a_report_is_the_same_bytes_twice_and_from_its_own_runs(
     assert "Does a language model help" in parent.data.tags["mlflow.note.content"]
 
 
-def test_sigterm_counts_as_an_interruption(lab: Any, experiment: Experiment) -> None:
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+def test_sigterm_counts_as_an_interruption(lab: Any, experiment: Experiment, interrupting: Any) -> None:
+    class Terminating(interrupting):  # type: ignore[misc]
+        def progress(self, progress: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
     with pytest.raises(KeyboardInterrupt):
-        lab.sweep(replace(experiment, seeds=range(50)))
-    timer.join()
-    assert "RUNNING" not in {run.status for run in lab.tracker.runs("starts", "tiny")}
+        lab.sweep(experiment, Terminating(0))
+    runs = lab.tracker.runs("starts", "tiny")
+    assert [run.status for run in runs] == ["KILLED"]
+    assert lab.tracker.client.get_run(runs[0].parent).info.status == "KILLED"
 
 
 def source_of(experiment: Experiment) -> str:
