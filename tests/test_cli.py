@@ -100,7 +100,7 @@ def test_a_mistake_is_told_without_a_traceback(run: Run, arguments: tuple[str, .
     ("content", "options", "says"),
     [
         (rows("ab"), ("--target.text-column", "txt"), "txt"),
-        (rows("a"), (), "two classes are needed"),
+        (rows("a", 120), (), "two classes are needed"),
         ([*rows("ab"), ("", "a")], (), "reviews.csv"),
         (rows("ab", 20), (), "documents"),
     ],

@@ -138,7 +138,7 @@ def beyond(path: str) -> list[float]:
     """Values on either side of a field's bounds, of its type."""
     low, high = BOUNDS.get(path.rsplit(".", 1)[-1], (0, 0.999))
     if KINDS[path] is float:
-        return [math.nextafter(low, -math.inf), math.inf, -math.inf, math.nan, *([high + 1] if high < 1e300 else [])]
+        return [low - max(abs(low), 1.0) * 1e-9, math.inf, -math.inf, math.nan, *([high + 1] if high < 1e300 else [])]
     return [int(low) - 1, int(high) + 1]
 
 

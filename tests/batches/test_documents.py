@@ -140,3 +140,11 @@ def test_documents_that_cannot_be_batched_are_refused_by_name() -> None:
         DocumentBatches([np.array([5]), np.array([], dtype=int)], np.array([0, 1]), batch_size=2)
     with pytest.raises(ConfigError, match="Did you mean 'sortish'"):
         make(5, sampler="sortisch")
+
+
+def test_marks_stand_around_each_document_as_it_is_read() -> None:
+    documents = [np.array([5, 6, 7]), np.array([8])]
+    batches = DocumentBatches(documents, np.array([0, 1]), batch_size=2, sampler="sorted", backwards=True, mark=(2, 3))
+    (batch,) = batches.epoch(0)
+    assert batch.ids.t().tolist() == [[2, 7, 6, 5, 3], [2, 8, 3, 1, 1]]
+    assert batch.lengths.tolist() == [5, 3]

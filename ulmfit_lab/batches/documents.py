@@ -78,6 +78,7 @@ class DocumentBatches:
     documents  1-d arrays of ids, none of them empty; labels (n,)
     sampler    sortish, shuffled or sorted (strictly, the same order every epoch)
     backwards  each document is read from its end; padding still comes last
+    mark       ids put before and after each document as it is read, None for none
 
     A last document alone joins the batch before it, since batch normalisation needs two. Raises DataError for
     documents that cannot be batched.
@@ -93,13 +94,14 @@ class DocumentBatches:
         seed: int = 0,
         pad: int = 1,
         backwards: bool = False,
+        mark: tuple[int | None, int | None] = (None, None),
     ) -> None:
         check_documents(documents, labels)
         if sampler not in SAMPLERS:
             raise ConfigError(f"classifier.sampler = {sampler!r} is not an option. {nearest(sampler, SAMPLERS)}")
-        self.documents = [d[::-1] if backwards else d for d in documents]
+        self.documents = [marked(d[::-1] if backwards else d, *mark) for d in documents]
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64))
-        self.lengths = np.array([len(d) for d in documents], dtype=np.int64)
+        self.lengths = np.array([len(d) for d in self.documents], dtype=np.int64)
         self.batch_size, self.sampler, self.seed, self.pad = batch_size, sampler, seed, pad
 
     def order(self, epoch: int) -> np.ndarray:
@@ -129,6 +131,13 @@ class DocumentBatches:
             ids, lengths = collate([self.documents[n] for n in numbers], self.pad)
             index = torch.from_numpy(numbers.astype(np.int64))
             yield DocumentBatch(ids, lengths, self.labels[index], index)
+
+
+def marked(document: np.ndarray, beginning: int | None, end: int | None) -> np.ndarray:
+    """A document with marks around it, or itself where there are none."""
+    before = [] if beginning is None else [beginning]
+    after = [] if end is None else [end]
+    return np.concatenate([before, document, after]).astype(document.dtype) if before or after else document
 
 
 def check_documents(documents: Sequence[np.ndarray], labels: np.ndarray) -> None:
