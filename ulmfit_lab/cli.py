@@ -21,6 +21,7 @@ from ulmfit_lab.errors import ConfigError, LabError
 if TYPE_CHECKING:
     from ulmfit_lab.lab.experiment import Experiment
     from ulmfit_lab.lab.home import Home
+    from ulmfit_lab.lab.plan import Plan
 
 EPILOG = """
 Any field of a run's config can be replaced for all variants, by its dotted path:
@@ -144,8 +145,13 @@ def sweep_command(args: argparse.Namespace) -> int:
     home, tracker = open_lab(args)
     options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
     display = Display(workers=args.workers)
-    with workers(args.workers - 1, args.argv) as others:
-        outcome = sweep(experiment, args.scale, display=display, retries=args.retries, **options)
+    with workers() as others:
+
+        def before(plan: Plan) -> None:
+            if plan.todo:
+                others.extend(start_worker(args.argv) for _ in range(args.workers - 1))
+
+        outcome = sweep(experiment, args.scale, display=display, retries=args.retries, before=before, **options)
         for process in others:
             process.wait()
     if others and outcome.elsewhere:  # what a worker left behind, if one was killed
@@ -166,16 +172,21 @@ def sweep_command(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def workers(n: int, argv: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """n further processes that run the same sweep; the locks of cells and stages share the work out."""
-    command = [sys.executable, "-m", "ulmfit_lab", *argv, "--workers", "1", "--worker"]
-    others = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(n)]
+def workers() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """A list for worker processes, which are ended at the end."""
+    others: list[subprocess.Popen[bytes]] = []
     try:
         yield others
     finally:
         for process in others:
             process.terminate()
             process.wait()
+
+
+def start_worker(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A further process that runs the same sweep; the locks of cells and stages share the work out."""
+    command = [sys.executable, "-m", "ulmfit_lab", *argv, "--workers", "1", "--worker"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def tune_command(args: argparse.Namespace) -> int:

@@ -97,6 +97,7 @@ def sweep(
     tracker: Tracker,
     display: Display,
     retries: int = 0,
+    before: Callable[[Plan], None] = lambda plan: None,
 ) -> Outcome:
     """Run every missing cell; a cell that fails is recorded and the sweep goes on.
 
@@ -109,6 +110,7 @@ def sweep(
     )
     close_abandoned(experiment.name, scale, home, tracker, study)
     display.plan(plan)
+    before(plan)
     results: list[Result] = []
     with terminated_as_interrupt(), killed_if_interrupted(tracker, parent), display.running(plan):
         for planned in unblocked_first(plan.todo, Store(home.stages)):
