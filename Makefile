@@ -22,7 +22,7 @@ $(VENV)/made:
 	@touch $@
 
 $(VENV)/locked: $(VENV)/made requirements.lock
-	@echo "Installing pinned packages into $(VENV) (1.8 GB; some minutes) ..."
+	@echo "Installing pinned packages into $(VENV) (1.8 GB or more, for a minute or more) ..."
 	@$(DOTS) $(PIP) -r requirements.lock && echo
 	@touch $@
 

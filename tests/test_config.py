@@ -102,6 +102,11 @@ def test_differences_are_the_overridden_fields_and_lead_back(paths: set[str]) ->
     assert override(changed, {path: old for path, (old, _) in found.items()}) == base
 
 
+def test_equal_values_are_no_difference() -> None:
+    spelt_out = override(RunConfig(), {"lm.hidden_size": int("1150"), "lm.drop_mult": float("0.7")})
+    assert differences(spelt_out, RunConfig()) == {}
+
+
 def test_override_leaves_the_config_that_it_is_given_alone() -> None:
     base = RunConfig()
     override(base, {"lm.drop_mult": 0.5})
@@ -209,6 +214,10 @@ def test_a_config_is_checked_however_it_is_made() -> None:
 
 def test_a_fingerprint_is_the_start_of_the_sha256_of_compact_json() -> None:
     assert fingerprint({"a": [1, 0.5, None, "é"]}) == "3908c5affcacfa1f"
+
+
+def test_the_order_of_keys_does_not_change_a_fingerprint() -> None:
+    assert fingerprint({"a": 1, "b": {"c": 2, "d": 3}}) == fingerprint({"b": {"d": 3, "c": 2}, "a": 1})
 
 
 def test_equal_configs_have_one_fingerprint_in_another_process() -> None:
