@@ -8,7 +8,8 @@ Every variant reads the same labelled documents with the same seeds, has the sam
 was tuned over the same grid of learning rates on validation data.
 """
 
-from ulmfit_lab.lab.experiment import Experiment, Published
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.report.spec import Published
 
 EXPERIMENT = Experiment(
     name="word2vec_vs_lm",

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add = lambda name, run, text: _command(commands, name, run, text)  # noqa: E731
+    add = partial(_command, commands)
     add("list", list_command, "list the experiments and their questions")
     plan = add("plan", plan_command, "show cells, stages and predicted time, before anything is spent")
     sweep = add("sweep", sweep_command, "run the missing cells of an experiment, then report")
@@ -74,9 +75,8 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
     runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
-    report.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
-    sweep.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
-    tune.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
+    for each in (sweep, tune, report):
+        each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
     ui.add_argument("--port", type=int, default=5000, help="port to listen on (default: 5000)")
     return top

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from ulmfit_lab.report.spec import PublishedRow, ReportSpec
+from ulmfit_lab.report.spec import Published, ReportSpec
 
 SEEDS = (0, 1, 2, 3, 4, 5)
 NOISE = (0.011, -0.012, 0.0, 0.021, -0.019, 0.003)  # of a seed, shared by all its runs
@@ -34,7 +34,7 @@ def make_spec(**changes: object) -> ReportSpec:
         "lower_is_better": True,
         "reference": "tf-idf",
         "contrasts": (("word2vec", "random"),),
-        "published": (PublishedRow(variant="word2vec", against="random", what="IMDb", value=-2.5, source="a paper"),),
+        "published": (Published(variant="word2vec", against="random", what="IMDb", value=-2.5, source="a paper"),),
         "notes": ("A note.",),
     }
     return ReportSpec(**{**fields, **changes})  # type: ignore[arg-type]

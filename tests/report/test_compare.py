@@ -10,7 +10,7 @@ import pytest
 
 from ulmfit_lab.report.compare import Row, answers, comparisons, direction, headline, summaries, values
 from ulmfit_lab.report.runs import check_grid
-from ulmfit_lab.report.spec import PublishedRow, ReportSpec
+from ulmfit_lab.report.spec import Published, ReportSpec
 from ulmfit_lab.report.statistics import Paired, Verdict, paired
 
 
@@ -48,8 +48,8 @@ def test_each_variant_is_compared_with_the_baseline_by_default(spec_with: Callab
 
 
 def test_a_published_pair_is_tested_once_whichever_way_it_was_declared(spec_with: Callable[..., ReportSpec]) -> None:
-    def published(variant: str, against: str) -> PublishedRow:
-        return PublishedRow(variant=variant, against=against, what="", value=1.0, source="")
+    def published(variant: str, against: str) -> Published:
+        return Published(variant=variant, against=against, what="", value=1.0, source="")
 
     spec = spec_with(published=(published("random", "word2vec"), published("tf-idf", "word2vec")))
     assert spec.pairs == (("word2vec", "random"), ("tf-idf", "word2vec"))
@@ -57,7 +57,7 @@ def test_a_published_pair_is_tested_once_whichever_way_it_was_declared(spec_with
 
 def test_a_published_figure_is_answered_the_way_it_was_put(runs: pd.DataFrame, spec: ReportSpec) -> None:
     rows = comparisons(check_grid(runs, spec), spec)
-    turned = PublishedRow(variant="random", against="word2vec", what="", value=2.5, source="")
+    turned = Published(variant="random", against="word2vec", what="", value=2.5, source="")
     straight = rows[0].result
     found = answers(rows, turned)[0]
     assert found.verdict == "worse"

@@ -5,9 +5,8 @@ Each takes the stage's `Work`, the run's config and the stage's seed. The summar
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,14 +17,15 @@ import torch
 
 from ulmfit_lab.batches.documents import DocumentBatches
 from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import ClassifierFit, Compute, LanguageModelFit, RunConfig, Source
+from ulmfit_lab.config import Compute, Fit, LanguageModelFit, RunConfig, Source
 from ulmfit_lab.errors import DataError
+from ulmfit_lab.files import file_digest
 from ulmfit_lab.lab.store import Stored, Work
 from ulmfit_lab.lab.target import TargetTexts, draw_labelled, target_texts
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.checkpoint import Stamp, load_checkpoint, save_checkpoint
 from ulmfit_lab.models.heads import Classifier, LanguageModel
-from ulmfit_lab.models.transfer import embedding_from_vectors, transfer_rows
+from ulmfit_lab.models.transfer import embedding_from_vectors, move_language_model
 from ulmfit_lab.models.word_vectors import WordVectors, load_glove_package, load_vectors, train_word2vec
 from ulmfit_lab.text.corpus import TokenCorpus, open_corpus, split_documents, write_corpus
 from ulmfit_lab.text.rules import PAD_ID
@@ -33,12 +33,10 @@ from ulmfit_lab.text.sources import read_documents
 from ulmfit_lab.text.vocabulary import Vocabulary, build_vocabulary
 from ulmfit_lab.training.loop import FitResult, fit
 from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model
-from ulmfit_lab.training.steps import classifier_step, language_model_step
+from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
 
 EVALUATION_BATCH = 64
 """Documents side by side in evaluation; does not change any metric."""
-
-
 REGULARISATIONS = (1.0, 10.0, 100.0)
 """Inverse strengths that logistic regression tries; the best on the validation documents is tested."""
 
@@ -113,8 +111,7 @@ def vectors_digest(path: str) -> str:
     file = Path(path)
     if not file.is_file():
         raise DataError(f"There is no vectors file {path}; give vectors.path a GloVe or word2vec file.")
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return file_digest(file)
 
 
 def pretrain(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -147,42 +144,60 @@ def _train_language_model(
     vocabulary: Vocabulary,
     streams: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, Any]:
-    device = use(config.compute)
-    model.to(device)
-    train, valid = (
-        StreamBatches(
-            stream,
-            batch_size=recipe.batch_size,
-            bptt=recipe.bptt,
-            stochastic=recipe.stochastic_bptt and stream is streams[0],
-            rescale_lr=recipe.rescale_lr and stream is streams[0],
-            seed=seed,
-            backwards=config.lm.backwards,
-        )
-        for stream in streams
+    device, precision = use(config.compute), config.compute.precision
+    train = StreamBatches(
+        streams[0],
+        batch_size=recipe.batch_size,
+        bptt=recipe.bptt,
+        stochastic=recipe.stochastic_bptt,
+        rescale_lr=recipe.rescale_lr,
+        seed=seed,
+        backwards=config.lm.backwards,
     )
-    precision = config.compute.precision
+    valid = StreamBatches(
+        streams[1], batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False, backwards=config.lm.backwards
+    )
 
     def evaluate(model: torch.nn.Module) -> dict[str, float]:
         return evaluate_language_model(model, valid, device=device, precision=precision)
 
+    result = _train(work, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
+    _save_model(work, config, model, "language-model", vocabulary)
+    return summary_of(result) | {"train_tokens": len(streams[0]), "valid_tokens": len(streams[1])}
+
+
+def _train(
+    work: Work,
+    config: RunConfig,
+    recipe: Fit,
+    seed: int,
+    model: torch.nn.Module,
+    batches: StreamBatches | DocumentBatches,
+    step: Step,
+    evaluate: Callable[[torch.nn.Module], dict[str, float]],
+) -> FitResult:
+    """Train a model in place, going on from where an interruption left the stage's folder."""
+    device, resume = use(config.compute), work.folder / "resume.pt"
     result = fit(
-        model,
-        train,
-        language_model_step(recipe, precision),
+        model.to(device),
+        batches,
+        step,
         evaluate,
         recipe,
         seed=seed,
-        resume=work.folder / "resume.pt",
+        resume=resume,
         record=work.record,
         progress=work.progress,
         device=device,
-        precision=precision,
+        precision=config.compute.precision,
     )
-    (work.folder / "resume.pt").unlink(missing_ok=True)
+    resume.unlink(missing_ok=True)
+    return result
+
+
+def _save_model(work: Work, config: RunConfig, model: torch.nn.Module, kind: str, vocabulary: Vocabulary) -> None:
+    save_checkpoint(work.folder / "model.safetensors", model, stamp(kind, vocabulary, config))
     vocabulary.save(work.folder / "vocabulary.json")
-    save_checkpoint(work.folder / "model.safetensors", model, stamp("language-model", vocabulary, config))
-    return summary_of(result) | {"train_tokens": len(streams[0]), "valid_tokens": len(streams[1])}
 
 
 def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -192,31 +207,20 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
     torch.manual_seed(seed)
     model = classifier_for(vocabulary, work.inputs, config, len(texts.classes))
     device, precision, recipe = use(config.compute), config.compute.precision, config.classifier
-    model.to(device)
     draw = draw_labelled(texts, config.target.labels, seed)
-    documents = {name: texts.documents(name, vocabulary, config) for name in ("valid", "test")}
-    train = _batches(*texts.select(texts.train, draw, vocabulary, config), recipe.sampler, recipe, seed, config)
-    valid, test = (_batches(*documents[name], "sorted", None, seed, config) for name in ("valid", "test"))
+    train = batches_of(
+        *texts.select(texts.train, draw, vocabulary, config), config, recipe.sampler, recipe.batch_size, seed
+    )
+    valid, test = (
+        batches_of(*texts.documents(name, vocabulary, config), config, "sorted", EVALUATION_BATCH)
+        for name in ("valid", "test")
+    )
 
     def evaluate(model: torch.nn.Module) -> dict[str, float]:
         return evaluate_classifier(model, valid, device=device, precision=precision).metrics
 
-    result = fit(
-        model,
-        train,
-        classifier_step(precision),
-        evaluate,
-        recipe,
-        seed=seed,
-        resume=work.folder / "resume.pt",
-        record=work.record,
-        progress=work.progress,
-        device=device,
-        precision=precision,
-    )
-    (work.folder / "resume.pt").unlink(missing_ok=True)
-    save_checkpoint(work.folder / "model.safetensors", model, stamp("classifier", vocabulary, config))
-    vocabulary.save(work.folder / "vocabulary.json")
+    result = _train(work, config, recipe, seed, model, train, classifier_step(precision), evaluate)
+    _save_model(work, config, model, "classifier", vocabulary)
     tested = evaluate_classifier(model, test, device=device, precision=precision)
     np.save(work.folder / "predictions.npy", tested.predictions)
     (work.folder / "samples.txt").write_text(samples(texts, tested.predictions, config))
@@ -297,17 +301,8 @@ def language_model_for(vocabulary: Vocabulary, stored: Stored, config: RunConfig
     load_checkpoint(stored.folder / "model.safetensors", model, stamp("language-model", old, config))
     if old.words == vocabulary.words:
         return model
-    moved = new_language_model(config, len(vocabulary.words))
-    moved.encoder.lstms.load_state_dict(model.encoder.lstms.state_dict())
-    unseen, generator = config.vocabulary.unseen, torch.Generator().manual_seed(torch.initial_seed())
-    pairs = [(moved.encoder.embedding.weight, model.encoder.embedding.weight), (moved.decoder_bias, model.decoder_bias)]
-    if not config.lm.tie_weights:
-        pairs.append((moved.decoder_weight, model.decoder_weight))
-    with torch.no_grad():
-        for new, rows in pairs:
-            table = rows.view(len(old.words), -1)
-            new.copy_(transfer_rows(table, old.words, vocabulary.words, unseen, generator).view_as(new))
-    return moved
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    return move_language_model(model, old.words, vocabulary.words, config.vocabulary.unseen, generator)
 
 
 def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
@@ -315,7 +310,7 @@ def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_cla
 
     All starts draw the same head: the encoder's own draw, equally long for all of them, comes first.
     """
-    recipe: ClassifierFit = config.classifier
+    recipe = config.classifier
     encoder = new_encoder(config, len(vocabulary.words), Dropouts.scaled(recipe))
     model = Classifier(
         encoder,
@@ -337,18 +332,14 @@ def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_cla
     return model
 
 
-def _batches(
-    documents: list[np.ndarray],
-    labels: np.ndarray,
-    sampler: str,
-    recipe: ClassifierFit | None,
-    seed: int,
-    config: RunConfig,
+def batches_of(
+    documents: list[np.ndarray], labels: np.ndarray, config: RunConfig, sampler: str, batch_size: int, seed: int = 0
 ) -> DocumentBatches:
+    """Batches of documents in the direction that the config's model reads."""
     return DocumentBatches(
         documents,
         labels,
-        batch_size=recipe.batch_size if recipe else EVALUATION_BATCH,
+        batch_size=batch_size,
         sampler=sampler,
         seed=seed,
         pad=PAD_ID,

@@ -34,7 +34,6 @@ class Display:
     _kind: str = ""
     _began: float = 0.0
     _spoke: float = 0.0
-    _left: float = 0.0
     _expected: float = 0.0
     _done_seconds: float = 0.0
     _plan: Plan | None = None

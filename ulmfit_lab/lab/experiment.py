@@ -22,21 +22,9 @@ from typing import Any
 from ulmfit_lab.config import RunConfig, fingerprint, flatten, override
 from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.lab.scales import SCALES
+from ulmfit_lab.report.spec import Published
 
 Changes = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A published figure that an experiment's contrast answers to."""
-
-    variant: str
-    against: str
-    what: str
-    """What was measured, on what."""
-    value: float
-    """Published value of variant minus that of against, in the measure's unit (percentage points of error)."""
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +94,14 @@ class Cell:
     config: RunConfig
 
     @property
+    def level_name(self) -> str:
+        """The level as text, as runs and reports hold it; empty where nothing is crossed."""
+        return "" if self.level is None else str(self.level)
+
+    @property
     def label(self) -> str:
         """Name of the run, as people read it."""
-        level = "" if self.level is None else f" @ {self.level}"
+        level = f" @ {self.level_name}" if self.level_name else ""
         return f"{self.variant}{level}, seed {self.seed}"
 
 

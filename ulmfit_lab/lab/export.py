@@ -9,7 +9,7 @@ import pandas as pd
 from ulmfit_lab.lab.experiment import Changes, Experiment, cells
 from ulmfit_lab.lab.plan import PlannedCell
 from ulmfit_lab.lab.tracking import TrackedRun
-from ulmfit_lab.report.spec import PublishedRow, ReportSpec
+from ulmfit_lab.report.spec import ReportSpec
 
 FACTS = ("run_id", "status", "experiment", "scale", "variant", "level", "seed")
 
@@ -49,9 +49,6 @@ def declared_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedCell]) ->
 def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
     """What the report compares, at a scale."""
     declared = cells(experiment, scale, overrides)
-    contrasts = experiment.contrasts or tuple(
-        (variant, experiment.baseline) for variant in experiment.variants if variant != experiment.baseline
-    )
     return ReportSpec(
         name=experiment.name,
         scale=scale,
@@ -60,7 +57,7 @@ def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = 
         source=experiment.source,
         baseline=experiment.baseline,
         variants=tuple(experiment.variants),
-        levels=tuple(dict.fromkeys("" if c.level is None else str(c.level) for c in declared)),
+        levels=tuple(dict.fromkeys(c.level_name for c in declared)),
         level_name=experiment.across.rsplit(".", 1)[-1],
         level_label=experiment.across_label,
         seeds=tuple(experiment.seeds),
@@ -69,10 +66,7 @@ def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = 
         measure_scale=experiment.measure_scale,
         lower_is_better=experiment.lower_is_better,
         reference=experiment.reference,
-        contrasts=tuple(contrasts),
-        published=tuple(
-            PublishedRow(variant=p.variant, against=p.against, what=p.what, value=p.value, source=p.source)
-            for p in experiment.published
-        ),
+        contrasts=tuple(experiment.contrasts),
+        published=tuple(experiment.published),
         notes=tuple(experiment.notes),
     )

@@ -24,7 +24,7 @@ from ulmfit_lab.lab import computations
 from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, cells
 from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Stage, Store
-from ulmfit_lab.training.steps import language_model_step
+from ulmfit_lab.training.steps import autocast, language_model_step
 
 UNMEASURED: Mapping[str, float] = {"tokens": 200_000.0, "vocabulary": 1e7, "vectors": 150_000.0}
 """Tokens per second of the stages that no model is trained in, until one of them has been measured here."""
@@ -159,7 +159,7 @@ def time_language_model(config: RunConfig, steps: int = 3) -> float:
     step, carry, times = language_model_step(recipe, config.compute.precision), None, []
     for batch in batches.epoch(0):
         began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.compute.precision == "bfloat16"):
+        with autocast(device, config.compute.precision):
             loss, carry, _ = step(model, batch.to(device), carry)
         loss.backward()
         times.append(time.perf_counter() - began)

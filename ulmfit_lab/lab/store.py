@@ -8,7 +8,6 @@ moved into place at the end, so a stage is either whole or absent.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from ulmfit_lab.config import fingerprint
 from ulmfit_lab.errors import DataError
+from ulmfit_lab.files import file_digest, replacing
 from ulmfit_lab.lab.provenance import provenance
 from ulmfit_lab.training.loop import Point, Progress
 
@@ -222,9 +222,8 @@ def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], secon
         "commit": provenance().get("lab.commit", ""),
         "files": files,
     }
-    temporary = folder / "stage.json.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
-    os.replace(temporary, folder / "stage.json")
+    with replacing(folder / "stage.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
 def read_stage(folder: Path, *, reused: bool) -> Stored | None:
@@ -246,9 +245,3 @@ def is_locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ and it falls with the process that held it.
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -115,7 +114,7 @@ def sweep(
     with terminated_as_interrupt(), killed_if_interrupted(tracker, parent), display.running(plan):
         for planned in unblocked_first(plan.todo, Store(home.stages)):
             for _ in range(retries + 1):
-                result = run_cell(planned, experiment, parent, home, data, tracker, study, display)
+                result = run_cell(planned, experiment, parent, home, tracker, study, display)
                 if not result.failure:
                     break
             results.append(result)
@@ -162,7 +161,6 @@ def run_cell(
     experiment: Experiment,
     parent: str,
     home: Home,
-    data: Path | None,
     tracker: Tracker,
     study: Study,
     display: Display,
@@ -172,13 +170,13 @@ def run_cell(
     home.locks.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(cell_lock(home, stage.fingerprint), timeout=0):
-            if stage.fingerprint in finished_cells(tracker, cell.experiment, cell.scale):
+            if tracker.runs(cell.experiment, cell.scale, "FINISHED", stage.fingerprint):
                 return Result(cell.label, ran=False)
             display.cell(cell)
             facts = {"variant": cell.variant, "level": cell.level, "seed": cell.seed}
             trial = study.begin(stage.fingerprint, facts)
             try:
-                result = track_cell(planned, experiment, parent, home, tracker, display, data)
+                result = track_cell(planned, experiment, parent, home, tracker, display)
             except BaseException:
                 study.end(trial, None, "FAIL")
                 raise
@@ -195,7 +193,6 @@ def track_cell(
     home: Home,
     tracker: Tracker,
     display: Display,
-    data: Path | None,
 ) -> Result:
     """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
     cell, stage = planned.cell, planned.stage
@@ -203,7 +200,7 @@ def track_cell(
         "experiment": cell.experiment,
         "scale": cell.scale,
         "variant": cell.variant,
-        "level": "" if cell.level is None else str(cell.level),
+        "level": cell.level_name,
         "seed": str(cell.seed),
         "lab.cell": stage.fingerprint,
         **provenance(),
@@ -213,7 +210,7 @@ def track_cell(
     observer = CellObserver(log, display)
     try:
         with log:
-            log.log_inputs(data_inputs(cell, stage))
+            log.log_inputs(data_inputs(stage))
             last = Store(home.stages).obtain(stage, observer)
             values = log_stages(log, stage, Store(home.stages), observer)
             final = final_values(last, values)
@@ -231,8 +228,8 @@ def track_cell(
     )
 
 
-def data_inputs(cell: Any, stage: Stage) -> list[tuple[str, str, str, str, dict[str, Any]]]:
-    """Name, digest, source, context and profile of every text that the cell reads."""
+def data_inputs(stage: Stage) -> list[tuple[str, str, str, str, dict[str, Any]]]:
+    """Name, digest, source, context and profile of every text that a cell's stage is made from."""
     roles = {"texts": "training", "test": "testing", "corpus": "language model", "general": "word vectors"}
     found: dict[str, tuple[str, str, str, str, dict[str, Any]]] = {}
     for consumer in stage.ancestry():
@@ -314,9 +311,3 @@ def terminated_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def outcome_json(outcome: Outcome) -> str:
-    """The outcome for programs."""
-    facts = {k: getattr(outcome, k) for k in ("finished", "failures", "elsewhere", "parent")}
-    return json.dumps(facts)

@@ -225,12 +225,13 @@ class Tracker:
             self.client.log_batch(run.info.run_id, params=listed[start : start + PARAMS_A_BATCH])
         return RunLog(self.client, run.info.run_id)
 
-    def runs(self, experiment: str, scale: str, status: str | None = None) -> list[TrackedRun]:
-        """The cells' runs, oldest first."""
+    def runs(self, experiment: str, scale: str, status: str | None = None, cell: str | None = None) -> list[TrackedRun]:
+        """The cells' runs, oldest first; only those of a status, or of one cell, if asked for."""
         where = self.find_experiment(experiment, scale)
         if where is None:
             return []
         wanted = "tags.`lab.kind` = 'cell'" + (f" and attributes.status = '{status}'" if status else "")
+        wanted += f" and tags.`lab.cell` = '{cell}'" if cell else ""
         found: list[TrackedRun] = []
         token = None
         while True:

@@ -6,7 +6,6 @@ Both are written beside their place and moved there, so that a file is whole or 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ulmfit_lab.errors import DataError, MismatchError
+from ulmfit_lab.files import replacing
 
 
 @dataclass(frozen=True)
@@ -112,19 +112,6 @@ def load_resume_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise DataError(f"{path} is no training state: it holds a {type(state).__name__}; remove it.")
     return state
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A place to write what takes the place of a file, once it is whole and on the disk."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        with temporary.open("r+b") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

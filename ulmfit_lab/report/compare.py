@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from ulmfit_lab.report.spec import PublishedRow, ReportSpec, level_words
+from ulmfit_lab.report.spec import Published, ReportSpec, level_words
 from ulmfit_lab.report.statistics import (
     ALPHA,
     FEWEST_SEEDS,
@@ -70,7 +70,7 @@ def _row(place: tuple[str, str, str], result: Paired, p: float, lower_is_better:
     return Row(*place, result, p, words, None if words in SHOWN else further_seeds(result, alpha=alpha))
 
 
-def answers(rows: Sequence[Row], published: PublishedRow) -> list[Row]:
+def answers(rows: Sequence[Row], published: Published) -> list[Row]:
     """The comparisons that a published figure is about, turned round where they were made the other way."""
     pair = published.variant, published.against
     turned = [_turned(row) if (row.against, row.variant) == pair else row for row in rows]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from ulmfit_lab.config import fingerprint
+from ulmfit_lab.files import replacing
 from ulmfit_lab.report.compare import summaries
 from ulmfit_lab.report.figures import figure_bytes
 from ulmfit_lab.report.runs import check_grid, csv_text, read_runs
-from ulmfit_lab.report.spec import PublishedRow, ReportSpec
+from ulmfit_lab.report.spec import Published, ReportSpec
 from ulmfit_lab.report.tables import markdown_report
 
-__all__ = ["PublishedRow", "ReportSpec", "read_runs", "sweep_metrics", "write_report"]
+__all__ = ["Published", "ReportSpec", "read_runs", "sweep_metrics", "write_report"]
 
 
 def write_report(runs: pd.DataFrame, spec: ReportSpec, folder: Path, tuning: pd.DataFrame | None = None) -> list[Path]:
@@ -35,7 +35,8 @@ def write_report(runs: pd.DataFrame, spec: ReportSpec, folder: Path, tuning: pd.
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        write_whole(folder / name, content)
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
     return [folder / name for name in files]
 
 
@@ -52,13 +53,6 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, data: bytes) -> str:
         "runs": list(runs["run_id"]),
     }
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole, or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def sweep_metrics(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, float]:

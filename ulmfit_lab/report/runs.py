@@ -120,7 +120,7 @@ def _refuse_twice(table: pd.DataFrame, spec: ReportSpec) -> None:
     cells = pd.Series(_cells(table), dtype=object)
     twice = list(cells[cells.duplicated()].unique())
     if twice:
-        ids = ", ".join(table.loc[cells == twice[0], "run_id"]) if len(twice) else ""
+        ids = ", ".join(table.loc[cells == twice[0], "run_id"])
         raise IncompleteError(
             f"{spec.name} at scale {spec.scale}: {len(twice)} cells have more than one finished run ({_named(twice)}); "
             f"keep one run of each. The first cell's runs: {ids}."

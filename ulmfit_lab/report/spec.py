@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedRow:
-    """A published difference, variant minus against, in the unit of the report's measure."""
+class Published:
+    """A published figure that a contrast answers to."""
 
     variant: str
     against: str
     what: str
+    """What was measured, on what."""
     value: float
+    """Published value of variant minus that of against, in the unit of the report's measure."""
     source: str
 
 
@@ -44,7 +46,7 @@ class ReportSpec:
     reference: str | None
     contrasts: tuple[tuple[str, str], ...]
     """Pairs that are tested; none given: each variant against the baseline."""
-    published: tuple[PublishedRow, ...] = ()
+    published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from ulmfit_lab.errors import DataError, nearest
+from ulmfit_lab.files import file_digest
 from ulmfit_lab.text.formats import (
     Columns,
     Document,
@@ -155,5 +156,4 @@ def _stored_digest(file: Path) -> str:
 # A plan asks for the same digest many times; a file that has not been touched is not read again.
 @cache
 def _file_digest(file: Path, size: int, mtime_ns: int) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return file_digest(file)
