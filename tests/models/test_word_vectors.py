@@ -90,7 +90,7 @@ def test_a_long_document_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("text", [[], [[]], [["each", "word", "once"]]])
 def test_a_text_without_a_word_to_learn_is_an_error(text: list[list[str]]) -> None:
-    with pytest.raises(DataError, match="occur 2 times"):
+    with pytest.raises(DataError, match="vectors.min_count = 2 times"):
         train_word2vec(text, QUICK, size=4, seed=0)
 
 

@@ -136,18 +136,34 @@ def test_a_folder_that_is_no_whole_corpus_is_refused(tmp_path: Path) -> None:
 
 def test_the_last_documents_validate_and_the_first_train(tmp_path: Path) -> None:
     corpus = of_lengths(tmp_path, [5, 7, 3, 9, 4, 6])
-    train, valid = split_documents(corpus, 0, 10)
-    assert (train.tolist(), valid.tolist()) == ([0, 1, 2, 3], [4, 5])
-    train, valid = split_documents(corpus, 15, 11)
-    assert (train.tolist(), valid.tolist()) == ([0, 1, 2], [3, 4, 5])
-    train, valid = split_documents(corpus, 14, 6)
-    assert (train.tolist(), valid.tolist()) == ([0, 1], [5])
+    parts = split_documents(corpus, 0, 10)
+    assert (parts.train.tolist(), parts.valid.tolist()) == ([0, 1, 2, 3], [4, 5])
+    parts = split_documents(corpus, 15, 11)
+    assert (parts.train.tolist(), parts.valid.tolist()) == ([0, 1, 2], [3, 4, 5])
+    parts = split_documents(corpus, 14, 6)
+    assert (parts.train.tolist(), parts.valid.tolist()) == ([0, 1], [5])
+
+
+@pytest.mark.parametrize(
+    ("valid_tokens", "test_tokens", "expected"),
+    [(6, 1, ([0, 1, 2, 3], [4], [5])), (7, 10, ([0, 1], [2, 3], [4, 5])), (10, 9, ([0, 1, 2], [3], [4, 5]))],
+)
+def test_the_documents_before_those_of_validation_test(
+    tmp_path: Path, valid_tokens: int, test_tokens: int, expected: tuple[list[int], ...]
+) -> None:
+    parts = split_documents(of_lengths(tmp_path, [5, 7, 3, 9, 4, 6]), 0, valid_tokens, test_tokens)
+    assert (parts.train.tolist(), parts.test.tolist(), parts.valid.tolist()) == expected
+
+
+def test_nothing_left_to_train_on_after_testing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"valid_tokens = 10 and test_tokens = 20"):
+        split_documents(of_lengths(tmp_path, [5, 7, 3, 9, 4, 6]), 0, 10, 20)
 
 
 def test_a_split_keeps_to_the_documents_it_is_given(tmp_path: Path) -> None:
     corpus = of_lengths(tmp_path, [5, 7, 3, 9, 4, 6])
-    train, valid = split_documents(corpus, 12, 3, among=np.array([1, 2, 4]))
-    assert (train.tolist(), valid.tolist()) == ([1, 2], [4])
+    parts = split_documents(corpus, 12, 3, among=np.array([1, 2, 4]))
+    assert (parts.train.tolist(), parts.valid.tolist()) == ([1, 2], [4])
 
 
 @settings(max_examples=15, deadline=None)
@@ -157,10 +173,12 @@ def test_a_split_overlaps_nowhere_and_keeps_its_bounds(
 ) -> None:
     corpus = of_lengths(tmp_path_factory.mktemp("corpus"), lengths)
     try:
-        train, valid = split_documents(corpus, max_tokens, valid_tokens)
+        parts = split_documents(corpus, max_tokens, valid_tokens)
     except DataError:
         assert sum(lengths[1:]) < valid_tokens or 0 < max_tokens < lengths[0]
         return
+    train, valid = parts.train, parts.valid
+    assert len(parts.test) == 0
     assert train.tolist() == list(range(len(train))) and len(train) > 0
     assert valid.tolist() == list(range(valid[0], len(lengths))) and valid[0] >= len(train)
     held = [lengths[number] for number in valid]

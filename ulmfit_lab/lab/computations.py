@@ -6,7 +6,7 @@ Each takes the stage's `Work`, the run's config and the stage's seed. The summar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ulmfit_lab.batches.documents import DocumentBatches
+from ulmfit_lab.batches.documents import DocumentBatches, padding_share
 from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import Compute, Fit, LanguageModelFit, RunConfig, Source
+from ulmfit_lab.config import Compute, Corpus, Fit, LanguageModelFit, RunConfig, Source
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.files import file_digest
 from ulmfit_lab.lab.store import Stored, Work
@@ -27,12 +27,12 @@ from ulmfit_lab.models.checkpoint import Stamp, load_checkpoint, save_checkpoint
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.models.transfer import embedding_from_vectors, move_language_model
 from ulmfit_lab.models.word_vectors import WordVectors, load_glove_package, load_vectors, train_word2vec
-from ulmfit_lab.text.corpus import TokenCorpus, open_corpus, split_documents, write_corpus
+from ulmfit_lab.text.corpus import Parts, TokenCorpus, open_corpus, split_documents, write_corpus
 from ulmfit_lab.text.rules import PAD_ID
 from ulmfit_lab.text.sources import read_documents
 from ulmfit_lab.text.vocabulary import Vocabulary, build_vocabulary
 from ulmfit_lab.training.loop import FitResult, fit
-from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model
+from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model, label_metrics
 from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
 
 EVALUATION_BATCH = 64
@@ -51,8 +51,7 @@ def tokenize_source(work: Work, *, source: Source, language: str, data: Path | N
 def count_general_words(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """Vocabulary of the general corpus's training part."""
     corpus = open_corpus(work.inputs["corpus"].folder)
-    train, _ = split_documents(corpus, config.general.max_tokens, config.general.valid_tokens)
-    return _save_vocabulary(work, config, corpus.count_words(train))
+    return _save_vocabulary(work, config, corpus.count_words(parts_of(corpus, config.general).train))
 
 
 def count_target_words(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -61,8 +60,7 @@ def count_target_words(work: Work, *, config: RunConfig, seed: int) -> dict[str,
     counts = texts.train.count_words(texts.pool)
     if config.unlabelled.given:
         corpus = open_corpus(work.inputs["corpus"].folder)
-        train, _ = split_documents(corpus, config.unlabelled.max_tokens, config.unlabelled.valid_tokens)
-        counts = counts + corpus.count_words(train)
+        counts = counts + corpus.count_words(parts_of(corpus, config.unlabelled).train)
     return _save_vocabulary(work, config, counts)
 
 
@@ -77,9 +75,8 @@ def _save_vocabulary(work: Work, config: RunConfig, counts: Counter[str]) -> dic
 def train_vectors(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """word2vec over the general corpus and the unlabelled text."""
     general = open_corpus(work.inputs["general"].folder)
-    train, _ = split_documents(general, config.general.max_tokens, config.general.valid_tokens)
-    corpus, documents, _ = unlabelled_documents(work.inputs, config)
-    sentences = Sentences(((general, train), (corpus, documents)))
+    corpus, own = unlabelled_documents(work.inputs, config, seed)
+    sentences = Sentences(((general, parts_of(general, config.general).train), (corpus, own.train)))
     vectors = train_word2vec(sentences, config.vectors, config.lm.emb_size, seed)
     vectors.save(work.folder)
     return {"words": len(vectors.words), "size": vectors.matrix.shape[1]}
@@ -117,11 +114,10 @@ def vectors_digest(path: str) -> str:
 def pretrain(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """A language model trained from random weights on the general corpus."""
     corpus = open_corpus(work.inputs["corpus"].folder)
-    train, valid = split_documents(corpus, config.general.max_tokens, config.general.valid_tokens)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
     model = new_language_model(config, len(vocabulary.words))
-    streams = corpus.stream(vocabulary, train), corpus.stream(vocabulary, valid)
+    streams = streams_of(corpus, parts_of(corpus, config.general), vocabulary)
     return _train_language_model(work, config, config.pretraining, seed, model, vocabulary, streams)
 
 
@@ -130,8 +126,7 @@ def fine_tune(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
     model = language_model_for(vocabulary, work.inputs["language model"], config)
-    corpus, train, valid = unlabelled_documents(work.inputs, config)
-    streams = corpus.stream(vocabulary, train), corpus.stream(vocabulary, valid)
+    streams = streams_of(*unlabelled_documents(work.inputs, config, seed), vocabulary)
     return _train_language_model(work, config, config.fine_tuning, seed, model, vocabulary, streams)
 
 
@@ -142,11 +137,11 @@ def _train_language_model(
     seed: int,
     model: LanguageModel,
     vocabulary: Vocabulary,
-    streams: tuple[np.ndarray, np.ndarray],
+    streams: Streams,
 ) -> dict[str, Any]:
     device, precision = use(config.compute), config.compute.precision
     train = StreamBatches(
-        streams[0],
+        streams.train,
         batch_size=recipe.batch_size,
         bptt=recipe.bptt,
         stochastic=recipe.stochastic_bptt,
@@ -154,16 +149,18 @@ def _train_language_model(
         seed=seed,
         backwards=config.lm.backwards,
     )
-    valid = StreamBatches(
-        streams[1], batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False, backwards=config.lm.backwards
-    )
 
-    def evaluate(model: torch.nn.Module) -> dict[str, float]:
-        return evaluate_language_model(model, valid, device=device, precision=precision)
+    def evaluate(model: torch.nn.Module, stream: np.ndarray = streams.valid) -> dict[str, float]:
+        held_out = StreamBatches(
+            stream, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False, backwards=config.lm.backwards
+        )
+        return evaluate_language_model(model, held_out, device=device, precision=precision)
 
     result = _train(work, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
     _save_model(work, config, model, "language-model", vocabulary)
-    return summary_of(result) | {"train_tokens": len(streams[0]), "valid_tokens": len(streams[1])}
+    tested = evaluate(model, streams.test) if len(streams.test) else {}
+    sizes = {f"{name}_tokens": len(stream) for name, stream in vars(streams).items()}
+    return summary_of(result, recipe, tested) | sizes
 
 
 def _train(
@@ -222,11 +219,29 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
     result = _train(work, config, recipe, seed, model, train, classifier_step(precision), evaluate)
     _save_model(work, config, model, "classifier", vocabulary)
     tested = evaluate_classifier(model, test, device=device, precision=precision)
-    np.save(work.folder / "predictions.npy", tested.predictions)
+    np.save(work.folder / "test_predictions.npy", tested.predictions)
+    seen = evaluate_classifier(model, valid, device=device, precision=precision)
+    np.save(work.folder / "valid_predictions.npy", seen.predictions)
     (work.folder / "samples.txt").write_text(samples(texts, tested.predictions, config))
-    kept = result.best if recipe.keep == "best" else result.final
-    final = dict(tested.metrics) | {f"valid_{name}": value for name, value in kept.items()}
-    return summary_of(result) | {"final": final, "labels": len(draw), "classes": list(texts.classes)}
+    padding = {"padding": padding_share(train.epoch(0))}
+    summary = summary_of(result, recipe, tested.metrics | padding)
+    return summary | {"labels": len(draw), "classes": list(texts.classes)}
+
+
+def average_classifiers(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """The mean of two classifiers' probabilities, one reading forwards and one backwards, tested."""
+    texts = target_texts(work.inputs, config)
+    final: dict[str, float] = {}
+    for part, prefix in (("test", ""), ("valid", "valid_")):
+        files = [work.inputs[name].folder / f"{part}_predictions.npy" for name in ("forwards", "backwards")]
+        scores = np.mean([np.load(file, allow_pickle=False) for file in files], axis=0)
+        corpus, documents = texts.part(part)
+        truth = texts.label_ids(corpus, documents)
+        final |= {f"{prefix}{name}": value for name, value in label_metrics(scores, truth).items()}
+        if part == "test":
+            np.save(work.folder / "test_predictions.npy", scores)
+    best = {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
+    return {"final": final, "best": best}
 
 
 def samples(texts: TargetTexts, predictions: np.ndarray, config: RunConfig, n: int = 10) -> str:
@@ -265,14 +280,39 @@ def one_and_two_grams(words: Sequence[str]) -> list[str]:
     return [*words, *(f"{a} {b}" for a, b in pairwise(words))]
 
 
-def unlabelled_documents(inputs: Any, config: RunConfig) -> tuple[TokenCorpus, np.ndarray, np.ndarray]:
-    """Corpus, training and validation documents of the unlabelled text; never a test document of the target."""
+@dataclass(frozen=True)
+class Streams:
+    """Word ids (n,) int32 that train, validate and test a language model; `test` may be empty."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def streams_of(corpus: TokenCorpus, parts: Parts, vocabulary: Vocabulary) -> Streams:
+    """The parts of a corpus, each end to end."""
+    return Streams(**{name: corpus.stream(vocabulary, numbers) for name, numbers in vars(parts).items()})
+
+
+def parts_of(corpus: TokenCorpus, wanted: Corpus, among: np.ndarray | None = None) -> Parts:
+    """The documents that train, validate and test a language model, as the config wants them."""
+    return split_documents(corpus, wanted.max_tokens, wanted.valid_tokens, wanted.test_tokens, among)
+
+
+def unlabelled_documents(inputs: Any, config: RunConfig, seed: int) -> tuple[TokenCorpus, Parts]:
+    """Corpus and documents of the unlabelled text; never a test document of the target.
+
+    Of the target's own texts only the documents that the seed draws, if so configured; then the target's validation
+    documents validate the language model too, since too few are drawn to hold any out.
+    """
     corpus = open_corpus(inputs["corpus"].folder)
-    wanted = config.unlabelled.max_tokens, config.unlabelled.valid_tokens
     if config.unlabelled.given:
-        return corpus, *split_documents(corpus, *wanted)
+        return corpus, parts_of(corpus, config.unlabelled)
     texts = target_texts({**inputs, "texts": inputs["corpus"]}, config)
-    return corpus, *split_documents(corpus, *wanted, among=np.sort(texts.pool))
+    if config.target.own_text == "labelled":
+        drawn = draw_labelled(texts, config.target.labels, seed)
+        return corpus, Parts(drawn, np.sort(texts.valid), drawn[:0])
+    return corpus, parts_of(corpus, config.unlabelled, np.sort(texts.pool))
 
 
 def new_language_model(config: RunConfig, n_words: int) -> LanguageModel:
@@ -353,11 +393,12 @@ def stamp(kind: str, vocabulary: Vocabulary, config: RunConfig) -> Stamp:
     return Stamp(kind=kind, vocabulary=vocabulary.digest, direction=direction)
 
 
-def summary_of(result: FitResult) -> dict[str, Any]:
-    """What a stage tells about its training."""
+def summary_of(result: FitResult, recipe: Fit, tested: Mapping[str, float]) -> dict[str, Any]:
+    """What a stage tells about its training: `final` has the test metrics, and `valid_` ones of the kept weights."""
+    kept = result.final if recipe.keep == "last" else result.best
     return {
         "best": dict(result.best),
-        "final": dict(result.final),
+        "final": dict(tested) | {f"valid_{name}": value for name, value in kept.items()},
         "steps": result.steps,
         "trained_tokens": result.tokens,
         "seconds": result.seconds,

@@ -1,8 +1,8 @@
 """What a run is made of: tokens, vocabulary, word vectors, language models, classifier.
 
-`plan_run` turns a config and a seed into the stage of its classifier, with every stage that this one needs below
-it. Nothing is computed here; each stage's computation is a function in `lab/computations.py`, handed only the
-part of the config that can change its result. That part, and nothing else, is the stage's key.
+`plan_run` turns a config and a seed into the last stage of the run, with every stage that this one needs below it.
+Nothing is computed here; each stage's computation is a function in `lab/computations.py`. A stage's key holds the
+part of the config that can change its result, without the fields that have their default (see `config.changed`).
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.config import Corpus, LanguageModelFit, RunConfig, Source, flatten
+from ulmfit_lab.config import Corpus, LanguageModelFit, RunConfig, Source, changed, flatten, override
 from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.lab import computations
 from ulmfit_lab.lab.store import Stage
-from ulmfit_lab.text.sources import has_split, source_bytes, source_digest
+from ulmfit_lab.text.sources import has_split, read_documents, source_bytes, source_digest
 
 BYTES_PER_TOKEN = 4.6
 """English text, markup and marker tokens included; only predictions use it."""
+TOKENS_PER_WORD = 1.2
+"""Tokens, markers and punctuation among them, for each run of letters between blanks; only predictions use it."""
+SAMPLE = 200
+"""Documents from which the length of all is predicted."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,17 @@ class Builder:
     seed: int
     data: Path | None
 
-    def classifier(self) -> Stage:
+    def last(self) -> Stage:
         """The stage whose summary holds the run's final numbers."""
+        ends: Mapping[str, Callable[[], Stage]] = {
+            "pretrained": self.pretrained,
+            "fine-tuned": self.fine_tuned,
+            "classifier": self.both_directions if self.config.classifier.both_directions else self.classifier,
+        }
+        return ends[self.config.until]()
+
+    def classifier(self) -> Stage:
+        """A model of the target's labels, trained and tested."""
         fit = self.config.classifier
         inputs = {"texts": self.target_tokens()} | self.test_tokens()
         if fit.model == "tf-idf":
@@ -42,13 +56,22 @@ class Builder:
         inputs |= {"vocabulary": self.vocabulary(), **self.start()}
         key = {
             "target": _sampling(self.config),
-            "lm": dataclasses.asdict(self.config.lm),
+            "lm": changed(self.config.lm),
             "unseen": self.config.vocabulary.unseen,
-            "fit": dataclasses.asdict(fit),
+            "fit": changed(fit),
             "compute": self.compute(),
             "seed": self.seed,
         }
         return self.stage("classifier", key, inputs, computations.fit_classifier, tokens=self.classifier_tokens())
+
+    def both_directions(self) -> Stage:
+        """Two classifiers that differ in direction alone, averaged."""
+        inputs = {"texts": self.target_tokens()} | self.test_tokens()
+        for name, backwards in (("forwards", False), ("backwards", True)):
+            one = override(self.config, {"classifier.both_directions": False, "lm.backwards": backwards})
+            inputs[name] = dataclasses.replace(self, config=one).classifier()
+        key = {"target": _sampling(self.config)}
+        return self.stage("ensemble", key, inputs, computations.average_classifiers, tokens=0)
 
     def start(self) -> dict[str, Stage]:
         """What the classifier's encoder starts from."""
@@ -90,32 +113,40 @@ class Builder:
 
     def unlabelled_key(self) -> dict[str, Any]:
         """Which part of the unlabelled text is used."""
-        held_out = {} if self.config.unlabelled.given else {"target": _holding_out(self.config)}
-        return _part(self.config.unlabelled) | held_out
+        if self.config.unlabelled.given:
+            return _part(self.config.unlabelled)
+        own = {"own_text": "labelled", "labels": self.config.target.labels} if self.drawn_text else {}
+        return _part(self.config.unlabelled) | {"target": _holding_out(self.config)} | own
+
+    @property
+    def drawn_text(self) -> bool:
+        """Whether the language model reads only the documents that the run's seed draws for the classifier."""
+        return self.config.target.own_text == "labelled" and not self.config.unlabelled.given
 
     def general_vocabulary(self) -> Stage:
         """The words of the general corpus."""
-        rules = self.config.vocabulary
-        key = {"max_size": rules.max_size, "min_freq": rules.min_freq, "corpus": _part(self.config.general)}
+        key = self.vocabulary_key() | {"corpus": _part(self.config.general)}
         inputs = {"corpus": self.tokens(self.config.general)}
         return self.stage("vocabulary", key, inputs, computations.count_general_words, tokens=0)
 
     def vocabulary(self) -> Stage:
         """The words of the unlabelled text and of the target's training texts."""
-        rules = self.config.vocabulary
-        key = {"max_size": rules.max_size, "min_freq": rules.min_freq, "corpus": self.unlabelled_key()}
-        key["target"] = _holding_out(self.config)
+        key = self.vocabulary_key() | {"corpus": _part(self.config.unlabelled), "target": _holding_out(self.config)}
         inputs = {"corpus": self.unlabelled_tokens(), "texts": self.target_tokens()} | self.test_tokens()
         return self.stage("vocabulary", key, inputs, computations.count_target_words, tokens=0)
+
+    def vocabulary_key(self) -> dict[str, Any]:
+        """What decides which words a vocabulary keeps; not how unseen ones start."""
+        return {name: value for name, value in changed(self.config.vocabulary).items() if name != "unseen"}
 
     def word2vec(self) -> Stage:
         """word2vec, trained on all the text that the language model sees."""
         key = {
-            "vectors": {k: v for k, v in dataclasses.asdict(self.config.vectors).items() if k != "path"},
+            "vectors": {k: v for k, v in changed(self.config.vectors).items() if k != "path"},
             "size": self.config.lm.emb_size,
             "general": _part(self.config.general),
             "unlabelled": self.unlabelled_key(),
-            "seed": self.lm_seed(self.config.pretraining),
+            "seed": self.text_seed(self.config.pretraining),
         }
         inputs = {"general": self.tokens(self.config.general), "corpus": self.unlabelled_tokens()} | self.test_tokens()
         tokens = self.config.vectors.epochs * (self.corpus_tokens(self.config.general) + self.unlabelled_size())
@@ -130,7 +161,7 @@ class Builder:
         """The language model of the general corpus."""
         fit = self.config.pretraining
         inputs = {"corpus": self.tokens(self.config.general), "vocabulary": self.general_vocabulary()}
-        key = self.lm_key(fit) | {"corpus": _part(self.config.general)}
+        key = self.lm_key(fit, self.lm_seed(fit)) | {"corpus": _part(self.config.general)}
         tokens = fit.epochs * self.corpus_tokens(self.config.general)
         return self.stage("pretrained", key, inputs, computations.pretrain, tokens=tokens)
 
@@ -142,22 +173,26 @@ class Builder:
             "vocabulary": self.vocabulary(),
             "language model": self.pretrained(),
         } | self.test_tokens()
-        key = self.lm_key(fit) | {"corpus": self.unlabelled_key(), "unseen": self.config.vocabulary.unseen}
+        key = self.lm_key(fit, self.text_seed(fit))
+        key |= {"corpus": self.unlabelled_key(), "unseen": self.config.vocabulary.unseen}
         return self.stage("fine-tuned", key, inputs, computations.fine_tune, tokens=fit.epochs * self.unlabelled_size())
 
-    def lm_key(self, fit: LanguageModelFit) -> dict[str, Any]:
+    def lm_key(self, fit: LanguageModelFit, seed: int) -> dict[str, Any]:
         """What determines a language model beside its text."""
-        recipe = {k: v for k, v in dataclasses.asdict(fit).items() if k != "seed"}
-        lm = dataclasses.asdict(self.config.lm)
-        return {"lm": lm, "fit": recipe, "compute": self.compute(), "seed": self.lm_seed(fit)}
+        recipe = {k: v for k, v in changed(fit).items() if k != "seed"}
+        return {"lm": changed(self.config.lm), "fit": recipe, "compute": self.compute(), "seed": seed}
 
     def lm_seed(self, fit: LanguageModelFit) -> int:
         """The stage's own seed, or else the run's."""
         return self.seed if fit.seed is None else fit.seed
 
+    def text_seed(self, fit: LanguageModelFit) -> int:
+        """The same for a stage that reads the target's text, of which the run's seed may draw a part."""
+        return self.seed if self.drawn_text else self.lm_seed(fit)
+
     def compute(self) -> dict[str, Any]:
         """Device, threads and precision, with `auto` resolved: what runs elsewhere is another stage."""
-        return dataclasses.asdict(self.config.compute) | {"device": computations.device_of(self.config.compute).type}
+        return changed(self.config.compute) | {"device": computations.device_of(self.config.compute).type}
 
     def stage(
         self,
@@ -173,7 +208,7 @@ class Builder:
 
     def corpus_tokens(self, corpus: Corpus) -> float:
         """Training tokens of a corpus, roughly."""
-        held = max(self.tokens(corpus).tokens - corpus.valid_tokens, 0)
+        held = max(self.tokens(corpus).tokens - corpus.valid_tokens - corpus.test_tokens, 0)
         return min(corpus.max_tokens or held, held)
 
     def unlabelled_size(self) -> float:
@@ -188,8 +223,10 @@ class Builder:
         return (target.labels or 5000) * self.document_length()
 
     def document_length(self) -> float:
-        """Tokens of a document after cutting, roughly."""
-        return 0.8 * min(self.config.target.max_length, 250)
+        """Tokens of a document after cutting, roughly: of the first documents, whose words a blank ends."""
+        words = [len(text.split()) for text in first_texts(_bare(self.config.target), self.data)]
+        cut = self.config.target.max_length
+        return sum(min(TOKENS_PER_WORD * n, cut) for n in words) / max(len(words), 1)
 
     def classifier_tokens(self) -> float:
         """Tokens read by training and by evaluation; a forward pass alone counts for a third."""
@@ -198,28 +235,38 @@ class Builder:
         return fit.epochs * self.labelled_tokens() + evaluated
 
 
+@cache
+def first_texts(source: Source, data: Path | None) -> tuple[str, ...]:
+    """The first documents of a source."""
+    return tuple(document.text for document in islice(read_documents(source, data), SAMPLE))
+
+
 def plan_run(config: RunConfig, seed: int, data: Path | None) -> Stage:
-    """The classifier stage of a run; `stage.ancestry()` lists all it takes.
+    """The last stage of a run; `stage.ancestry()` lists all it takes.
 
     Raises ConfigError and DataError where the config cannot be run on the data there is.
     """
-    return Builder(config, seed, data).classifier()
+    return Builder(config, seed, data).last()
 
 
 def _sampling(config: RunConfig) -> dict[str, Any]:
     """Which of the target's documents train, validate and test, and where they are cut."""
-    fields = ("labels", "valid", "test", "test_share", "max_length")
-    return {name: getattr(config.target, name) for name in fields}
+    return _changed(config.target, "labels", "valid", "test", "test_share", "max_length")
 
 
 def _holding_out(config: RunConfig) -> dict[str, Any]:
     """What decides which of the target's documents are left for training."""
-    return {name: getattr(config.target, name) for name in ("valid", "test_share")}
+    return _changed(config.target, "valid", "test_share")
 
 
 def _part(corpus: Corpus) -> dict[str, Any]:
-    """Which part of a corpus trains and which validates."""
-    return {"max_tokens": corpus.max_tokens, "valid_tokens": corpus.valid_tokens}
+    """Which part of a corpus trains, which validates and which tests."""
+    return _changed(corpus, "max_tokens", "valid_tokens", "test_tokens")
+
+
+def _changed(source: Source, *names: str) -> dict[str, Any]:
+    """Those of these fields that do not have their default."""
+    return {name: value for name, value in changed(source).items() if name in names}
 
 
 def _bare(source: Source) -> Source:

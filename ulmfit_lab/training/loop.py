@@ -199,13 +199,20 @@ def finish_epoch(
     metrics = evaluate(training.model)
     check_finite(metrics["loss"], at, training.optimizer.param_groups[-1]["lr"], "validation loss")
     at.history.append(metrics)
-    if not best or metrics["loss"] < best["metrics"]["loss"]:
-        weights = copy.deepcopy(training.model.state_dict()) if config.keep == "best" else {}
+    if not best or is_better(metrics, best["metrics"], config):
+        weights = {} if config.keep == "last" else copy.deepcopy(training.model.state_dict())
         best.update(metrics=metrics, epoch=at.epoch, weights=weights)
     average.swap()
     if config.optimizer == "nt-asgd" and not average.started and should_average([h["loss"] for h in at.history]):
         average.start()
     return metrics
+
+
+def is_better(metrics: Mapping[str, float], best: Mapping[str, float], config: Fit) -> bool:
+    """Whether an epoch's validation metrics beat the best so far: in loss, or in accuracy if that one is kept by."""
+    if config.keep == "best-accuracy":
+        return metrics["accuracy"] > best["accuracy"]
+    return metrics["loss"] < best["loss"]
 
 
 def check_finite(loss: float, at: Position, lr: float, name: str = "loss") -> None:

@@ -64,15 +64,18 @@ def evaluate_classifier(model: Any, batches: Any, *, device: torch.device, preci
             index.append(batch.index.cpu())
     order = torch.cat(index).argsort()
     scores, truth = torch.cat(logits)[order], torch.cat(labels)[order]
+    loss = {"loss": float(nn.functional.cross_entropy(scores, truth))}
+    predictions = scores.softmax(1).numpy()
+    return Tested(label_metrics(predictions, truth.numpy()) | loss, predictions)
+
+
+def label_metrics(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Loss, accuracy, error and macro F1 of probabilities (n, C) against class numbers (n,)."""
     guesses = scores.argmax(1)
-    accuracy = float((guesses == truth).float().mean())
-    metrics = {
-        "loss": float(nn.functional.cross_entropy(scores, truth)),
-        "accuracy": accuracy,
-        "error": 1 - accuracy,
-        "macro_f1": macro_f1(truth.numpy(), guesses.numpy()),
-    }
-    return Tested(metrics, scores.softmax(1).numpy())
+    accuracy = float(np.mean(guesses == truth))
+    likelihood = np.maximum(scores[np.arange(len(truth)), truth], np.finfo(scores.dtype).tiny)
+    loss = float(-np.log(likelihood, dtype=np.float64).mean())
+    return {"loss": loss, "accuracy": accuracy, "error": 1 - accuracy, "macro_f1": macro_f1(truth, guesses)}
 
 
 def macro_f1(truth: np.ndarray, guesses: np.ndarray) -> float:

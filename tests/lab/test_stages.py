@@ -1,0 +1,104 @@
+"""A run's last stage, what it is made from, and which fields reach which key."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ulmfit_lab.config import RunConfig, changed, fingerprint, override
+from ulmfit_lab.lab.experiment import Experiment, variant_config
+from ulmfit_lab.lab.stages import plan_run
+from ulmfit_lab.lab.store import Observer, Stage, Store, Stored
+
+
+@pytest.fixture
+def config(experiment: Experiment) -> RunConfig:
+    """A tiny run on real sentences."""
+    return override(variant_config(experiment, "tiny", "fine-tuned"), {"unlabelled.valid_tokens": 100})
+
+
+@pytest.fixture
+def made(config: RunConfig, tmp_path: Path) -> Callable[..., Stored]:
+    """Makes the last stage of the config with changes."""
+
+    def make(seed: int = 0, **changes: Any) -> Stored:
+        named = {name.replace("__", "."): value for name, value in changes.items()}
+        return Store(tmp_path / "stages").obtain(plan_run(override(config, named), seed, None), Observer())
+
+    return make
+
+
+def kinds(stage: Stage) -> list[str]:
+    """Kinds of all stages that a stage takes."""
+    return [each.kind for each in stage.ancestry()]
+
+
+@pytest.mark.parametrize(
+    ("until", "absent"), [("pretrained", {"fine-tuned", "classifier"}), ("fine-tuned", {"classifier"})]
+)
+def test_a_run_ends_where_it_is_told_to(config: RunConfig, until: str, absent: set[str]) -> None:
+    stage = plan_run(override(config, {"until": until}), 0, None)
+    assert stage.kind == until and not absent & set(kinds(stage))
+
+
+def test_a_language_model_tests_on_what_it_held_out(made: Callable[..., Stored]) -> None:
+    without, tested = made(until="pretrained"), made(until="pretrained", general__test_tokens=500)
+    assert set(without.summary["final"]) == {"valid_loss", "valid_perplexity", "valid_accuracy"}
+    assert {"loss", "perplexity", "accuracy", "valid_loss"} <= tested.summary["final"].keys()
+    assert tested.summary["test_tokens"] >= 500
+    assert tested.summary["final"]["loss"] != tested.summary["final"]["valid_loss"]
+
+
+def test_a_field_with_its_default_is_not_in_any_key(config: RunConfig) -> None:
+    everything = plan_run(config, 0, None).ancestry()
+    assert all("dropout_schedule" not in str(stage.key) for stage in everything)
+    other = plan_run(override(config, {"fine_tuning.dropout_schedule": "rising"}), 0, None)
+    moved = {s.kind for s in other.ancestry()} - {
+        s.kind for s in other.ancestry() if s.fingerprint in {e.fingerprint for e in everything}
+    }
+    assert moved == {"fine-tuned", "classifier"}
+
+
+def test_the_language_model_of_labelled_text_alone_depends_on_the_draw(config: RunConfig) -> None:
+    labelled = override(config, {"target.own_text": "labelled"})
+
+    def language_model(settings: RunConfig, seed: int) -> str:
+        stages = plan_run(settings, seed, None).ancestry()
+        return next(stage.fingerprint for stage in stages if stage.kind == "fine-tuned")
+
+    assert language_model(config, 0) == language_model(config, 1)
+    assert language_model(labelled, 0) != language_model(labelled, 1)
+    more = override(labelled, {"target.labels": 61})
+    assert language_model(labelled, 0) != language_model(more, 0)
+
+
+def test_the_language_model_of_labelled_text_alone_reads_no_more(made: Callable[..., Stored]) -> None:
+    few = made(until="fine-tuned", target__own_text="labelled", target__labels=10)
+    many = made(until="fine-tuned", target__own_text="labelled", target__labels=60)
+    assert 0 < few.summary["train_tokens"] < many.summary["train_tokens"]
+    assert few.summary["valid_tokens"] == many.summary["valid_tokens"]
+
+
+def test_both_directions_average_two_classifiers(made: Callable[..., Stored], config: RunConfig) -> None:
+    both = made(classifier__both_directions=True)
+    one, other = (made(lm__backwards=backwards) for backwards in (False, True))
+    assert one.reused and other.reused, "an ensemble's classifiers are those that run alone"
+    scores = [np.load(stored.folder / "test_predictions.npy") for stored in (one, other, both)]
+    np.testing.assert_allclose((scores[0] + scores[1]) / 2, scores[2], atol=1e-6)
+    assert not np.allclose(scores[0], scores[1])
+    assert {"error", "loss", "valid_error"} <= both.summary["final"].keys()
+
+
+def test_a_classifier_tells_how_much_of_its_batches_was_padding(made: Callable[..., Stored]) -> None:
+    shares = {s: made(classifier__sampler=s).summary["final"]["padding"] for s in ("sorted", "shuffled")}
+    assert 0 <= shares["sorted"] < shares["shuffled"] < 1
+
+
+def test_the_key_of_a_config_is_what_differs_from_its_defaults(config: RunConfig) -> None:
+    assert changed(RunConfig()) == {}
+    assert fingerprint(changed(config)) != fingerprint(changed(dataclasses.replace(config, language="de")))
