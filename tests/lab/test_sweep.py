@@ -20,6 +20,7 @@ from ulmfit_lab.lab.reporting import publish
 from ulmfit_lab.lab.store import Store
 from ulmfit_lab.lab.study import open_study
 
+FILES = ["losses-classifier.png", "losses-fine-tuning.png", "losses-pretraining.png", "samples.txt"]
 CELLS = {(v, s) for v in ("random", "fine-tuned") for s in (0, 1)}
 
 
@@ -58,7 +59,7 @@ def test_a_run_holds_config_provenance_data_and_pictures(lab: Any, experiment: E
     assert run.params["lm.drop_mult"] == "0.2" and run.params["seed"] == str(run.seed)
     assert {"experiment", "variant", "seed", "lab.cell", "lab.commit", "version.torch", "machine"} <= run.tags.keys()
     assert {"best/accuracy", "final/error", "final/valid_error", "cost/computed_seconds"} <= run.metrics.keys()
-    assert [a.path for a in lab.tracker.client.list_artifacts(run.run_id)] == ["losses.png", "samples.txt"]
+    assert [a.path for a in lab.tracker.client.list_artifacts(run.run_id)] == FILES
     assert lab.tracker.client.get_run(run.run_id).inputs.dataset_inputs
 
 

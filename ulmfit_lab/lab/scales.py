@@ -50,13 +50,13 @@ DEMO = RunConfig(
 )
 
 SMALL = RunConfig(
-    target=Target(name="imdb", valid=500, test=2000, max_length=200),
+    target=Target(name="imdb", valid=1000, test=2500, max_length=200),
     general=Corpus(name="wikitext-2"),
-    unlabelled=Corpus(name="imdb", split="unsup", max_tokens=4_000_000),
+    unlabelled=Corpus(name="imdb", split="unsup", max_tokens=10_000_000),
     vocabulary=VocabularyRules(max_size=10_000),
     lm=LanguageModelConfig(emb_size=128, hidden_size=256, n_layers=2, drop_mult=0.2),
-    pretraining=LanguageModelFit(lr=5e-3, epochs=2, seed=0),
-    fine_tuning=LanguageModelFit(lr=5e-3, seed=0),
+    pretraining=LanguageModelFit(lr=1e-2, epochs=2, seed=0),
+    fine_tuning=LanguageModelFit(lr=1e-2, seed=0),
     classifier=ClassifierFit(epochs=6, drop_mult=0.5, lr=3e-3, keep="best"),
     compute=Compute(threads=1, precision="bfloat16"),
 )

@@ -217,9 +217,8 @@ def track_cell(
             values = log_stages(log, stage, Store(home.stages), observer)
             final = final_values(last, values)
             log.log_final(final)
-            log.log_figure()
-            if (last.folder / "samples.txt").exists():
-                log.log_artifact(last.folder / "samples.txt")
+            for path in pictures_and_texts(stage, last, Store(home.stages)):
+                log.log_artifact(path)
     except Exception as error:
         return Result(cell.label, failure=f"{type(error).__name__}: {error}")
     return Result(
@@ -266,6 +265,13 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
             values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
     log.set_tags(tags)
     return values | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+
+
+def pictures_and_texts(stage: Stage, last: Stored, store: Store) -> list[Path]:
+    """The loss curves of every model that was trained for a stage, and sample texts of the stage itself."""
+    folders = [store.folder(each) for each in stage.ancestry()]
+    files = [path for folder in folders for path in sorted(folder.glob("losses-*.png"))]
+    return [*files, *last.folder.glob("samples.txt")]
 
 
 def direction_of(stage: Stage, last: Stage) -> str:

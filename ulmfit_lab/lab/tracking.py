@@ -80,7 +80,6 @@ class RunLog:
     run_id: str
     system_seconds: float = 10.0
     buffer: list[Metric] = field(default_factory=list)
-    curves: dict[str, list[Point]] = field(default_factory=dict)
     flushed: float = field(default_factory=time.monotonic)
     monitor: SystemMetricsMonitor | None = None
 
@@ -88,7 +87,6 @@ class RunLog:
         """Points of a curve; names become prefix/name. Written in batches, every few seconds at least."""
         now = round(time.time() * 1000)
         for point in points:
-            self.curves.setdefault(prefix, []).append(point)
             self.buffer += [Metric(f"{prefix}/{name}", v, now, point.step) for name, v in point.values.items()]
         if len(self.buffer) >= BATCH or time.monotonic() - self.flushed > FLUSH_SECONDS:
             self.flush()
@@ -129,13 +127,6 @@ class RunLog:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """A file as artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
-
-    def log_figure(self) -> None:
-        """The loss curves of all points logged so far, as a picture."""
-        from ulmfit_lab.report.curves import draw_curves
-
-        if self.curves:
-            self.client.log_figure(self.run_id, draw_curves(self.curves), "losses.png")
 
     def finish(self, status: str, reason: str = "") -> None:
         """Write what is buffered and end the run."""
