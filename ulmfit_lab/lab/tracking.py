@@ -45,6 +45,8 @@ BATCH, FLUSH_SECONDS = 1000, 10.0
 PARAMS_A_BATCH = 100
 PAGE = 1000
 LONGEST_TAG, LONGEST_DIGEST = 7900, 36  # characters; MLflow refuses tags of more than 8,000
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes the UI open on the runs; without it, it opens on the traces of language model agents."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -171,7 +173,7 @@ class Tracker:
 
     def find_experiment(self, experiment: str, scale: str) -> str | None:
         """The id of the MLflow experiment of an experiment at a scale, if there is one."""
-        found = self.client.get_experiment_by_name(f"{experiment}/{scale}")
+        found = self.client.get_experiment_by_name(title(experiment, scale))
         if found and found.lifecycle_stage == "deleted":
             cure = f"mlflow experiments restore --experiment-id {found.experiment_id}"
             raise LabError(f"{found.name} was deleted in MLflow; restore it ({cure}) or empty the bin (mlflow gc).")
@@ -183,7 +185,7 @@ class Tracker:
         place = None if self.uri.startswith("http") else self.artifacts.as_uri()
         with self.lock():
             found = self.find_experiment(experiment, scale)
-            return found or str(self.client.create_experiment(f"{experiment}/{scale}", place))
+            return found or str(self.client.create_experiment(title(experiment, scale), place, KIND))
 
     def lock(self) -> FileLock:
         """Held while something is looked up and made if it is not there."""
@@ -255,6 +257,11 @@ class Tracker:
             log.log_artifact(path)
         log.log_final(dict(zip(metric_names(metrics), metrics.values(), strict=True)))
         log.finish(status)
+
+
+def title(experiment: str, scale: str) -> str:
+    """Name of the MLflow experiment; without a slash, which the UI takes for a folder."""
+    return f"{experiment} ({scale})"
 
 
 def describe_cell(tags: Mapping[str, str]) -> str:
