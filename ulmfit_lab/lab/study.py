@@ -23,6 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from ulmfit_lab.lab.home import Home
+from ulmfit_lab.lab.interrupts import shielded
 
 CELL, ATTEMPT = "cell", "attempt"
 """Attributes of a trial: the cell's fingerprint, and an id of this attempt at it."""
@@ -34,6 +35,7 @@ class Study:
 
     study: optuna.Study
 
+    @shielded
     def begin(self, cell: str, facts: Mapping[str, Any]) -> int:
         """Number of a new running trial for a cell; its facts (variant, seed, level) become the trial's params.
 
@@ -49,6 +51,7 @@ class Study:
         )
         return next(t.number for t in self.trials(TrialState.RUNNING) if t.user_attrs.get(ATTEMPT) == attempt)
 
+    @shielded
     def end(self, number: int, value: float | None, state: str) -> None:
         """Close a trial: COMPLETE with a value, or FAIL; Optuna keeps no complete trial without a number."""
         if state == "COMPLETE" and value is not None and not math.isnan(value):
@@ -60,6 +63,7 @@ class Study:
         """Cells with a complete trial; a cell that only failed is not among them, and may be run again."""
         return {t.user_attrs[CELL] for t in self.trials(TrialState.COMPLETE) if CELL in t.user_attrs}
 
+    @shielded
     def reap(self, alive: Callable[[str], bool]) -> None:
         """Fail the running trials of cells that no process is running."""
         for trial in self.trials(TrialState.RUNNING):

@@ -7,12 +7,10 @@ and it falls with the process that held it.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -22,6 +20,7 @@ from ulmfit_lab.errors import DataError
 from ulmfit_lab.lab.display import Display
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
 from ulmfit_lab.lab.home import Home
+from ulmfit_lab.lab.interrupts import interruptible
 from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
 from ulmfit_lab.lab.provenance import provenance
 from ulmfit_lab.lab.store import Observer, Stage, Store, Stored, is_locked
@@ -113,7 +112,7 @@ def sweep(
     display.plan(plan)
     before(plan)
     results: list[Result] = []
-    with terminated_as_interrupt(), killed_if_interrupted(tracker, parent), display.running(plan):
+    with interruptible(), killed_if_interrupted(tracker, parent), display.running(plan):
         for planned in unblocked_first(plan.todo, Store(home.stages)):
             for _ in range(retries + 1):
                 result = run_cell(planned, experiment, parent, home, tracker, study, display)
@@ -318,17 +317,3 @@ def killed_if_interrupted(tracker: Tracker, parent: str) -> Iterator[None]:
     except BaseException:
         tracker.finish_sweep(parent, "KILLED", "interrupted")
         raise
-
-
-@contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a run is closed either way."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -6,6 +6,7 @@ safe across threads nor honest about interruptions.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ from sqlalchemy.engine import make_url
 
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.home import Home, redact
+from ulmfit_lab.lab.interrupts import shielded
 from ulmfit_lab.lab.provenance import source_tags
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
@@ -48,6 +50,14 @@ LONGEST_TAG, LONGEST_DIGEST = 7900, 36  # characters; MLflow refuses tags of mor
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI open on the runs; without it, it opens on the traces of language model agents."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Client(MlflowClient):  # type: ignore[misc]
+    """MLflow's client, whose calls are not interrupted half-way."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return shielded(found) if not name.startswith("_") and inspect.ismethod(found) else found
 
 
 @dataclass(frozen=True)
@@ -179,13 +189,14 @@ class Tracker:
             raise LabError(f"{found.name} was deleted in MLflow; restore it ({cure}) or empty the bin (mlflow gc).")
         return str(found.experiment_id) if found else None
 
-    def make_experiment(self, experiment: str, scale: str) -> str:
+    def make_experiment(self, experiment: str, scale: str, description: str) -> str:
         """The same, made if need be."""
         # A server keeps artifacts where it can serve them from; a database's go beside it.
         place = None if self.uri.startswith("http") else self.artifacts.as_uri()
         with self.lock():
             found = self.find_experiment(experiment, scale)
-            return found or str(self.client.create_experiment(title(experiment, scale), place, KIND))
+            tags = {**KIND, "mlflow.note.content": description}
+            return found or str(self.client.create_experiment(title(experiment, scale), place, tags))
 
     def lock(self) -> FileLock:
         """Held while something is looked up and made if it is not there."""
@@ -195,7 +206,7 @@ class Tracker:
         self, experiment: str, scale: str, declaration: str, description: str, tags: Mapping[str, str]
     ) -> str:
         """The parent run of a sweep, running; found again by its declaration."""
-        where = self.make_experiment(experiment, scale)
+        where = self.make_experiment(experiment, scale, description)
         wanted = f"tags.`lab.kind` = 'sweep' and tags.`lab.declaration` = '{declaration}'"
         own = {"lab.kind": "sweep", "lab.declaration": declaration, "experiment": experiment, "scale": scale}
         with self.lock():
@@ -321,7 +332,7 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
     home.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(home.root / "mlflow.lock"):
         try:
-            client = MlflowClient(tracking_uri=uri)
+            client = Client(tracking_uri=uri)
             client.search_experiments(max_results=1)  # the first use migrates, which several at once do not survive
         except MlflowException as error:
             why = str(error).partition("\n")[0]
