@@ -5,6 +5,7 @@ All variants read the same tokens equally often.
 """
 
 from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.lab.scales import LANGUAGE_MODEL
 from ulmfit_lab.report.spec import Published
 
 EXPERIMENT = Experiment(
@@ -22,19 +23,7 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": {"until": "pretrained", "general.test_tokens": 500, "pretraining.epochs": 2, "pretraining.seed": None},
         "demo": {"until": "pretrained", "general.test_tokens": 30_000, "pretraining.seed": None},
-        # a network and a corpus small enough for four epochs in half a minute
-        "small": {
-            "until": "pretrained",
-            "general.max_tokens": 150_000,
-            "general.valid_tokens": 50_000,
-            "general.test_tokens": 100_000,
-            "vocabulary.max_size": 5_000,
-            "lm.emb_size": 100,
-            "lm.hidden_size": 200,
-            "lm.drop_mult": 0.5,
-            "pretraining.epochs": 4,
-            "pretraining.seed": None,
-        },
+        "small": {**LANGUAGE_MODEL, "general.max_tokens": 150_000, "pretraining.epochs": 4},
         "paper": {"until": "pretrained", "general.test_tokens": 250_000, "pretraining.seed": None},
     },
     across="pretraining.bptt",
