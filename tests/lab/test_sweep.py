@@ -63,6 +63,14 @@ def test_a_run_holds_config_provenance_data_and_pictures(lab: Any, experiment: E
     assert lab.tracker.client.get_run(run.run_id).inputs.dataset_inputs
 
 
+def test_a_run_without_its_measure_fails_in_mlflow_and_in_optuna(lab: Any, experiment: Experiment) -> None:
+    outcome = lab.sweep(replace(experiment, measure="final/eror", seeds=(0,)))
+    assert outcome.finished == 0 and len(outcome.failures) == 2
+    assert "final/error" in outcome.failures[0][1], "the nearest name is told"
+    assert {run.status for run in lab.tracker.runs("starts", "tiny")} == {"FAILED"}
+    assert open_study(lab.home, "starts-tiny").finished() == set()
+
+
 @pytest.mark.parametrize("at", [1, 25, 60])
 def test_an_interrupted_sweep_ends_with_the_numbers_of_an_uninterrupted_one(
     new_lab: Callable[[str], Any], experiment: Experiment, interrupting: Any, at: int

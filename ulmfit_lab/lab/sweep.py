@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ulmfit_lab.config import flatten
-from ulmfit_lab.errors import DataError
+from ulmfit_lab.errors import ConfigError, DataError, nearest
 from ulmfit_lab.lab.display import Display
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
 from ulmfit_lab.lab.home import Home
@@ -216,13 +216,14 @@ def track_cell(
             values = log_stages(log, stage, Store(home.stages), observer)
             final = final_values(last, values)
             log.log_final(final)
+            refuse_unmeasured(experiment, final)
             for path in pictures_and_texts(stage, last, Store(home.stages)):
                 log.log_artifact(path)
     except Exception as error:
         return Result(cell.label, failure=f"{type(error).__name__}: {error}")
     return Result(
         cell.label,
-        measure=final.get(experiment.measure),
+        measure=final[experiment.measure],
         computed_seconds=final["cost/computed_seconds"],
         reused_seconds=final["cost/reused_seconds"],
     )
@@ -264,6 +265,15 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
             values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
     log.set_tags(tags)
     return values | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+
+
+def refuse_unmeasured(experiment: Experiment, final: Mapping[str, float]) -> None:
+    """Fail a run that lacks what the experiment compares; it would leave a hole in the report."""
+    if experiment.measure not in final:
+        raise ConfigError(
+            f"{experiment.name} measures {experiment.measure!r}, which this run does not have. "
+            f"{nearest(experiment.measure, final)}"
+        )
 
 
 def pictures_and_texts(stage: Stage, last: Stored, store: Store) -> list[Path]:
