@@ -420,12 +420,7 @@ def device_of(compute: Compute) -> torch.device:
     """The device that the config names, with `auto` resolved."""
     if compute.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(compute.device)
-    except RuntimeError as error:
-        raise DataError(
-            f"compute.device = {compute.device!r} is not a device; use auto, cpu, cuda or cuda:N."
-        ) from error
+    device = torch.device(compute.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DataError(f"compute.device = {compute.device!r}, but torch sees no GPU here; use auto or cpu.")
     return device
