@@ -31,7 +31,7 @@ EXPERIMENT = Experiment(
         ("whole model", "sentence encoder"),
         ("mix of layers", "last layer"),
     ),
-    search={"classifier.lr": (1e-3, 3e-3, 1e-2)},
+    search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
     published=(
         Published(

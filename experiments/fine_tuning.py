@@ -42,7 +42,7 @@ EXPERIMENT = Experiment(
         "small": {**TREC_6, **ULMFIT, "target.labels": 0},
         "paper": ULMFIT,
     },
-    search={"classifier.lr": (1e-3, 3e-3, 1e-2)},
+    search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
     published=tuple(
         Published(
             variant=variant,

@@ -35,7 +35,7 @@ EXPERIMENT = Experiment(
         ("semi-supervised", "supervised"),
         ("semi-supervised", "TF-IDF"),
     ),
-    search={"classifier.lr": (1e-3, 3e-3, 1e-2)},
+    search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 2000},
     notes=("The vocabulary is that of all training texts for every variant.",),
 )

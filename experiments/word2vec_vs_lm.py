@@ -29,7 +29,7 @@ EXPERIMENT = Experiment(
     },
     across="target.labels",
     across_label="Labelled documents",
-    levels={"tiny": (30, 60), "demo": (100, 500), "small": (100, 500, 2000), "paper": (100, 1000, 10_000, 22_500)},
+    levels={"tiny": (30, 60), "demo": (100, 500), "small": (100, 500), "paper": (100, 1000, 10_000, 22_500)},
     seeds=range(6),
     reference="TF-IDF",
     contrasts=(
@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
         ("fine-tuned LM", "word2vec"),
         ("fine-tuned LM", "TF-IDF"),
     ),
-    search={"classifier.lr": (1e-3, 3e-3, 1e-2)},
+    search={"classifier.lr": (3e-3, 1e-2, 2e-2)},
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
     published=(
         Published(

@@ -51,7 +51,7 @@ DEMO = RunConfig(
 )
 
 SMALL = RunConfig(
-    target=Target(name="imdb", valid=1000, test=2500, max_length=200),
+    target=Target(name="imdb", valid=1000, test=2500),
     general=Corpus(name="wikitext-2"),
     unlabelled=Corpus(name="imdb", split="unsup", max_tokens=10_000_000),
     vocabulary=VocabularyRules(max_size=10_000),
@@ -82,7 +82,7 @@ TREC_6: Mapping[str, Any] = {
     "unlabelled.split": "train",
     "unlabelled.max_tokens": 0,
     "unlabelled.valid_tokens": 5_000,
-    "fine_tuning.epochs": 5,
+    "fine_tuning.epochs": 10,
     "fine_tuning.lr": 5e-3,
     "classifier.epochs": 12,
     "classifier.batch_size": 16,
