@@ -53,6 +53,19 @@ def test_a_run_whose_language_model_was_reused_still_holds_its_curves(lab: Any, 
         assert curves[0] and curves[0] == curves[1]
 
 
+def test_a_run_names_the_vocabulary_that_its_language_model_predicts(lab: Any, experiment: Experiment) -> None:
+    """A fine-tuned one predicts the words of the target, whatever general words it was pretrained on."""
+    variants = {
+        "fine-tuned": {},
+        "pretrained": {"classifier.start": "pretrained"},
+        "less text": {"general.max_tokens": 1_000},
+        "random": {"classifier.start": "random"},
+    }
+    lab.sweep(replace(experiment, baseline="fine-tuned", variants=variants, seeds=(0,)))
+    found = {run.variant: run.tags["vocabulary"] for run in lab.tracker.runs("starts", "tiny", "FINISHED")}
+    assert found["fine-tuned"] == found["less text"] == found["random"] != found["pretrained"]
+
+
 def test_a_run_holds_config_provenance_data_and_pictures(lab: Any, experiment: Experiment) -> None:
     lab.sweep(experiment)
     run = lab.tracker.runs("starts", "tiny", "FINISHED")[-1]

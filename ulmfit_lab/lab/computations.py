@@ -162,7 +162,7 @@ def _train_language_model(
     _save_model(work, config, model, "language-model", vocabulary)
     tested = evaluate(model, streams.test) if len(streams.test) else {}
     sizes = {f"{name}_tokens": len(stream) for name, stream in vars(streams).items()}
-    return summary_of(result, recipe, tested) | sizes
+    return summary_of(result, recipe, tested | epoch_spread(result.history)) | sizes
 
 
 def _train(
@@ -414,6 +414,22 @@ def summary_of(result: FitResult, recipe: Fit, tested: Mapping[str, float]) -> d
         "seconds": result.seconds,
         "stopped": result.stopped,
     }
+
+
+def epoch_spread(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """How much a language model's validation numbers still move: their sd over the last half of its epochs.
+
+    A run keeps only last values, from which nobody can tell whether a number was steady when it got there. The
+    perplexity is taken on the log scale (nats): its spread then does not grow with the perplexity itself. A trend
+    counts as spread: to who tracks a number, going up while the model stays as good is as misleading as jumping.
+    Nothing is told of fewer than two such epochs.
+    """
+    last = history[len(history) // 2 :]
+    if len(last) < 2:
+        return {}
+    measures = {"perplexity": "loss", "accuracy": "accuracy"}
+    spread = {name: float(np.std([epoch[key] for epoch in last], ddof=1)) for name, key in measures.items()}
+    return {f"valid_{name}_epoch_sd": sd for name, sd in spread.items()}
 
 
 def device_of(compute: Compute) -> torch.device:

@@ -247,6 +247,7 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
     """Log every stage's fingerprint, and the curves of those that were there already; returns what it all cost."""
     computed = sum(stored.seconds for stored in observer.computed.values())
     reused, tags, values = 0.0, {}, {}
+    digests: dict[str, str] = {}
     for each in stage.ancestry():
         stored = store.find(each)
         if stored is None:
@@ -259,8 +260,9 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
         if each.kind in PREFIX and not fresh:
             log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
         if each.kind == "vocabulary":
-            tags["vocabulary"] = str(stored.summary["digest"])
+            digests[each.fingerprint] = tags["vocabulary"] = str(stored.summary["digest"])
         if each.kind in ("pretrained", "fine-tuned"):
+            tags["vocabulary"] = digests[each.inputs["vocabulary"].fingerprint]
             # a language model is told of by its validation metrics, those of the last one in the run
             values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
     log.set_tags(tags)

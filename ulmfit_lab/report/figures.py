@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -52,12 +52,14 @@ STYLE = {
 Found = Mapping[tuple[str, str], Summary]
 
 
-def figure_bytes(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, bytes]:
-    """File name -> bytes of the figure, as SVG and as PNG."""
+def figure_bytes(
+    runs: pd.DataFrame, spec: ReportSpec, picture: Callable[[pd.DataFrame, ReportSpec], Figure]
+) -> dict[str, bytes]:
+    """File name -> bytes of the figure that `picture` draws, as SVG and as PNG."""
     svg, png = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(STYLE):
-        draw(runs, spec).savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        draw(runs, spec).savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
+        picture(runs, spec).savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        picture(runs, spec).savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
     return {"figure.svg": svg.getvalue(), "figure.png": png.getvalue()}
 
 
@@ -89,9 +91,7 @@ def window_of(seeds: pd.Series[float], found: Sequence[Summary]) -> tuple[float,
 
 def annotate(figure: Figure, spec: ReportSpec, found: Found, *, cut: bool) -> None:
     """The question above, the caption below, and what each mark means."""
-    figure.suptitle(textwrap.fill(spec.question, WRAP_TITLE), x=0.012, ha="left", fontsize=10.5, fontweight="bold")
-    caption = textwrap.fill(caption_of(spec, cut=cut), WRAP_CAPTION)
-    figure.supxlabel(caption, x=0.012, ha="left", fontsize=7.5, color="0.35")
+    entitle(figure, spec.question, caption_of(spec, cut=cut))
     axis = figure.axes[0]
     # an interval's caps say nothing in a legend: the line with its marker is enough
     handles, labels = axis.get_legend_handles_labels()
@@ -105,6 +105,12 @@ def annotate(figure: Figure, spec: ReportSpec, found: Found, *, cut: bool) -> No
     elif marks:
         look = {"loc": "lower right", "bbox_to_anchor": (1, 1), "handlelength": 2.6, "borderaxespad": 0.2}
         axis.legend(list(marks.values()), list(marks), frameon=False, ncols=min(len(marks), 4), **look)
+
+
+def entitle(figure: Figure, question: str, caption: str) -> None:
+    """The question above a figure and its caption below, wrapped."""
+    figure.suptitle(textwrap.fill(question, WRAP_TITLE), x=0.012, ha="left", fontsize=10.5, fontweight="bold")
+    figure.supxlabel(textwrap.fill(caption, WRAP_CAPTION), x=0.012, ha="left", fontsize=7.5, color="0.35")
 
 
 def caption_of(spec: ReportSpec, *, cut: bool = False) -> str:

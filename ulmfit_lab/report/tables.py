@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ulmfit_lab.report.association_words import association_parts, association_verdicts
 from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, headline, summaries
 from ulmfit_lab.report.runs import check_grid
 from ulmfit_lab.report.spec import ReportSpec, level_words
@@ -37,6 +38,7 @@ def markdown_report(runs: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame |
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
         *(["## Comparisons", TESTS, markdown(*comparison_cells(rows, spec))] if rows else []),
+        *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
         *tuning_part(tuning),
         "## Runs",
@@ -214,7 +216,10 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
         text_table(header, [[cell.removesuffix(f" ({len(spec.seeds)})") for cell in row] for row in cells]),
         Text("\nVariant minus against, paired by seed; 95% interval; p corrected (Holm)"),
         text_table(*compact_cells(rows, spec)),
-        Text(f"\n{headline(rows, spec)}", style="bold"),
+        *(
+            Text(f"\n{sentence}", style="bold")
+            for sentence in (headline(rows, spec), *association_verdicts(runs, spec))
+        ),
     )
 
 
