@@ -198,7 +198,8 @@ def _train(
         precision=config.compute.precision,
     )
     resume.unlink(missing_ok=True)
-    draw_curves({name: points}).savefig(work.folder / f"losses-{name}.png")
+    if points:  # none where no epoch was asked for
+        draw_curves({name: points}).savefig(work.folder / f"losses-{name}.png")
     return result
 
 
