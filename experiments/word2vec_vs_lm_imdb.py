@@ -8,7 +8,7 @@ from ulmfit_lab.report.spec import Published
 
 EXPERIMENT = Experiment(
     name="word2vec_vs_lm_imdb",
-    question="What does a classifier of reviews gain by starting from a pretrained language model, not from word vectors?",
+    question="What does a classifier of reviews gain by starting from a language model, not from word vectors?",
     claim="A pretrained language model gives very different results from a word2vec layer, "
     "for the vast majority of tasks.",
     source="Howard, fast.ai part 2 (2018), lesson 10, 58:20",
