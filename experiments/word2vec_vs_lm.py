@@ -42,7 +42,7 @@ EXPERIMENT = Experiment(
         ("fine-tuned LM", "word2vec"),
         ("fine-tuned LM", "TF-IDF"),
     ),
-    search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
+    search={"classifier.lr": (3e-3, 7e-3, 1.5e-2, 3e-2)},
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
     search_seeds=(1001, 1002, 1003),
     published=(
