@@ -168,7 +168,8 @@ class Fit:
     keep: Literal["last", "best", "best-accuracy"] = "last"
     """Which epoch's weights the stage keeps: the last, or the one with the best validation loss or accuracy."""
     dropout_schedule: Literal["constant", "rising", "falling"] = "constant"
-    """The encoder's dropouts over the steps: as they are, rising from zero to twice that, or falling from it."""
+    """The encoder's dropouts over the steps: as they are, rising from zero to twice that, or falling from it.
+    Those of a classifier's head (output_dropout and head_dropout) stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +287,7 @@ DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_drop
 def check(config: RunConfig) -> None:
     """Refuse values of a wrong type or out of bounds, naming the field's path.
 
-    Raises ConfigError. A dropout times its multiplier must stay below 1.
+    Raises ConfigError. A dropout times its multiplier, or twice that where a schedule doubles it, must stay below 1.
     """
     kinds = field_types(type(config))
     values = flatten(config)
@@ -303,6 +304,23 @@ def check(config: RunConfig) -> None:
                 raise ConfigError(
                     f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} must lie between 0 and 1."
                 )
+    for fit, group in (("pretraining", "lm"), ("fine_tuning", "lm"), ("classifier", "classifier")):
+        _check_doubled(values, fit, group)
+
+
+def _check_doubled(values: Mapping[str, Any], fit: str, group: str) -> None:
+    """Refuse a dropout that a fit's schedule would raise to 1; the classifier's output_dropout, its head's, is kept."""
+    schedule, multiplier = values[f"{fit}.dropout_schedule"], values[f"{group}.drop_mult"]
+    if schedule == "constant":
+        return
+    for name in DROPOUTS:
+        rate = values[f"{group}.{name}"]
+        in_head = group == "classifier" and name == "output_dropout"
+        if not in_head and 2 * rate * multiplier >= 1:
+            raise ConfigError(
+                f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} is doubled by "
+                f"{fit}.dropout_schedule = {schedule!r} and must then stay below 1; lower it."
+            )
 
 
 def _check_type(path: str, value: Any, kind: Any) -> None:
