@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from ulmfit_lab.config import RunConfig, changed, fingerprint, override
+from ulmfit_lab.lab.computations import classifier_for, stamp
 from ulmfit_lab.lab.experiment import Experiment, variant_config
 from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Observer, Stage, Store, Stored
+from ulmfit_lab.models.checkpoint import load_checkpoint
+from ulmfit_lab.text.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -102,3 +107,59 @@ def test_a_classifier_tells_how_much_of_its_batches_was_padding(made: Callable[.
 def test_the_key_of_a_config_is_what_differs_from_its_defaults(config: RunConfig) -> None:
     assert changed(RunConfig()) == {}
     assert fingerprint(changed(config)) != fingerprint(changed(dataclasses.replace(config, language="de")))
+
+
+@pytest.mark.parametrize("features", ["mix", "embeddings"])
+def test_a_classifier_pools_other_layers_and_its_checkpoint_holds_the_head(
+    made: Callable[..., Stored], config: RunConfig, features: str
+) -> None:
+    """Trained alone, the head and a mix's weights move while the encoder stays that of its start."""
+    last = made(classifier__unfreeze="last")
+    stored = made(classifier__unfreeze="last", classifier__features=features)
+    assert stored.fingerprint != last.fingerprint
+    assert stored.manifest["inputs"] == last.manifest["inputs"]
+    weights, others = (load_file(each.folder / "model.safetensors") for each in (stored, last))
+    encoder = [name for name in others if name.startswith("encoder.")]
+    assert all(torch.equal(weights[name], others[name]) for name in encoder)
+    changed = override(config, {"classifier.features": features})
+    vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = classifier_for(vocabulary, {}, changed, 2)
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("classifier", vocabulary, changed))
+    if features == "mix":
+        assert weights["head.1.scores"].any() and weights["head.1.gamma"] != 1
+        assert torch.equal(model.head[1].scores, weights["head.1.scores"])
+    assert 0 <= stored.summary["final"]["error"] <= 1
+
+
+@pytest.mark.parametrize("features", ["last", "mix", "embeddings"])
+def test_all_starts_draw_the_same_head(made: Callable[..., Stored], config: RunConfig, features: str) -> None:
+    changed = override(config, {"classifier.features": features})
+    pretrained = made(until="pretrained")
+    vocabulary = Vocabulary.load(pretrained.folder / "vocabulary.json")
+    heads = []
+    for inputs in ({}, {"language model": pretrained}):
+        torch.manual_seed(3)
+        model = classifier_for(vocabulary, inputs, changed, 2)
+        heads.append((model.head.state_dict(), model.encoder.embedding.weight))
+    (one, random), (other, known) = heads
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert not torch.equal(random, known)
+
+
+def moved_by(config: RunConfig, **changes: Any) -> set[str]:
+    """Kinds of the stages whose fingerprints a change of the config moves."""
+    before = {stage.fingerprint for stage in plan_run(config, 0, None).ancestry()}
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return {s.kind for s in plan_run(override(config, named), 0, None).ancestry() if s.fingerprint not in before}
+
+
+def test_a_field_reaches_the_stages_that_it_changes_and_no_other(config: RunConfig) -> None:
+    assert moved_by(config, pretraining__dropout_schedule="rising") == {"pretrained", "fine-tuned", "classifier"}
+    assert moved_by(config, fine_tuning__dropout_schedule="rising") == {"fine-tuned", "classifier"}
+    assert moved_by(config, classifier__dropout_schedule="falling") == {"classifier"}
+    assert moved_by(config, classifier__features="mix") == {"classifier"}
+
+
+def test_a_dropout_schedule_changes_what_a_stage_learns(made: Callable[..., Stored]) -> None:
+    stages = [made(until="pretrained", pretraining__dropout_schedule=s) for s in ("constant", "rising", "falling")]
+    assert len({stage.summary["final"]["valid_loss"] for stage in stages}) == 3

@@ -348,7 +348,8 @@ def language_model_for(vocabulary: Vocabulary, stored: Stored, config: RunConfig
 def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
     """A classifier whose encoder starts as configured.
 
-    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first.
+    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first, whichever of its
+    layers the head pools.
     """
     recipe = config.classifier
     encoder = new_encoder(config, len(vocabulary.words), Dropouts.scaled(recipe))
@@ -358,6 +359,7 @@ def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_cla
         head_size=recipe.head_size,
         output_dropout=recipe.output_dropout * recipe.drop_mult,
         head_dropout=recipe.head_dropout,
+        features=recipe.features,
     )
     if "language model" in inputs:
         source = language_model_for(vocabulary, inputs["language model"], config)

@@ -131,7 +131,8 @@ def likeness(kind: str, key: Mapping[str, Any]) -> str:
     """What two stages must share for one's rate to predict the other's."""
     lm = key.get("lm", {})
     size = [lm.get(name) for name in ("emb_size", "hidden_size", "n_layers")]
-    return json.dumps([kind, key.get("model"), size, key.get("compute")], sort_keys=True)
+    model = key.get("model") or key.get("fit", {}).get("features")
+    return json.dumps([kind, model, size, key.get("compute")], sort_keys=True)
 
 
 def measured_rates(store: Store) -> dict[str, float]:
