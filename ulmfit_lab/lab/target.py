@@ -70,7 +70,7 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
             raise DataError("The target has documents without a label; name its label column with target.label_column.")
     order = np.random.default_rng(0).permutation(train.n_documents)
     n_test = 0 if separate else round(config.target.test_share * train.n_documents)
-    tested = np.random.default_rng(0).permutation(test.n_documents) if separate else order[:n_test]
+    tested = test_order(test) if separate else order[:n_test]
     valid, pool = np.split(order[n_test:], [config.target.valid])
     if len(pool) < max(config.target.labels, 1) or len(tested) == 0:
         raise DataError(
@@ -87,6 +87,11 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
             f"Test label {sorted(unseen)[0]!r} does not occur in the training documents ({len(classes)} do)."
         )
     return TargetTexts(train, test, classes, pool, valid, tested[: config.target.test or None])
+
+
+def test_order(corpus: TokenCorpus) -> np.ndarray:
+    """The documents of a test set of its own, in the order in which target.test takes the first ones."""
+    return np.random.default_rng(0).permutation(corpus.n_documents)
 
 
 def draw_labelled(texts: TargetTexts, labels: int, seed: int) -> np.ndarray:
