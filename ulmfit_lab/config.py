@@ -80,13 +80,14 @@ class VocabularyRules:
     """Which words a model knows, and how it meets new ones."""
 
     max_size: int = 60_000
-    """Most words kept, special ones included."""
+    """Most words (or subwords) kept, special ones included."""
     min_freq: int = 2
-    """Words rarer than this in the corpus are unknown."""
+    """Words rarer than this in the corpus are unknown; of subwords, rarer pairs are not merged."""
     unseen: Literal["mean", "zeros", "normal", "uniform"] = "mean"
     """Embedding row of a word that pretraining never saw: the mean row, zeros, or a draw with the rows' mean and sd."""
     units: Literal["words", "subwords"] = "words"
-    """What a model reads: spaCy's words, or pieces of them (byte-pair encoding, Sennrich et al. 2016)."""
+    """What a model reads: spaCy's words, or pieces of them (byte-pair encoding, Sennrich et al. 2016). Tokens, loss and
+    perplexity of a language model are then those of pieces; documents and corpora are still cut by words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from ulmfit_lab.config import RunConfig, changed, fingerprint, override
 from ulmfit_lab.errors import ConfigError, DataError
 from ulmfit_lab.lab.baselines import vectors_of
-from ulmfit_lab.lab.computations import classifier_for, stamp
+from ulmfit_lab.lab.computations import classifier_for, language_model_for, stamp
 from ulmfit_lab.lab.experiment import Experiment, variant_config
 from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Observer, Stage, Store, Stored
@@ -224,3 +224,44 @@ def test_baselines_read_in_no_direction(config: RunConfig) -> None:
         changes = {"classifier.both_directions": True, "classifier.model": model}
         with pytest.raises(ConfigError, match=f"both_directions .* {model!r} has no direction"):
             plan_run(override(config, changes), 0, None)
+
+
+@pytest.mark.parametrize("start", ["word2vec", "glove"])
+def test_word_vectors_for_pieces_are_refused_before_anything_is_computed(config: RunConfig, start: str) -> None:
+    pieced = override(config, {"vocabulary.units": "subwords", "classifier.start": start})
+    with pytest.raises(ConfigError, match=f"classifier.start = '{start}' .* vocabulary.units = 'subwords'"):
+        plan_run(pieced, 0, None)
+
+
+def test_a_run_on_subwords_moves_the_pieces_that_it_pretrained(made: Callable[..., Stored], config: RunConfig) -> None:
+    classifier = made(vocabulary__units="subwords", pretraining__epochs=2)
+    language_model = made(vocabulary__units="subwords", pretraining__epochs=2, until="pretrained")
+    assert language_model.reused
+    assert 0 <= classifier.summary["final"]["error"] <= 1
+    assert language_model.summary["train_tokens"] > made(until="pretrained").summary["train_tokens"]
+    old, new = (Vocabulary.load(s.folder / "vocabulary.json") for s in (language_model, classifier))
+    assert old.merges and new.merges and old.digest != new.digest
+    assert max(len(old), len(new)) <= config.vocabulary.max_size
+    settings = override(config, {"vocabulary.units": "subwords"})
+    moved = language_model_for(new, language_model, settings).encoder.embedding.weight
+    rows = load_file(language_model.folder / "model.safetensors")["encoder.embedding.weight"]
+    shared = [piece for piece in new.words if piece in old.ids]
+    assert len(shared) > 50
+    assert torch.equal(moved[[new.ids[p] for p in shared]], rows[[old.ids[p] for p in shared]])
+
+
+def test_units_reach_the_vocabularies_and_what_is_made_from_them(config: RunConfig) -> None:
+    assert moved_by(config, vocabulary__units="subwords") == {"vocabulary", "pretrained", "fine-tuned", "classifier"}
+    subwords = plan_run(override(config, {"vocabulary.units": "subwords"}), 0, None)
+    assert [stage.kind for stage in subwords.ancestry() if "subwords" in str(stage.key)] == ["vocabulary"] * 2
+    baseline = override(config, {"classifier.model": "tf-idf"})
+    for change in ("vocabulary.units", "classifier.features", "classifier.dropout_schedule"):
+        value = {"vocabulary.units": "subwords", "classifier.features": "mix"}.get(change, "rising")
+        assert (
+            plan_run(override(baseline, {change: value}), 0, None).fingerprint
+            == plan_run(baseline, 0, None).fingerprint
+        )
+
+
+def test_a_model_without_a_language_model_is_another_classifier_on_the_same_texts(config: RunConfig) -> None:
+    assert moved_by(config, classifier__model="tf-idf") == {"classifier"}

@@ -63,10 +63,10 @@ def count_target_words(work: Work, *, config: RunConfig, seed: int) -> dict[str,
 
 def _save_vocabulary(work: Work, config: RunConfig, counts: Counter[str]) -> dict[str, Any]:
     rules = config.vocabulary
-    vocabulary = build_vocabulary(counts, max_size=rules.max_size, min_freq=rules.min_freq)
+    vocabulary = build_vocabulary(counts, max_size=rules.max_size, min_freq=rules.min_freq, units=rules.units)
     vocabulary.save(work.folder / "vocabulary.json")
-    known = sum(counts[word] for word in vocabulary.words)
-    return {"words": len(vocabulary.words), "coverage": known / max(counts.total(), 1), "digest": vocabulary.digest}
+    coverage = vocabulary.coverage(counts)
+    return {"words": len(vocabulary.words), "coverage": coverage, "digest": vocabulary.digest}
 
 
 def train_vectors(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:

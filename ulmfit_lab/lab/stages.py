@@ -27,6 +27,8 @@ BYTES_PER_TOKEN = 4.6
 """English text, markup and marker tokens included; only predictions use it."""
 TOKENS_PER_WORD = 1.2
 """Tokens, markers and punctuation among them, for each run of letters between blanks; only predictions use it."""
+PIECES_PER_WORD = 1.2
+"""Subwords for each word (1.15 on WikiText-2 with 10,000 of them); only predictions use it."""
 SAMPLE = 200
 """Documents from which the length of all is predicted."""
 
@@ -91,6 +93,12 @@ class Builder:
 
     def start(self) -> dict[str, Stage]:
         """What the classifier's encoder starts from."""
+        start = self.config.classifier.start
+        if start in ("word2vec", "glove") and self.config.vocabulary.units == "subwords":
+            raise ConfigError(
+                f"classifier.start = {start!r} has vectors of words, but vocabulary.units = 'subwords'; "
+                "set vocabulary.units to words, or start from random, pretrained or fine-tuned."
+            )
         starts: Mapping[str, Callable[[], dict[str, Stage]]] = {
             "random": dict,
             "word2vec": lambda: {"vectors": self.word2vec()},
@@ -98,7 +106,7 @@ class Builder:
             "pretrained": lambda: {"language model": self.pretrained()},
             "fine-tuned": lambda: {"language model": self.fine_tuned()},
         }
-        return starts[self.config.classifier.start]()
+        return starts[start]()
 
     def tokens(self, source: Source) -> Stage:
         """A source's texts as tokens."""
@@ -194,7 +202,7 @@ class Builder:
         fit = self.config.pretraining
         inputs = {"corpus": self.tokens(self.config.general), "vocabulary": self.general_vocabulary()}
         key = self.lm_key(fit, self.lm_seed(fit)) | {"corpus": _part(self.config.general)}
-        tokens = fit.epochs * self.corpus_tokens(self.config.general)
+        tokens = fit.epochs * self.corpus_tokens(self.config.general) * self.units_per_word
         return self.stage("pretrained", key, inputs, computations.pretrain, tokens=tokens)
 
     def fine_tuned(self) -> Stage:
@@ -207,7 +215,8 @@ class Builder:
         } | self.test_tokens()
         key = self.lm_key(fit, self.text_seed(fit))
         key |= {"corpus": self.unlabelled_key(), "unseen": self.config.vocabulary.unseen}
-        return self.stage("fine-tuned", key, inputs, computations.fine_tune, tokens=fit.epochs * self.unlabelled_size())
+        tokens = fit.epochs * self.unlabelled_size() * self.units_per_word
+        return self.stage("fine-tuned", key, inputs, computations.fine_tune, tokens=tokens)
 
     def lm_key(self, fit: LanguageModelFit, seed: int) -> dict[str, Any]:
         """What determines a language model beside its text."""
@@ -268,7 +277,12 @@ class Builder:
         """Tokens read by training and by evaluation; a forward pass alone counts for a third."""
         target, fit = self.config.target, self.config.classifier
         evaluated = (fit.epochs * target.valid + (target.test or 5000)) * self.document_length() / 3
-        return fit.epochs * self.labelled_tokens() + evaluated
+        return (fit.epochs * self.labelled_tokens() + evaluated) * self.units_per_word
+
+    @property
+    def units_per_word(self) -> float:
+        """What a model reads for each word, roughly."""
+        return PIECES_PER_WORD if self.config.vocabulary.units == "subwords" else 1.0
 
 
 @cache

@@ -39,9 +39,8 @@ class TargetTexts:
     def select(
         self, corpus: TokenCorpus, numbers: np.ndarray, vocabulary: Vocabulary, config: RunConfig
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Ids, cut at the config's length, and labels of these documents of a corpus."""
-        cut = config.target.max_length
-        ids = [document[:cut] for document in corpus.documents(vocabulary, numbers)]
+        """Ids, cut after the config's number of words, and labels of these documents of a corpus."""
+        ids = corpus.documents(vocabulary, numbers, config.target.max_length)
         return ids, self.label_ids(corpus, numbers)
 
     def words(self, corpus: TokenCorpus, numbers: np.ndarray, config: RunConfig) -> tuple[list[list[str]], np.ndarray]:
