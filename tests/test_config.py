@@ -208,6 +208,29 @@ def test_a_dropout_times_its_multiplier_stays_below_one(group: str, name: str) -
         override(RunConfig(), {**quiet, f"{group}.{name}": 1.0, f"{group}.drop_mult": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("fit", "group", "name"),
+    [
+        (fit, group, name)
+        for fit, group in (("pretraining", "lm"), ("fine_tuning", "lm"), ("classifier", "classifier"))
+        for name in DROPOUTS
+        if (group, name) != ("classifier", "output_dropout")
+    ],
+)
+def test_a_dropout_that_a_schedule_doubles_stays_below_one(fit: str, group: str, name: str) -> None:
+    quiet = override(RunConfig(), {f"{group}.drop_mult": 0.5, **{f"{group}.{other}": 0.0 for other in DROPOUTS}})
+    high = override(quiet, {f"{group}.{name}": 0.999})
+    for schedule in ("rising", "falling"):
+        assert override(high, {f"{fit}.dropout_schedule": schedule})
+        with pytest.raises(ConfigError, match=rf"^{group}\.{name} = 0\.999 .* {fit}\.dropout_schedule = '{schedule}'"):
+            override(high, {f"{fit}.dropout_schedule": schedule, f"{group}.drop_mult": 0.6})
+
+
+def test_a_schedule_doubles_no_dropout_of_the_classifiers_head() -> None:
+    head = {"classifier.drop_mult": 1.0, "classifier.output_dropout": 0.9, "classifier.head_dropout": 0.9}
+    assert override(RunConfig(), {**head, "classifier.dropout_schedule": "rising"})
+
+
 def test_a_config_is_checked_however_it_is_made() -> None:
     with pytest.raises(ConfigError, match="fine_tuning.bptt = 4 "):
         RunConfig(fine_tuning=LanguageModelFit(bptt=4))

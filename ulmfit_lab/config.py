@@ -81,13 +81,14 @@ class VocabularyRules:
     """Which words a model knows, and how it meets new ones."""
 
     max_size: int = 60_000
-    """Most words kept, special ones included."""
+    """Most words (or subwords) kept, special ones included."""
     min_freq: int = 2
-    """Words rarer than this in the corpus are unknown."""
+    """Words rarer than this in the corpus are unknown; of subwords, rarer pairs are not merged."""
     unseen: Literal["mean", "zeros", "normal", "uniform"] = "mean"
     """Embedding row of a word that pretraining never saw: the mean row, zeros, or a draw with the rows' mean and sd."""
     units: Literal["words", "subwords"] = "words"
-    """What a model reads: spaCy's words, or pieces of them (byte-pair encoding, Sennrich et al. 2016)."""
+    """What a model reads: spaCy's words, or pieces of them (byte-pair encoding, Sennrich et al. 2016). Tokens, loss and
+    perplexity of a language model are then those of pieces; documents and corpora are still cut by words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +170,8 @@ class Fit:
     keep: Literal["last", "best", "best-accuracy"] = "last"
     """Which epoch's weights the stage keeps: the last, or the one with the best validation loss or accuracy."""
     dropout_schedule: Literal["constant", "rising", "falling"] = "constant"
-    """The encoder's dropouts over the steps: as they are, rising from zero to twice that, or falling from it."""
+    """The encoder's dropouts over the steps: as they are, rising from zero to twice that, or falling from it.
+    Those of a classifier's head (output_dropout and head_dropout) stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +290,7 @@ DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_drop
 def check(config: RunConfig) -> None:
     """Refuse values of a wrong type or out of bounds, naming the field's path.
 
-    Raises ConfigError. A dropout times its multiplier must stay below 1.
+    Raises ConfigError. A dropout times its multiplier, or twice that where a schedule doubles it, must stay below 1.
     """
     kinds = field_types(type(config))
     values = flatten(config)
@@ -307,6 +309,23 @@ def check(config: RunConfig) -> None:
                 raise ConfigError(
                     f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} must lie between 0 and 1."
                 )
+    for fit, group in (("pretraining", "lm"), ("fine_tuning", "lm"), ("classifier", "classifier")):
+        _check_doubled(values, fit, group)
+
+
+def _check_doubled(values: Mapping[str, Any], fit: str, group: str) -> None:
+    """Refuse a dropout that a fit's schedule would raise to 1; the classifier's output_dropout, its head's, is kept."""
+    schedule, multiplier = values[f"{fit}.dropout_schedule"], values[f"{group}.drop_mult"]
+    if schedule == "constant":
+        return
+    for name in DROPOUTS:
+        rate = values[f"{group}.{name}"]
+        in_head = group == "classifier" and name == "output_dropout"
+        if not in_head and 2 * rate * multiplier >= 1:
+            raise ConfigError(
+                f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} is doubled by "
+                f"{fit}.dropout_schedule = {schedule!r} and must then stay below 1; lower it."
+            )
 
 
 def _check_type(path: str, value: Any, kind: Any) -> None:

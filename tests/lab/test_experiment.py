@@ -85,6 +85,12 @@ def test_tuning_gives_every_variant_the_same_budget_on_other_seeds_and_measures_
     assert {c.config.target.labels for c in cells(search, "tiny")} == {40}
 
 
+def test_baselines_without_a_language_model_are_not_tuned() -> None:
+    fixed = {model: {"classifier.model": model} for model in ("tf-idf", "sentence-encoder")}
+    search = tuning_of(replace(DROPOUT, variants={**DROPOUT.variants, **fixed}), "tiny")
+    assert {name.rpartition(" | ")[0] for name in search.variants} == set(DROPOUT.variants)
+
+
 def test_a_declaration_changes_with_any_variant_level_seed_or_replacement() -> None:
     changed = [
         replace(DROPOUT, seeds=range(4)),

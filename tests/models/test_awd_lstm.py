@@ -191,3 +191,49 @@ def test_rates_are_the_configs_times_its_multiplier() -> None:
     assert Dropouts.scaled(lm) == expected
     classifier = ClassifierFit(drop_mult=0.5)
     assert Dropouts.scaled(classifier) == Dropouts(input=0.2, output=0.25, weight=0.025, embedding=0.15, hidden=0.2)
+
+
+def test_scaled_dropouts_are_in_force_everywhere_and_go_back() -> None:
+    model = encoder(ALL)
+    model.scale_dropouts(1.5)
+    assert vars(model.dropouts) == pytest.approx(vars(Dropouts(*[0.3] * 5)))
+    assert [lstm.weight_dropout for lstm in model.lstms] == pytest.approx([0.3] * LAYERS)
+    model.scale_dropouts(1.0)
+    assert model.dropouts == ALL == model.rates
+    assert [lstm.weight_dropout for lstm in model.lstms] == [ALL.weight] * LAYERS
+
+
+def test_dropouts_scaled_to_nothing_are_those_of_evaluation() -> None:
+    model = encoder(ALL)
+    model.scale_dropouts(0.0)
+    assert torch.equal(model.train()(window())[0], model.eval()(window())[0])
+
+
+def test_layers_are_the_embedding_and_the_output_of_a_shallower_encoder_each() -> None:
+    model = encoder().eval()
+    layers = list(model.layers(window()))
+    assert [layer.shape for layer in layers] == [(T, B, width) for width in model.widths]
+    assert torch.equal(layers[0], model.embedding(window()))
+    assert torch.equal(layers[-1], model(window())[0])
+    for number, layer in enumerate(layers[1:], start=1):
+        expected, _ = stacked_lstm_of(model, number)
+        torch.testing.assert_close(layer, expected, rtol=0, atol=1e-6)
+
+
+def stacked_lstm_of(model: AWDLSTM, n_layers: int) -> tuple[Tensor, State]:
+    """The output of the lowest layers."""
+    lower = encoder()
+    lower.load_state_dict(model.state_dict())
+    lower.lstms = lower.lstms[:n_layers]
+    return stacked_lstm(lower, window(), lower.initial_state(B))
+
+
+def test_layers_in_training_are_dropped_out_as_the_output_is() -> None:
+    model = encoder(ALL)
+    torch.manual_seed(5)
+    output, _ = model(window())
+    torch.manual_seed(5)
+    layers = list(model.layers(window()))
+    assert torch.equal(layers[-1], output)
+    # hidden dropout lies behind a layer: what is given out is before it
+    assert all(layer.all() for layer in layers[1:])

@@ -24,7 +24,7 @@ from ulmfit_lab.models.checkpoint import (
     save_checkpoint,
     save_resume_state,
 )
-from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.models.heads import Classifier, Features, LanguageModel
 
 STAMP = Stamp(kind="language-model", vocabulary="0123abcd", direction="forwards")
 
@@ -38,8 +38,16 @@ def language_model(seed: int = 0, tie: bool = True, **sizes: int) -> LanguageMod
     return LanguageModel(encoder(seed, **sizes), tie_weights=tie)
 
 
-def classifier(seed: int = 0) -> Classifier:
-    return Classifier(encoder(seed), 2, head_size=4, output_dropout=0.1, head_dropout=0.1)
+def classifier(seed: int = 0, features: Features = "last") -> Classifier:
+    return Classifier(encoder(seed), 2, head_size=4, output_dropout=0.1, head_dropout=0.1, features=features)
+
+
+def mixed(seed: int) -> Classifier:
+    """A classifier with a mix of its own."""
+    model = classifier(seed, "mix")
+    torch.nn.init.normal_(model.head[1].scores)
+    torch.nn.init.normal_(model.head[1].gamma)
+    return model
 
 
 @pytest.fixture
@@ -54,6 +62,8 @@ MODULES: dict[str, tuple[str, Callable[[int], nn.Module]]] = {
     "untied language model": ("language-model", lambda seed: language_model(seed, tie=False)),
     "encoder": ("encoder", encoder),
     "classifier": ("classifier", classifier),
+    "classifier of mixed layers": ("classifier", mixed),
+    "classifier of embeddings": ("classifier", lambda seed: classifier(seed, "embeddings")),
 }
 
 

@@ -19,7 +19,7 @@ from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.training.loop import Point, Progress, fit
 from ulmfit_lab.training.metrics import evaluate_language_model
-from ulmfit_lab.training.schedules import lr_factor
+from ulmfit_lab.training.schedules import dropout_factor, lr_factor
 from ulmfit_lab.training.steps import classifier_step, language_model_step
 
 CPU = torch.device("cpu")
@@ -248,3 +248,47 @@ def test_the_seed_draws_the_dropout(make_language_model: Callable[..., LanguageM
 
     assert trained(1) == trained(1)
     assert trained(1) != trained(2)
+
+
+@pytest.mark.parametrize("schedule", ["rising", "falling"])
+def test_dropouts_follow_their_schedule_over_all_epochs_and_go_back(
+    make_classifier: Callable[..., Classifier], make_documents: Callable[..., Any], schedule: Any
+) -> None:
+    model, batches, step = make_classifier(dropout=0.2), make_documents(), classifier_step("float32")
+    seen: list[tuple[float, float, float]] = []
+
+    def watch(model: Any, batch: Any, carry: Any) -> Any:
+        seen.append((model.encoder.dropouts.hidden, model.encoder.lstms[0].weight_dropout, model.head[1].p))
+        return step(model, batch, carry)
+
+    config = Fit(epochs=2, dropout_schedule=schedule)
+    fit(model, batches, watch, flat, config, seed=0, device=CPU)
+    total = 2 * batches.count(0)
+    expected = [0.2 * dropout_factor(schedule, number, total) for number in range(total)]
+    assert [hidden for hidden, _, _ in seen] == pytest.approx(expected)
+    assert [weight for _, weight, _ in seen] == pytest.approx(expected)
+    assert {head for _, _, head in seen} == {0.2}
+    assert model.encoder.dropouts == model.encoder.rates == Dropouts(*[0.2] * 5)
+    assert model.encoder.lstms[0].weight_dropout == 0.2
+
+
+def test_the_first_falling_step_is_one_at_twice_the_rate(
+    make_language_model: Callable[..., LanguageModel], stream: np.ndarray
+) -> None:
+    """Twice a rate at the first step is that step of a constant rate twice as high, bit for bit."""
+    batches = StreamBatches(stream, batch_size=4, bptt=12)
+    losses: dict[str, list[float]] = {}
+
+    def trained(name: str, dropout: float, schedule: Any) -> None:
+        config = LanguageModelFit(epochs=1, dropout_schedule=schedule)
+        points: list[Point] = []
+        model = make_language_model(dropout=dropout)
+        step = language_model_step(config, "float32")
+        fit(model, batches, step, flat, config, seed=0, device=CPU, record=points.append)
+        losses[name] = [point.values["loss"] for point in points if "loss" in point.values]
+
+    trained("falling", 0.2, "falling")
+    trained("high", 0.4, "constant")
+    trained("constant", 0.2, "constant")
+    assert losses["falling"][0] == losses["high"][0] != losses["constant"][0]
+    assert losses["falling"][1] != losses["high"][1]

@@ -109,7 +109,11 @@ def assert_same(one: Ended, other: Ended) -> None:
 
 
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["every step saved", "epochs saved"])
-@pytest.mark.parametrize("options", [{}, {"keep": "best"}, {"optimizer": "nt-asgd", "epochs": 9, "lr": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"keep": "best"}, {"dropout_schedule": "rising"}, {"optimizer": "nt-asgd", "epochs": 9, "lr": 0.5}],
+    ids=str,
+)
 def test_an_interrupted_language_model_ends_like_an_uninterrupted_one(
     train_language_model: Train, tmp_path: Path, options: dict[str, Any], every: float
 ) -> None:
@@ -122,7 +126,11 @@ def test_an_interrupted_language_model_ends_like_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["every step saved", "epochs saved"])
-@pytest.mark.parametrize("options", [{}, {"keep": "last", "patience": 1}, {"optimizer": "nt-asgd"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"keep": "last", "patience": 1}, {"optimizer": "nt-asgd"}, {"dropout_schedule": "falling"}],
+    ids=str,
+)
 def test_an_interrupted_classifier_ends_like_an_uninterrupted_one(
     train_classifier: Train, tmp_path: Path, options: dict[str, Any], every: float
 ) -> None:

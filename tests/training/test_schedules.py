@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ulmfit_lab.errors import ConfigError
-from ulmfit_lab.training.schedules import layer_rates, lr_factor, trainable_groups
+from ulmfit_lab.training.schedules import dropout_factor, layer_rates, lr_factor, trainable_groups
 
 
 def test_slanted_triangular_by_hand() -> None:
@@ -41,6 +41,19 @@ def test_cosine_and_constant_by_hand() -> None:
     assert [lr_factor("constant", step, 60) for step in (0, 59)] == [1, 1]
 
 
+def test_dropout_rises_from_nothing_to_twice_its_rate_or_falls_from_there() -> None:
+    assert [dropout_factor("rising", step, 5) for step in range(5)] == [0, 0.5, 1, 1.5, 2]
+    assert [dropout_factor("falling", step, 5) for step in range(5)] == [2, 1.5, 1, 0.5, 0]
+    assert [dropout_factor("constant", step, 5) for step in range(5)] == [1] * 5
+
+
+@pytest.mark.parametrize("schedule", ["constant", "rising", "falling"])
+@pytest.mark.parametrize("total", [1, 2, 7, 1000])
+def test_all_dropout_schedules_have_one_mean(schedule: str, total: int) -> None:
+    factors = [dropout_factor(schedule, step, total) for step in range(total)]
+    assert sum(factors) / total == pytest.approx(1)
+
+
 def test_each_layer_below_learns_at_the_rate_above_divided_by_the_decay() -> None:
     assert layer_rates(0.0676, 2.6, 3) == pytest.approx([0.01, 0.026, 0.0676])
     assert layer_rates(0.5, 1.0, 2) == [0.5, 0.5]
@@ -60,5 +73,7 @@ def test_which_groups_learn_in_which_epoch() -> None:
 def test_a_misspelt_schedule_or_way_to_unfreeze_is_an_error() -> None:
     with pytest.raises(ConfigError, match="slented"):
         lr_factor("slented", 0, 10)
+    with pytest.raises(ConfigError, match="raising"):
+        dropout_factor("raising", 0, 10)
     with pytest.raises(ConfigError, match="gradully"):
         trainable_groups("gradully", 0, 3)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,6 @@ from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
 
 EVALUATION_BATCH = 64
 """Documents side by side in evaluation; does not change any metric."""
-REGULARISATIONS = (1.0, 10.0, 100.0)
-"""Inverse strengths that logistic regression tries; the best on the validation documents is tested."""
 
 
 def tokenize_source(work: Work, *, source: Source, language: str, data: Path | None) -> dict[str, Any]:
@@ -67,10 +64,10 @@ def count_target_words(work: Work, *, config: RunConfig, seed: int) -> dict[str,
 
 def _save_vocabulary(work: Work, config: RunConfig, counts: Counter[str]) -> dict[str, Any]:
     rules = config.vocabulary
-    vocabulary = build_vocabulary(counts, max_size=rules.max_size, min_freq=rules.min_freq)
+    vocabulary = build_vocabulary(counts, max_size=rules.max_size, min_freq=rules.min_freq, units=rules.units)
     vocabulary.save(work.folder / "vocabulary.json")
-    known = sum(counts[word] for word in vocabulary.words)
-    return {"words": len(vocabulary.words), "coverage": known / max(counts.total(), 1), "digest": vocabulary.digest}
+    coverage = vocabulary.coverage(counts)
+    return {"words": len(vocabulary.words), "coverage": coverage, "digest": vocabulary.digest}
 
 
 def train_vectors(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -266,31 +263,6 @@ def samples(texts: TargetTexts, predictions: np.ndarray, config: RunConfig, n: i
     return "\n".join(lines)
 
 
-def fit_tf_idf(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """TF-IDF of 1- and 2-grams with logistic regression on the very documents that the other variants get."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    texts = target_texts(work.inputs, config)
-    draw = draw_labelled(texts, config.target.labels, seed)
-    vectorizer = TfidfVectorizer(analyzer=one_and_two_grams, sublinear_tf=True)
-    train, valid, test = (
-        texts.words(*part, config) for part in ((texts.train, draw), texts.part("valid"), texts.part("test"))
-    )
-    counted = vectorizer.fit_transform(train[0])
-    tries = [LogisticRegression(C=c, max_iter=1000).fit(counted, train[1]) for c in REGULARISATIONS]
-    seen = vectorizer.transform(valid[0])
-    model = max(tries, key=lambda tried: tried.score(seen, valid[1]))
-    accuracy = {"valid_": model.score(seen, valid[1]), "": model.score(vectorizer.transform(test[0]), test[1])}
-    final = {f"{p}accuracy": float(a) for p, a in accuracy.items()} | {f"{p}error": 1 - a for p, a in accuracy.items()}
-    return {"final": final, "best": {"error": final["valid_error"]}, "C": model.C, "labels": len(draw)}
-
-
-def one_and_two_grams(words: Sequence[str]) -> list[str]:
-    """The words and the pairs of neighbours of a document."""
-    return [*words, *(f"{a} {b}" for a, b in pairwise(words))]
-
-
 @dataclass(frozen=True)
 class Streams:
     """Word ids (n,) int32 that train, validate and test a language model; `test` may be empty."""
@@ -359,7 +331,8 @@ def language_model_for(vocabulary: Vocabulary, stored: Stored, config: RunConfig
 def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
     """A classifier whose encoder starts as configured.
 
-    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first.
+    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first, whichever of its
+    layers the head pools.
     """
     recipe = config.classifier
     encoder = new_encoder(config, len(vocabulary.words), Dropouts.scaled(recipe))
@@ -369,6 +342,7 @@ def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_cla
         head_size=recipe.head_size,
         output_dropout=recipe.output_dropout * recipe.drop_mult,
         head_dropout=recipe.head_dropout,
+        features=recipe.features,
     )
     if "language model" in inputs:
         source = language_model_for(vocabulary, inputs["language model"], config)

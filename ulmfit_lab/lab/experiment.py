@@ -166,7 +166,7 @@ def tuning_of(experiment: Experiment, scale: str) -> Experiment:
         }
         for variant, changes in experiment.variants.items()
         for point in itertools.product(*values)
-        if changes.get("classifier.model") != "tf-idf"
+        if changes.get("classifier.model", "awd-lstm") == "awd-lstm"
     }
     level = {experiment.across: experiment.search_level[scale]} if experiment.across else {}
     return replace(

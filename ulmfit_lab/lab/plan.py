@@ -26,7 +26,12 @@ from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Stage, Store
 from ulmfit_lab.training.steps import autocast, language_model_step
 
-UNMEASURED: Mapping[str, float] = {"tokens": 200_000.0, "vocabulary": 1e7, "vectors": 150_000.0}
+UNMEASURED: Mapping[str, float] = {
+    "tokens": 200_000.0,
+    "vocabulary": 1e7,
+    "vectors": 150_000.0,
+    "encoded": 3_000.0,
+}
 """Tokens per second of the stages that no model is trained in, until one of them has been measured here."""
 
 TRAINED = ("pretrained", "fine-tuned", "classifier")
@@ -112,7 +117,7 @@ class Rates:
         like = self._measured.get(likeness(stage.kind, stage.key))
         if like:
             return like
-        if stage.kind not in TRAINED or stage.key.get("model") == "tf-idf":
+        if stage.kind not in TRAINED or "model" in stage.key:
             return UNMEASURED.get(stage.kind, 20_000.0)
         return self._language_model(config) * (1.0 if stage.kind != "classifier" else 2.0)
 
@@ -131,7 +136,8 @@ def likeness(kind: str, key: Mapping[str, Any]) -> str:
     """What two stages must share for one's rate to predict the other's."""
     lm = key.get("lm", {})
     size = [lm.get(name) for name in ("emb_size", "hidden_size", "n_layers")]
-    return json.dumps([kind, key.get("model"), size, key.get("compute")], sort_keys=True)
+    model = key.get("model") or key.get("fit", {}).get("features")
+    return json.dumps([kind, model, size, key.get("compute")], sort_keys=True)
 
 
 def measured_rates(store: Store) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a run is made of: tokens, vocabulary, word vectors, language models, classifier.
+"""What a run is made of: tokens, vocabulary, word and sentence vectors, language models, classifier.
 
 `plan_run` turns a config and a seed into the last stage of the run, with every stage that this one needs below it.
 Nothing is computed here; each stage's computation is a function in `lab/computations.py`. A stage's key holds the
@@ -8,6 +8,7 @@ part of the config that can change its result, without the fields that have thei
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -17,14 +18,17 @@ from typing import Any
 
 from ulmfit_lab.config import Corpus, LanguageModelFit, RunConfig, Source, changed, flatten, override
 from ulmfit_lab.errors import ConfigError
-from ulmfit_lab.lab import computations
+from ulmfit_lab.lab import baselines, computations
 from ulmfit_lab.lab.store import Stage
+from ulmfit_lab.models.sentence_encoder import encoder_version
 from ulmfit_lab.text.sources import has_split, read_documents, source_bytes, source_digest
 
 BYTES_PER_TOKEN = 4.6
 """English text, markup and marker tokens included; only predictions use it."""
 TOKENS_PER_WORD = 1.2
 """Tokens, markers and punctuation among them, for each run of letters between blanks; only predictions use it."""
+PIECES_PER_WORD = 1.2
+"""Subwords for each word (1.15 on WikiText-2 with 10,000 of them); only predictions use it."""
 SAMPLE = 200
 """Documents from which the length of all is predicted."""
 
@@ -49,10 +53,9 @@ class Builder:
     def classifier(self) -> Stage:
         """A model of the target's labels, trained and tested."""
         fit = self.config.classifier
+        if fit.model != "awd-lstm":
+            return self.baseline()
         inputs = {"texts": self.target_tokens()} | self.test_tokens()
-        if fit.model == "tf-idf":
-            key = {"model": fit.model, "target": _sampling(self.config), "seed": self.seed}
-            return self.stage("classifier", key, inputs, computations.fit_tf_idf, tokens=self.labelled_tokens())
         inputs |= {"vocabulary": self.vocabulary(), **self.start()}
         key = {
             "target": _sampling(self.config),
@@ -64,8 +67,23 @@ class Builder:
         }
         return self.stage("classifier", key, inputs, computations.fit_classifier, tokens=self.classifier_tokens())
 
+    def baseline(self) -> Stage:
+        """A classifier without a language model, on the same documents."""
+        model = self.config.classifier.model
+        key = {"model": model, "target": _sampling(self.config), "seed": self.seed}
+        inputs = {"texts": self.target_tokens()} | self.test_tokens()
+        compute = baselines.fit_tf_idf
+        if model == "sentence-encoder":
+            inputs, compute = inputs | self.sentence_vectors(), baselines.fit_sentence_encoder
+        return self.stage("classifier", key, inputs, compute, tokens=self.labelled_tokens())
+
     def both_directions(self) -> Stage:
         """Two classifiers that differ in direction alone, averaged."""
+        model = self.config.classifier.model
+        if model != "awd-lstm":
+            raise ConfigError(
+                f"classifier.both_directions needs classifier.model = 'awd-lstm'; {model!r} has no direction."
+            )
         inputs = {"texts": self.target_tokens()} | self.test_tokens()
         for name, backwards in (("forwards", False), ("backwards", True)):
             one = override(self.config, {"classifier.both_directions": False, "lm.backwards": backwards})
@@ -75,6 +93,12 @@ class Builder:
 
     def start(self) -> dict[str, Stage]:
         """What the classifier's encoder starts from."""
+        start = self.config.classifier.start
+        if start in ("word2vec", "glove") and self.config.vocabulary.units == "subwords":
+            raise ConfigError(
+                f"classifier.start = {start!r} has vectors of words, but vocabulary.units = 'subwords'; "
+                "set vocabulary.units to words, or start from random, pretrained or fine-tuned."
+            )
         starts: Mapping[str, Callable[[], dict[str, Stage]]] = {
             "random": dict,
             "word2vec": lambda: {"vectors": self.word2vec()},
@@ -82,7 +106,7 @@ class Builder:
             "pretrained": lambda: {"language model": self.pretrained()},
             "fine-tuned": lambda: {"language model": self.fine_tuned()},
         }
-        return starts[self.config.classifier.start]()
+        return starts[start]()
 
     def tokens(self, source: Source) -> Stage:
         """A source's texts as tokens."""
@@ -157,12 +181,28 @@ class Builder:
         key = {"path": self.config.vectors.path, "digest": computations.vectors_digest(self.config.vectors.path)}
         return self.stage("vectors", key, {}, computations.read_vectors, tokens=0)
 
+    def sentence_vectors(self) -> dict[str, Stage]:
+        """Vectors of the labelled set's texts, the same for every seed and number of labels."""
+        target = self.config.target
+        key = {"encoder": encoder_version(), "compute": self.compute(), "target": _changed(target, "max_length")}
+        tokens = self.target_tokens()
+        stages = {"sentence vectors": self.encoded("texts", tokens, key, tokens.tokens * self.kept_share())}
+        for name, tokens in self.test_tokens().items():
+            size = target.test * self.document_length() if target.test else tokens.tokens * self.kept_share()
+            tested = key | {"target": _changed(target, "max_length", "test")}
+            stages[f"{name} sentence vectors"] = self.encoded(name, tokens, tested, size)
+        return stages
+
+    def encoded(self, name: str, texts: Stage, key: dict[str, Any], tokens: float) -> Stage:
+        """Sentence vectors of a corpus that has this name among the inputs of a run's stages."""
+        return self.stage("encoded", key, {name: texts}, baselines.encode_documents, tokens=tokens)
+
     def pretrained(self) -> Stage:
         """The language model of the general corpus."""
         fit = self.config.pretraining
         inputs = {"corpus": self.tokens(self.config.general), "vocabulary": self.general_vocabulary()}
         key = self.lm_key(fit, self.lm_seed(fit)) | {"corpus": _part(self.config.general)}
-        tokens = fit.epochs * self.corpus_tokens(self.config.general)
+        tokens = fit.epochs * self.corpus_tokens(self.config.general) * self.units_per_word
         return self.stage("pretrained", key, inputs, computations.pretrain, tokens=tokens)
 
     def fine_tuned(self) -> Stage:
@@ -175,7 +215,8 @@ class Builder:
         } | self.test_tokens()
         key = self.lm_key(fit, self.text_seed(fit))
         key |= {"corpus": self.unlabelled_key(), "unseen": self.config.vocabulary.unseen}
-        return self.stage("fine-tuned", key, inputs, computations.fine_tune, tokens=fit.epochs * self.unlabelled_size())
+        tokens = fit.epochs * self.unlabelled_size() * self.units_per_word
+        return self.stage("fine-tuned", key, inputs, computations.fine_tune, tokens=tokens)
 
     def lm_key(self, fit: LanguageModelFit, seed: int) -> dict[str, Any]:
         """What determines a language model beside its text."""
@@ -222,17 +263,26 @@ class Builder:
         target = self.config.target
         return (target.labels or 5000) * self.document_length()
 
-    def document_length(self) -> float:
+    def document_length(self, cut: float | None = None) -> float:
         """Tokens of a document after cutting, roughly: of the first documents, whose words a blank ends."""
         words = [len(text.split()) for text in first_texts(_bare(self.config.target), self.data)]
-        cut = self.config.target.max_length
+        cut = self.config.target.max_length if cut is None else cut
         return sum(min(TOKENS_PER_WORD * n, cut) for n in words) / max(len(words), 1)
+
+    def kept_share(self) -> float:
+        """Share of the target's tokens that cutting leaves, roughly."""
+        return self.document_length() / max(self.document_length(math.inf), 1.0)
 
     def classifier_tokens(self) -> float:
         """Tokens read by training and by evaluation; a forward pass alone counts for a third."""
         target, fit = self.config.target, self.config.classifier
         evaluated = (fit.epochs * target.valid + (target.test or 5000)) * self.document_length() / 3
-        return fit.epochs * self.labelled_tokens() + evaluated
+        return (fit.epochs * self.labelled_tokens() + evaluated) * self.units_per_word
+
+    @property
+    def units_per_word(self) -> float:
+        """What a model reads for each word, roughly."""
+        return PIECES_PER_WORD if self.config.vocabulary.units == "subwords" else 1.0
 
 
 @cache

@@ -30,6 +30,7 @@ VERSIONS: Mapping[str, int] = {
     "tokens": 1,
     "vocabulary": 1,
     "vectors": 2,
+    "encoded": 1,
     "pretrained": 2,
     "fine-tuned": 2,
     "classifier": 1,

@@ -39,9 +39,8 @@ class TargetTexts:
     def select(
         self, corpus: TokenCorpus, numbers: np.ndarray, vocabulary: Vocabulary, config: RunConfig
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Ids, cut at the config's length, and labels of these documents of a corpus."""
-        cut = config.target.max_length
-        ids = [document[:cut] for document in corpus.documents(vocabulary, numbers)]
+        """Ids, cut after the config's number of words, and labels of these documents of a corpus."""
+        ids = corpus.documents(vocabulary, numbers, config.target.max_length)
         return ids, self.label_ids(corpus, numbers)
 
     def words(self, corpus: TokenCorpus, numbers: np.ndarray, config: RunConfig) -> tuple[list[list[str]], np.ndarray]:
@@ -70,7 +69,7 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
             raise DataError("The target has documents without a label; name its label column with target.label_column.")
     order = np.random.default_rng(0).permutation(train.n_documents)
     n_test = 0 if separate else round(config.target.test_share * train.n_documents)
-    tested = np.random.default_rng(0).permutation(test.n_documents) if separate else order[:n_test]
+    tested = test_order(test) if separate else order[:n_test]
     valid, pool = np.split(order[n_test:], [config.target.valid])
     if len(pool) < max(config.target.labels, 1) or len(tested) == 0:
         raise DataError(
@@ -87,6 +86,11 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
             f"Test label {sorted(unseen)[0]!r} does not occur in the training documents ({len(classes)} do)."
         )
     return TargetTexts(train, test, classes, pool, valid, tested[: config.target.test or None])
+
+
+def test_order(corpus: TokenCorpus) -> np.ndarray:
+    """The documents of a test set of its own, in the order in which target.test takes the first ones."""
+    return np.random.default_rng(0).permutation(corpus.n_documents)
 
 
 def draw_labelled(texts: TargetTexts, labels: int, seed: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -32,6 +32,10 @@ class Dropouts:
         """A config's rates times its multiplier."""
         names = ("input", "output", "weight", "embedding", "hidden")
         return cls(**{name: getattr(rates, f"{name}_dropout") * rates.drop_mult for name in names})
+
+    def times(self, factor: float) -> Dropouts:
+        """All five rates multiplied."""
+        return Dropouts(**{name: rate * factor for name, rate in vars(self).items()})
 
 
 class LSTMLayer(nn.Module):
@@ -70,7 +74,8 @@ class AWDLSTM(nn.Module):
         self, vocab_size: int, *, emb_size: int, hidden_size: int, n_layers: int, dropouts: Dropouts, pad: int = 1
     ) -> None:
         super().__init__()
-        self.dropouts, self.pad = dropouts, pad
+        self.rates = self.dropouts = dropouts  # as configured, and as in force (see scale_dropouts)
+        self.pad = pad
         self.embedding = nn.Embedding(vocab_size, emb_size, padding_idx=pad)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         with torch.no_grad():
@@ -87,26 +92,52 @@ class AWDLSTM(nn.Module):
 
         One weight mask is drawn a call, so every step of the window sees the same thinned matrix.
         """
-        state = self.initial_state(ids.shape[1]) if state is None else state
-        x = locked_dropout(self.embed(ids), self.dropouts.input, self.training)
+        x = self.embed(ids)
         after: State = []
-        for number, (lstm, carried) in enumerate(zip(self.lstms, state, strict=True), start=1):
-            x, new = lstm(x, carried)
+        for output, new in self.run(x, state):
+            x = output  # the outputs of lower layers are let go
             after.append(new)
-            if number < len(self.lstms):
-                x = locked_dropout(x, self.dropouts.hidden, self.training)
         return x, after
+
+    def layers(self, ids: Tensor) -> Iterator[Tensor]:
+        """Embedding and LSTM layers of documents, bottom to top: (T, B, width), each before the dropout behind it.
+
+        The last one is what `forward` returns; `widths` are theirs. Reads from a state of zeros.
+        """
+        embedded = self.embed(ids)
+        yield embedded
+        for output, _ in self.run(embedded, None):
+            yield output
+
+    def run(self, x: Tensor, state: State | None) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
+        """Run the LSTM layers over embedded ids (T, B, E): each one's output (T, B, H_l) and state after step T."""
+        state = self.initial_state(x.shape[1]) if state is None else state
+        rate = self.dropouts.input
+        for lstm, carried in zip(self.lstms, state, strict=True):
+            x, new = lstm(locked_dropout(x, rate, self.training), carried)
+            yield x, new
+            rate = self.dropouts.hidden
 
     def embed(self, ids: Tensor) -> Tensor:
         """Vectors (T, B, E) of word ids (T, B), whole words dropped in training."""
         x = cast(Tensor, self.embedding(ids))
         return embedding_dropout(x, ids, self.embedding.num_embeddings, self.dropouts.embedding, self.training)
 
+    @property
+    def widths(self) -> list[int]:
+        """Features of the embedding and of each LSTM layer, bottom to top."""
+        return [self.embedding.embedding_dim, *(cast(LSTMLayer, lstm).hidden_size for lstm in self.lstms)]
+
+    def scale_dropouts(self, factor: float) -> None:
+        """Put the configured rates, times a factor, in force; the language model's output dropout follows."""
+        self.dropouts = self.rates.times(factor)
+        for lstm in self.lstms:
+            cast(LSTMLayer, lstm).weight_dropout = self.dropouts.weight
+
     def initial_state(self, batch_size: int) -> State:
         """A state of zeros for a batch, on the weights' device: n_layers x (h, c), each (B, H_l)."""
         weight = self.embedding.weight
-        sizes = [cast(LSTMLayer, lstm).hidden_size for lstm in self.lstms]
-        return [(weight.new_zeros(batch_size, h), weight.new_zeros(batch_size, h)) for h in sizes]
+        return [(weight.new_zeros(batch_size, h), weight.new_zeros(batch_size, h)) for h in self.widths[1:]]
 
 
 def detach(state: State) -> State:

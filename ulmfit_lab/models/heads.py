@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
 from ulmfit_lab.models.awd_lstm import AWDLSTM, State, lstm_groups, parameters_of
 from ulmfit_lab.models.dropout import locked_dropout
+
+Features: TypeAlias = Literal["last", "mix", "embeddings"]
 
 
 class LanguageModel(nn.Module):
@@ -55,20 +58,57 @@ class BatchNorm(nn.BatchNorm1d):
         return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
 
 
+class LayerMix(nn.Module):
+    """ELMo's task-weighted layers (Peters et al. 2018, eq. 1): layer j's features times gamma * softmax(scores)_j.
+
+    ELMo adds its layers up. Ours differ in width, so they stay side by side, and the weights say how loud each one
+    is, not which share of one sum it has. They start equal, and gamma at 1.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = list(widths)
+        self.scores = nn.Parameter(torch.zeros(len(self.widths)))
+        self.gamma = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, sum of widths) -> the same shape."""
+        weights = self.gamma * self.scores.softmax(0)
+        return torch.cat([part * weight for part, weight in zip(x.split(self.widths, 1), weights, strict=True)], 1)
+
+
 class Classifier(nn.Module):
     """An encoder and ULMFiT's head (Howard & Ruder 2018, section 3.3), its layers in fastai's order.
 
-    Concat pooling; batch norm, dropout, linear (3E, head_size), ReLU; batch norm, dropout, linear (head_size, C).
+    Concat pooling; batch norm, dropout, linear (F, head_size), ReLU; batch norm, dropout, linear (head_size, C).
+
+    last        the last layer is pooled, F = 3E
+    embeddings  the word embeddings are pooled, F = 3E; the LSTM layers are not run and belong to no layer group
+    mix         embeddings and all LSTM layers are pooled, F = 3 * sum(widths), and weighted by a `LayerMix`. It lies
+                behind the batch norm, which would undo any weight before it; ELMo's authors normalise each layer
+                before weighting too (section 3.2)
+
+    What is pooled is a layer's output before the locked dropout behind it. All parameters of the head, a mix's
+    among them, are the top layer group.
     """
 
     def __init__(
-        self, encoder: AWDLSTM, n_classes: int, *, head_size: int, output_dropout: float, head_dropout: float
+        self,
+        encoder: AWDLSTM,
+        n_classes: int,
+        *,
+        head_size: int,
+        output_dropout: float,
+        head_dropout: float,
+        features: Features = "last",
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        pooled = 3 * encoder.embedding.embedding_dim
+        self.encoder, self.pooling = encoder, features
+        widths = [3 * width for width in (encoder.widths if features == "mix" else encoder.widths[:1])]
+        pooled = sum(widths)
         self.head = nn.Sequential(
             BatchNorm(pooled),
+            *([LayerMix(widths)] if features == "mix" else []),
             nn.Dropout(output_dropout),
             nn.Linear(pooled, head_size),
             nn.ReLU(),
@@ -83,13 +123,16 @@ class Classifier(nn.Module):
         return cast(Tensor, self.head(pooled))
 
     def features(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Pooled outputs (B, 3E) of documents: ids (T, B) padded at the end, lengths (B,) of at least 1."""
-        output, _ = self.encoder(ids)
+        """Pooled outputs (B, F) of documents: ids (T, B) padded at the end, lengths (B,) of at least 1."""
+        if self.pooling == "mix":
+            return torch.cat([concat_pool(layer, lengths) for layer in self.encoder.layers(ids)], 1)
+        output = self.encoder.embed(ids) if self.pooling == "embeddings" else self.encoder(ids)[0]
         return concat_pool(output, lengths)
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Embedding, each LSTM layer, head."""
-        return [parameters_of([self.encoder.embedding]), *lstm_groups(self.encoder), parameters_of([self.head])]
+        """Embedding, each LSTM layer that is run, head."""
+        lstms = [] if self.pooling == "embeddings" else lstm_groups(self.encoder)
+        return [parameters_of([self.encoder.embedding]), *lstms, parameters_of([self.head])]
 
 
 def concat_pool(output: Tensor, lengths: Tensor) -> Tensor:

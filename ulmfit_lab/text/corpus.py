@@ -19,7 +19,6 @@ import numpy as np
 
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.text.formats import Document
-from ulmfit_lab.text.rules import UNK_ID
 from ulmfit_lab.text.tokens import tokenize
 from ulmfit_lab.text.vocabulary import Vocabulary, read_words
 
@@ -68,13 +67,20 @@ class TokenCorpus:
 
     def stream(self, vocabulary: Vocabulary, numbers: np.ndarray | None = None) -> np.ndarray:
         """The documents of these numbers (none: all) end to end, (n,) int32 ids of the vocabulary."""
-        ids: np.ndarray = self._table(vocabulary)[self._places(numbers)]
-        return ids
+        return vocabulary.table(self.lexicon).expand(self._places(numbers))
 
-    def documents(self, vocabulary: Vocabulary, numbers: np.ndarray | None = None) -> list[np.ndarray]:
-        """Each of the documents of these numbers (none: all), (length,) int32 ids of the vocabulary."""
-        lengths = np.diff(self.offsets) if numbers is None else np.diff(self.offsets)[numbers]
-        return np.split(self.stream(vocabulary, numbers), np.cumsum(lengths))[:-1]
+    def documents(
+        self, vocabulary: Vocabulary, numbers: np.ndarray | None = None, max_words: int | None = None
+    ) -> list[np.ndarray]:
+        """Each of the documents of these numbers (none: all), (length,) int32 ids of the vocabulary.
+
+        Documents are cut after max_words words, of which a vocabulary of pieces makes more ids than words.
+        """
+        numbers = np.arange(self.n_documents) if numbers is None else numbers
+        places = self._places(numbers, max_words)
+        ends = np.cumsum(np.minimum(np.diff(self.offsets)[numbers], max_words or self.n_tokens))
+        table = vocabulary.table(self.lexicon)
+        return np.split(table.expand(places), np.cumsum(table.lengths[places])[ends - 1])[:-1]
 
     def count_words(self, numbers: np.ndarray | None = None) -> Counter[str]:
         """Word -> how often it occurs in the documents of these numbers (none: all), words that do not left out."""
@@ -83,15 +89,11 @@ class TokenCorpus:
             counts = np.bincount(self._places(numbers), minlength=len(self.lexicon))
         return Counter({self.lexicon[place]: int(counts[place]) for place in np.flatnonzero(counts)})
 
-    def _places(self, numbers: np.ndarray | None) -> np.ndarray:
+    def _places(self, numbers: np.ndarray | None, max_words: int | None = None) -> np.ndarray:
         if numbers is None:
             return self.ids
-        parts = [self.ids[self.offsets[number] : self.offsets[number + 1]] for number in numbers]
+        parts = [self.ids[self.offsets[number] : self.offsets[number + 1]][:max_words] for number in numbers]
         return np.concatenate(parts) if parts else self.ids[:0]
-
-    def _table(self, vocabulary: Vocabulary) -> np.ndarray:
-        """Place in the lexicon -> id in the vocabulary, int32."""
-        return np.array([vocabulary.ids.get(word, UNK_ID) for word in self.lexicon], dtype=np.int32)
 
 
 def write_corpus(documents: Iterable[Document], language: str, folder: Path) -> None:

@@ -18,7 +18,7 @@ from ulmfit_lab.config import Fit
 from ulmfit_lab.errors import DataError, TrainingError
 from ulmfit_lab.models.checkpoint import load_resume_state, save_resume_state
 from ulmfit_lab.training.optimizers import Average, make_optimizer, set_rates, should_average
-from ulmfit_lab.training.schedules import layer_rates, lr_factor, trainable_groups
+from ulmfit_lab.training.schedules import dropout_factor, layer_rates, lr_factor, trainable_groups
 from ulmfit_lab.training.steps import Step, autocast
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,8 @@ def fit(
 ) -> FitResult:
     """Train a model in place, by a recipe.
 
-    model     has layer_groups(), bottom to top; its weights are the caller's to seed
+    model     has layer_groups(), bottom to top, and, for a dropout schedule, an encoder with scale_dropouts(), whose
+              rates are as configured again once training has ended; its weights are the caller's to seed
     batches   has count(epoch) and epoch(epoch, start), whose batches have n_tokens, lr_scale and to(device)
     step      one forward pass (see `steps`); what it carries is reset at every epoch's start
     evaluate  validation metrics, with "loss" among them, after every epoch
@@ -145,6 +146,8 @@ def fit(
             batch = batch.to(device)
             factor = lr_factor(config.schedule, at.step, sum(counts)) * batch.lr_scale
             set_rates(optimizer, [rate * factor for rate in rates])
+            if config.dropout_schedule != "constant":
+                model.encoder.scale_dropouts(dropout_factor(config.dropout_schedule, at.step, sum(counts)))
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
                 loss, at.carry, stats = step(model, batch, at.carry)
@@ -169,6 +172,8 @@ def fit(
             save(resume, training, device)
             saved = at.seconds
     freeze(groups, frozenset(range(len(groups))))
+    if config.dropout_schedule != "constant":
+        model.encoder.scale_dropouts(1.0)
     average.swap()
     final = at.history[-1] if at.history else evaluate(model)
     if training.best.get("weights"):

@@ -1,4 +1,4 @@
-"""Learning rates over steps and layers, and which layers learn when."""
+"""Learning rates over steps and layers, dropout over steps, and which layers learn when."""
 
 from __future__ import annotations
 
@@ -44,6 +44,24 @@ def slanted(step: int, total: int) -> float:
 def between(start: float, end: float, share: float) -> float:
     """A point on half a cosine wave."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def dropout_factor(schedule: str, step: int, total: int) -> float:
+    """What the encoder's dropouts are multiplied by at a step, 0 <= step < total; the mean over all steps is 1.
+
+    rising    linearly from 0 at the first step to 2 at the last; curriculum dropout (Morerio et al. 2017) rises too,
+              along another curve
+    falling   linearly from 2 to 0
+    constant  1, as are all of them where there is a single step
+
+    Raises ConfigError for any other name.
+    """
+    if schedule not in ("constant", "rising", "falling"):
+        raise ConfigError(f"{schedule!r} is not a dropout schedule; use constant, rising or falling.")
+    if schedule == "constant" or total < 2:
+        return 1.0
+    rising = 2 * step / (total - 1)
+    return rising if schedule == "rising" else 2 - rising
 
 
 def layer_rates(lr: float, decay: float, n_groups: int) -> list[float]:

