@@ -42,6 +42,17 @@ EXPERIMENT = Experiment(
         ("fine-tuned LM", "word2vec"),
         ("fine-tuned LM", "TF-IDF"),
     ),
+    recipes={
+        # the winners of `ulmfit-lab tune word2vec_vs_lm`; results/word2vec_vs_lm/tuning.csv has what was tried
+        "small": {
+            "random": {"classifier.lr": 0.015},
+            "word2vec": {"classifier.lr": 0.015},
+            "GloVe": {"classifier.lr": 0.015},
+            "LM features": {"classifier.lr": 0.015},
+            "pretrained LM": {"classifier.lr": 0.007},
+            "fine-tuned LM": {"classifier.lr": 0.003},
+        },
+    },
     search={"classifier.lr": (3e-3, 7e-3, 1.5e-2, 3e-2)},
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
     search_seeds=(1001, 1002, 1003),

