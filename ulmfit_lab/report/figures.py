@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -54,11 +54,16 @@ Found = Mapping[tuple[str, str], Summary]
 
 def figure_bytes(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, bytes]:
     """File name -> bytes of the figure, as SVG and as PNG."""
+    return saved(lambda: draw(runs, spec), "figure")
+
+
+def saved(make: Callable[[], Figure], name: str) -> dict[str, bytes]:
+    """File name -> bytes of a figure, as SVG and as PNG, without date or version; it is made once for each."""
     svg, png = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(STYLE):
-        draw(runs, spec).savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        draw(runs, spec).savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
-    return {"figure.svg": svg.getvalue(), "figure.png": png.getvalue()}
+        make().savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        make().savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
+    return {f"{name}.svg": svg.getvalue(), f"{name}.png": png.getvalue()}
 
 
 def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
