@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -280,6 +281,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "layer_lr_decay": (1, 1e6), "patience": (0, 1e6), "bptt": (5, 100_000), "alpha": (0, 1e6), "beta": (0, 1e6),
     "head_size": (1, 65_536), "threads": (1, 1024), "seed": (0, 2**32 - 1),
 }  # fmt: skip
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_dropout", "hidden_dropout")
 
 
@@ -295,6 +297,8 @@ def check(config: RunConfig) -> None:
         low, high = BOUNDS.get(path.rsplit(".", 1)[-1], (-math.inf, math.inf))
         if isinstance(value, (int, float)) and not low <= value <= high:
             raise ConfigError(f"{path} = {value} is out of bounds; it must lie between {low:g} and {high:g}.")
+    if not DEVICE.fullmatch(config.compute.device):
+        raise ConfigError(f"compute.device = {config.compute.device!r} is not a device; use auto, cpu, cuda or cuda:N.")
     for group in ("lm", "classifier"):
         multiplier = values[f"{group}.drop_mult"]
         for name in DROPOUTS:
@@ -321,12 +325,12 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
 
 
 def _as_floats(group: T) -> T:
-    """The group with the integers of its float fields made floats; a field that is no group is left alone."""
+    """The group with integers in float fields made floats, and -0.0 made 0.0; what is no group is left alone."""
     if not dataclasses.is_dataclass(group) or isinstance(group, type):
         return group
     kinds = typing.get_type_hints(type(group))
-    values = ((name, value) for name, value in vars(group).items() if kinds[name] is float and isinstance(value, int))
-    return dataclasses.replace(group, **{name: float(value) for name, value in values})
+    floats = {name: float(value) + 0.0 for name, value in vars(group).items() if kinds[name] is float}
+    return dataclasses.replace(group, **floats)
 
 
 def _name(kind: Any) -> str:

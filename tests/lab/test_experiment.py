@@ -153,6 +153,24 @@ def test_a_declaration_changes_with_any_variant_level_seed_or_replacement() -> N
     assert len(found) == 5
 
 
+def test_associations_name_variants_and_cross_nothing() -> None:
+    declared = load_experiment("accuracy_vs_perplexity")
+    assert declared.associations is not None
+    misspelt = replace(declared.associations, variants=("bass",))
+    with pytest.raises(ConfigError, match="Did you mean 'base'"):
+        replace(declared, associations=misspelt)
+    with pytest.raises(ConfigError, match="associations need one level"):
+        replace(declared, across="target.labels", levels={scale: (20,) for scale in SCALES})
+
+
+def test_the_two_checkpoints_differ_in_how_they_are_kept_alone() -> None:
+    declared = load_experiment("accuracy_vs_perplexity")
+    ((one, other),) = declared.contrasts
+    for scale in SCALES:
+        pair = variant_config(declared, scale, one), variant_config(declared, scale, other)
+        assert differences(*pair) == {"fine_tuning.keep": ("best-accuracy", "best")}
+
+
 @pytest.mark.parametrize("name", sorted(experiment_files()))
 def test_every_experiment_of_the_house_is_named_like_its_file_and_declares_every_scale(name: str) -> None:
     experiment = load_experiment(name)

@@ -20,6 +20,7 @@ from ulmfit_lab.lab.reporting import publish
 from ulmfit_lab.lab.store import Store
 from ulmfit_lab.lab.study import open_study
 
+FILES = ["losses-classifier.png", "losses-fine-tuning.png", "losses-pretraining.png", "samples.txt"]
 CELLS = {(v, s) for v in ("random", "fine-tuned") for s in (0, 1)}
 
 
@@ -52,14 +53,35 @@ def test_a_run_whose_language_model_was_reused_still_holds_its_curves(lab: Any, 
         assert curves[0] and curves[0] == curves[1]
 
 
+def test_a_run_names_the_vocabulary_that_its_language_model_predicts(lab: Any, experiment: Experiment) -> None:
+    """A fine-tuned one predicts the words of the target, whatever general words it was pretrained on."""
+    variants = {
+        "fine-tuned": {},
+        "pretrained": {"classifier.start": "pretrained"},
+        "less text": {"general.max_tokens": 1_000},
+        "random": {"classifier.start": "random"},
+    }
+    lab.sweep(replace(experiment, baseline="fine-tuned", variants=variants, seeds=(0,)))
+    found = {run.variant: run.tags["vocabulary"] for run in lab.tracker.runs("starts", "tiny", "FINISHED")}
+    assert found["fine-tuned"] == found["less text"] == found["random"] != found["pretrained"]
+
+
 def test_a_run_holds_config_provenance_data_and_pictures(lab: Any, experiment: Experiment) -> None:
     lab.sweep(experiment)
     run = lab.tracker.runs("starts", "tiny", "FINISHED")[-1]
     assert run.params["lm.drop_mult"] == "0.2" and run.params["seed"] == str(run.seed)
     assert {"experiment", "variant", "seed", "lab.cell", "lab.commit", "version.torch", "machine"} <= run.tags.keys()
     assert {"best/accuracy", "final/error", "final/valid_error", "cost/computed_seconds"} <= run.metrics.keys()
-    assert [a.path for a in lab.tracker.client.list_artifacts(run.run_id)] == ["losses.png", "samples.txt"]
+    assert [a.path for a in lab.tracker.client.list_artifacts(run.run_id)] == FILES
     assert lab.tracker.client.get_run(run.run_id).inputs.dataset_inputs
+
+
+def test_a_run_without_its_measure_fails_in_mlflow_and_in_optuna(lab: Any, experiment: Experiment) -> None:
+    outcome = lab.sweep(replace(experiment, measure="final/eror", seeds=(0,)))
+    assert outcome.finished == 0 and len(outcome.failures) == 2
+    assert "final/error" in outcome.failures[0][1], "the nearest name is told"
+    assert {run.status for run in lab.tracker.runs("starts", "tiny")} == {"FAILED"}
+    assert open_study(lab.home, "starts-tiny").finished() == set()
 
 
 @pytest.mark.parametrize("at", [1, 25, 60])

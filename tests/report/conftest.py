@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from ulmfit_lab.report.spec import Published, ReportSpec
+from ulmfit_lab.report.spec import Associations, Predictor, Published, ReportSpec
 
 SEEDS = (0, 1, 2, 3, 4, 5)
 NOISE = (0.011, -0.012, 0.0, 0.021, -0.019, 0.003)  # of a seed, shared by all its runs
@@ -68,6 +69,62 @@ def make_runs(spec: ReportSpec) -> pd.DataFrame:
             for seed in spec.seeds
         ]
     )
+
+
+def make_associated(models: int = 8, seeds: int = 6) -> tuple[pd.DataFrame, ReportSpec]:
+    """Language models of rising quality, each with some seeds; the last variant takes no part.
+
+    The perplexity follows the quality but for a little noise, the accuracy but for much, and the error both.
+    """
+    accuracy = Predictor(
+        measure="final/lm_accuracy",
+        name="accuracy",
+        label="Accuracy (%)",
+        unit="points",
+        scale=100.0,
+        epoch_sd="final/lm_accuracy_epoch_sd",
+    )
+    perplexity = Predictor(
+        measure="final/lm_perplexity",
+        name="perplexity",
+        label="Perplexity",
+        unit="nats",
+        lower_is_better=True,
+        log=True,
+        epoch_sd="final/lm_perplexity_epoch_sd",
+    )
+    variants = tuple(f"model {number}" for number in range(models))
+    spec = make_spec(
+        variants=(*variants, "twin"),
+        baseline="twin",
+        levels=("",),
+        level_name="",
+        seeds=tuple(range(seeds)),
+        reference=None,
+        contrasts=(("twin", variants[0]),),
+        published=(),
+        associations=Associations(x=(perplexity, accuracy), variants=variants),
+    )
+    runs = make_runs(spec)
+    noise = np.random.default_rng(0).normal(size=(3, len(runs)))
+    quality = np.arange(len(runs)) // seeds / models
+    runs["final/error"] = 0.5 - 0.2 * quality + 0.02 * noise[0]
+    runs["final/lm_perplexity"] = np.exp(5.0 - quality + 0.02 * noise[1])
+    runs["final/lm_accuracy"] = 0.2 + 0.1 * quality + 0.04 * noise[2]
+    runs["final/lm_perplexity_epoch_sd"], runs["final/lm_accuracy_epoch_sd"] = 0.03, 0.02
+    return runs, spec
+
+
+@pytest.fixture
+def associated() -> tuple[pd.DataFrame, ReportSpec]:
+    """Runs of eight language models with six seeds, and what is held against what."""
+    return make_associated()
+
+
+@pytest.fixture
+def associated_of() -> Callable[..., tuple[pd.DataFrame, ReportSpec]]:
+    """The same for any number of models and seeds."""
+    return make_associated
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ulmfit_lab.errors import IncompleteError
-from ulmfit_lab.report.report import read_runs, sweep_metrics, write_report
+from ulmfit_lab.report.report import declared, read_runs, sweep_metrics, write_report
 from ulmfit_lab.report.spec import ReportSpec
 
 FILES = ["runs.csv", "table.md", "figure.svg", "figure.png", "figure.json"]
@@ -40,6 +40,24 @@ def test_twice_gives_the_same_bytes(
     write_report(runs, spec, tmp_path / "one", TUNING)
     write_report(runs.sample(frac=1, random_state=0), spec, tmp_path / "two", TUNING)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_associations_give_the_same_bytes_twice_and_from_runs_csv(
+    associated: tuple[pd.DataFrame, ReportSpec], tmp_path: Path
+) -> None:
+    runs, spec = associated
+    write_report(runs, spec, tmp_path / "one")
+    write_report(runs.sample(frac=1, random_state=0), spec, tmp_path / "two")
+    write_report(read_runs(tmp_path / "one" / "runs.csv"), spec, tmp_path / "clone")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "clone")
+
+
+def test_a_report_without_associations_does_not_know_of_any(spec: ReportSpec) -> None:
+    assert "associations" not in declared(spec)
+
+
+def test_a_declared_association_is_part_of_the_declaration(associated: tuple[pd.DataFrame, ReportSpec]) -> None:
+    assert declared(associated[1])["associations"]["y"] == "final/error"
 
 
 def test_runs_csv_gives_the_same_bytes(runs: pd.DataFrame, spec: ReportSpec, tmp_path: Path) -> None:

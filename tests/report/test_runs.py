@@ -115,6 +115,27 @@ def test_perplexities_over_different_vocabularies_are_refused(
     assert len(check_grid(same, spec_with(measure="final/lm_perplexity"))) == 36
 
 
+def test_a_model_without_a_number_to_associate_is_refused_but_not_a_variant_that_takes_no_part(
+    associated: tuple[pd.DataFrame, ReportSpec],
+) -> None:
+    runs, spec = associated
+    runs.loc[runs["variant"] == "twin", "final/lm_accuracy"] = float("nan")
+    assert len(check_grid(runs, spec)) == 54
+    runs.loc[0, "final/lm_accuracy"] = float("nan")
+    with pytest.raises(IncompleteError, match=r"1 finished runs have no finite final/lm_accuracy .*model 0, seed 0"):
+        check_grid(runs, spec)
+    with pytest.raises(IncompleteError, match="no run has the measure 'final/lm_perplexity'"):
+        check_grid(runs.drop(columns="final/lm_perplexity"), spec)
+
+
+def test_models_of_different_vocabularies_are_not_associated(associated: tuple[pd.DataFrame, ReportSpec]) -> None:
+    runs, spec = associated
+    mixed = runs.assign(**{"param/vocabulary": ["a"] * 48 + ["b"] * 6})
+    assert len(check_grid(mixed, spec)) == 54  # the other vocabulary's variant takes no part
+    with pytest.raises(MismatchError, match="final/lm_perplexity over 2 vocabularies"):
+        check_grid(runs.assign(**{"param/vocabulary": ["a"] * 12 + ["b"] * 42}), spec)
+
+
 @pytest.mark.parametrize("measure", ["final/lm_loss", "pretraining/valid_loss", "final/lm_perplexity"])
 def test_measures_that_depend_on_the_vocabulary(measure: str) -> None:
     assert of_language_model(measure)

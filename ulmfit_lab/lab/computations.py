@@ -27,11 +27,12 @@ from ulmfit_lab.models.checkpoint import Stamp, load_checkpoint, save_checkpoint
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.models.transfer import embedding_from_vectors, move_language_model
 from ulmfit_lab.models.word_vectors import WordVectors, load_glove_package, load_vectors, train_word2vec
+from ulmfit_lab.report.curves import draw_curves
 from ulmfit_lab.text.corpus import Parts, TokenCorpus, open_corpus, split_documents, write_corpus
 from ulmfit_lab.text.rules import PAD_ID
 from ulmfit_lab.text.sources import read_documents
 from ulmfit_lab.text.vocabulary import Vocabulary, build_vocabulary
-from ulmfit_lab.training.loop import FitResult, fit
+from ulmfit_lab.training.loop import FitResult, Point, fit
 from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model, label_metrics
 from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
 
@@ -118,7 +119,7 @@ def pretrain(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     model = new_language_model(config, len(vocabulary.words))
     streams = streams_of(corpus, parts_of(corpus, config.general), vocabulary)
-    return _train_language_model(work, config, config.pretraining, seed, model, vocabulary, streams)
+    return _train_language_model(work, "pretraining", config, config.pretraining, seed, model, vocabulary, streams)
 
 
 def fine_tune(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -127,11 +128,12 @@ def fine_tune(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     model = language_model_for(vocabulary, work.inputs["language model"], config)
     streams = streams_of(*unlabelled_documents(work.inputs, config, seed), vocabulary)
-    return _train_language_model(work, config, config.fine_tuning, seed, model, vocabulary, streams)
+    return _train_language_model(work, "fine-tuning", config, config.fine_tuning, seed, model, vocabulary, streams)
 
 
 def _train_language_model(
     work: Work,
+    name: str,
     config: RunConfig,
     recipe: LanguageModelFit,
     seed: int,
@@ -156,15 +158,16 @@ def _train_language_model(
         )
         return evaluate_language_model(model, held_out, device=device, precision=precision)
 
-    result = _train(work, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
+    result = _train(work, name, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
     _save_model(work, config, model, "language-model", vocabulary)
     tested = evaluate(model, streams.test) if len(streams.test) else {}
     sizes = {f"{name}_tokens": len(stream) for name, stream in vars(streams).items()}
-    return summary_of(result, recipe, tested) | sizes
+    return summary_of(result, recipe, tested | epoch_spread(result.history)) | sizes
 
 
 def _train(
     work: Work,
+    name: str,
     config: RunConfig,
     recipe: Fit,
     seed: int,
@@ -175,6 +178,12 @@ def _train(
 ) -> FitResult:
     """Train a model in place, going on from where an interruption left the stage's folder."""
     device, resume = use(config.compute), work.folder / "resume.pt"
+    points: list[Point] = []
+
+    def record(point: Point) -> None:
+        points.append(point)
+        work.record(point)
+
     result = fit(
         model.to(device),
         batches,
@@ -183,12 +192,14 @@ def _train(
         recipe,
         seed=seed,
         resume=resume,
-        record=work.record,
+        record=record,
         progress=work.progress,
         device=device,
         precision=config.compute.precision,
     )
     resume.unlink(missing_ok=True)
+    if points:  # none where no epoch was asked for
+        draw_curves({name: points}).savefig(work.folder / f"losses-{name}.png")
     return result
 
 
@@ -216,7 +227,7 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
     def evaluate(model: torch.nn.Module) -> dict[str, float]:
         return evaluate_classifier(model, valid, device=device, precision=precision).metrics
 
-    result = _train(work, config, recipe, seed, model, train, classifier_step(precision), evaluate)
+    result = _train(work, "classifier", config, recipe, seed, model, train, classifier_step(precision), evaluate)
     _save_model(work, config, model, "classifier", vocabulary)
     tested = evaluate_classifier(model, test, device=device, precision=precision)
     np.save(work.folder / "test_predictions.npy", tested.predictions)
@@ -406,16 +417,27 @@ def summary_of(result: FitResult, recipe: Fit, tested: Mapping[str, float]) -> d
     }
 
 
+def epoch_spread(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """How much a language model's validation numbers still move: their sd over the last half of its epochs.
+
+    A run keeps only last values, from which nobody can tell whether a number was steady when it got there. The
+    perplexity is taken on the log scale (nats): its spread then does not grow with the perplexity itself. A trend
+    counts as spread: to who tracks a number, going up while the model stays as good is as misleading as jumping.
+    Nothing is told of fewer than two such epochs.
+    """
+    last = history[len(history) // 2 :]
+    if len(last) < 2:
+        return {}
+    measures = {"perplexity": "loss", "accuracy": "accuracy"}
+    spread = {name: float(np.std([epoch[key] for epoch in last], ddof=1)) for name, key in measures.items()}
+    return {f"valid_{name}_epoch_sd": sd for name, sd in spread.items()}
+
+
 def device_of(compute: Compute) -> torch.device:
     """The device that the config names, with `auto` resolved."""
     if compute.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(compute.device)
-    except RuntimeError as error:
-        raise DataError(
-            f"compute.device = {compute.device!r} is not a device; use auto, cpu, cuda or cuda:N."
-        ) from error
+    device = torch.device(compute.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DataError(f"compute.device = {compute.device!r}, but torch sees no GPU here; use auto or cpu.")
     return device

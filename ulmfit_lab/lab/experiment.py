@@ -23,7 +23,7 @@ from ulmfit_lab.config import RunConfig, fingerprint, flatten, override
 from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space
-from ulmfit_lab.report.spec import Published
+from ulmfit_lab.report.spec import Associations, Published
 
 Changes = Mapping[str, Any]
 
@@ -81,6 +81,8 @@ class Experiment:
     """Pairs (variant, against) that are tested; none given: each variant against the baseline."""
     published: Sequence[Published] = ()
     notes: Sequence[str] = ()
+    associations: Associations | None = None
+    """Numbers of the variants' models that are held against an outcome; not with a crossed field."""
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -196,6 +198,10 @@ def _check_names(experiment: Experiment) -> None:
     named += [variant for by_variant in experiment.recipes.values() for variant in by_variant]
     named += [name for row in experiment.published for name in (row.variant, row.against)]
     named += experiment.search_variants
+    if experiment.associations:
+        named += experiment.associations.variants
+        if experiment.across:
+            raise ConfigError(f"{experiment.name}: associations need one level; cross nothing with the variants.")
     for name in named:
         if name not in variants:
             raise ConfigError(f"{experiment.name}: {name!r} is not one of its variants. {nearest(name, variants)}")

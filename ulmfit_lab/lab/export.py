@@ -69,4 +69,5 @@ def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = 
         contrasts=tuple(experiment.contrasts),
         published=tuple(experiment.published),
         notes=tuple(experiment.notes),
+        associations=experiment.associations,
     )

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ulmfit_lab.config import (
     ClassifierFit,
@@ -50,13 +51,13 @@ DEMO = RunConfig(
 )
 
 SMALL = RunConfig(
-    target=Target(name="imdb", valid=500, test=2000, max_length=200),
+    target=Target(name="imdb", valid=1000, test=2500),
     general=Corpus(name="wikitext-2"),
-    unlabelled=Corpus(name="imdb", split="unsup", max_tokens=4_000_000),
+    unlabelled=Corpus(name="imdb", split="unsup", max_tokens=10_000_000),
     vocabulary=VocabularyRules(max_size=10_000),
     lm=LanguageModelConfig(emb_size=128, hidden_size=256, n_layers=2, drop_mult=0.2),
-    pretraining=LanguageModelFit(lr=5e-3, epochs=2, seed=0),
-    fine_tuning=LanguageModelFit(lr=5e-3, seed=0),
+    pretraining=LanguageModelFit(lr=1e-2, epochs=2, seed=0),
+    fine_tuning=LanguageModelFit(lr=1e-2, seed=0),
     classifier=ClassifierFit(epochs=6, drop_mult=0.5, lr=3e-3, keep="best"),
     compute=Compute(threads=1, precision="bfloat16"),
 )
@@ -71,5 +72,35 @@ PAPER = RunConfig(
     classifier=ClassifierFit(epochs=10, batch_size=32, layer_lr_decay=2.6, unfreeze="gradual", lr=1e-2),
     compute=Compute(precision="bfloat16"),
 )
+
+TREC_6: Mapping[str, Any] = {
+    "target.name": "trec",
+    "target.valid": 500,
+    "target.test": 0,
+    "target.max_length": 60,
+    "unlabelled.name": "",
+    "unlabelled.split": "train",
+    "unlabelled.max_tokens": 0,
+    "unlabelled.valid_tokens": 5_000,
+    "fine_tuning.epochs": 10,
+    "fine_tuning.lr": 5e-3,
+    "classifier.epochs": 12,
+    "classifier.batch_size": 16,
+}
+"""Questions of ten words, six classes, as the target of the small scale; the language model is fine-tuned on them."""
+
+LANGUAGE_MODEL: Mapping[str, Any] = {
+    "until": "pretrained",
+    "general.max_tokens": 100_000,
+    "general.valid_tokens": 50_000,
+    "general.test_tokens": 100_000,
+    "vocabulary.max_size": 5_000,
+    "lm.emb_size": 100,
+    "lm.hidden_size": 200,
+    "lm.drop_mult": 0.5,
+    "pretraining.epochs": 6,
+    "pretraining.seed": None,
+}
+"""A language model alone, from the run's own seed: small enough for six epochs in half a minute of one core."""
 
 SCALES: Mapping[str, RunConfig] = {"tiny": TINY, "demo": DEMO, "small": SMALL, "paper": PAPER}

@@ -31,6 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ulmfit_lab.config import fingerprint
 from ulmfit_lab.lab.home import Home
+from ulmfit_lab.lab.interrupts import shielded
 from ulmfit_lab.lab.space import Range, Space, points, size
 from ulmfit_lab.report.tuning import COMPLETE, PRUNED
 
@@ -59,6 +60,7 @@ class Study:
 
     study: optuna.Study
 
+    @shielded
     def begin(self, cell: str, facts: Mapping[str, Any]) -> int:
         """Number of a new running trial for a cell; its facts (variant, seed, level) become the trial's params.
 
@@ -74,6 +76,7 @@ class Study:
         )
         return next(t.number for t in self.trials(TrialState.RUNNING) if t.user_attrs.get(ATTEMPT) == attempt)
 
+    @shielded
     def end(self, number: int, value: float | None, state: str) -> None:
         """Close a trial: COMPLETE with a value, or FAIL; Optuna keeps no complete trial without a number."""
         if state == "COMPLETE" and value is not None and not math.isnan(value):
@@ -85,6 +88,7 @@ class Study:
         """Cells with a complete trial; a cell that only failed is not among them, and may be run again."""
         return {t.user_attrs[CELL] for t in self.trials(TrialState.COMPLETE) if CELL in t.user_attrs}
 
+    @shielded
     def reap(self, alive: Callable[[str], bool]) -> None:
         """Fail the running trials of cells that no process is running."""
         for trial in self.trials(TrialState.RUNNING):
@@ -143,6 +147,7 @@ class Search:
         """Whether all trials of a budget have been made."""
         return len(self.counted()) >= self.allowed(budget)
 
+    @shielded
     def next(self, budget: int) -> Trial | None:
         """The trial to go on with: a running one, or else a new one; None where the budget is spent."""
         running = [trial for trial in self.trials() if trial.state == RUNNING]
@@ -170,6 +175,7 @@ class Search:
         """Optuna's trials that count."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
+    @shielded
     def report(self, number: int, seed: int, value: float) -> None:
         """Note what a seed of a running trial came to."""
         self.handle(number).report(value, seed)
@@ -181,6 +187,7 @@ class Search:
             pruner = optuna.pruners.WilcoxonPruner(p_threshold=HOPELESS)
         return bool(pruner.prune(self.study, self.study.get_trials(deepcopy=False)[number]))
 
+    @shielded
     def end(self, number: int, state: str) -> None:
         """Close a running trial; a complete one gets the mean over its seeds."""
         if state == COMPLETE:
@@ -258,6 +265,7 @@ def in_memory(trials: Sequence[FrozenTrial], sampler: optuna.samplers.BaseSample
     return made
 
 
+@shielded
 def open_search(home: Home, journal: str, name: str, space: Space, recipe: Mapping[str, Any]) -> Search:
     """The search of this name that has tried the recipe, or else a new one, in one of the home's journals.
 

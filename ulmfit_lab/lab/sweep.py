@@ -7,21 +7,20 @@ and it falls with the process that held it.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ulmfit_lab.config import flatten
-from ulmfit_lab.errors import DataError
+from ulmfit_lab.errors import ConfigError, DataError, nearest
 from ulmfit_lab.lab.display import Display
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
 from ulmfit_lab.lab.home import Home
+from ulmfit_lab.lab.interrupts import interruptible
 from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
 from ulmfit_lab.lab.provenance import provenance
 from ulmfit_lab.lab.store import Observer, Stage, Store, Stored, is_locked
@@ -113,7 +112,7 @@ def sweep(
     display.plan(plan)
     before(plan)
     results: list[Result] = []
-    with terminated_as_interrupt(), killed_if_interrupted(tracker, parent), display.running(plan):
+    with interruptible(), killed_if_interrupted(tracker, parent), display.running(plan):
         for planned in unblocked_first(plan.todo, Store(home.stages)):
             for _ in range(retries + 1):
                 result = run_cell(planned, experiment, parent, home, tracker, study, display)
@@ -209,14 +208,14 @@ def track_cell(
             values = log_stages(log, stage, Store(home.stages), observer)
             final = final_values(last, values)
             log.log_final(final)
-            log.log_figure()
-            if (last.folder / "samples.txt").exists():
-                log.log_artifact(last.folder / "samples.txt")
+            refuse_unmeasured(experiment, final)
+            for path in pictures_and_texts(stage, last, Store(home.stages)):
+                log.log_artifact(path)
     except Exception as error:
         return Result(cell.label, failure=f"{type(error).__name__}: {error}")
     return Result(
         cell.label,
-        measure=final.get(experiment.measure),
+        measure=final[experiment.measure],
         computed_seconds=final["cost/computed_seconds"],
         reused_seconds=final["cost/reused_seconds"],
     )
@@ -240,6 +239,7 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
     """Log every stage's fingerprint, and the curves of those that were there already; returns what it all cost."""
     computed = sum(stored.seconds for stored in observer.computed.values())
     reused, tags, values = 0.0, {}, {}
+    digests: dict[str, str] = {}
     for each in stage.ancestry():
         stored = store.find(each)
         if stored is None:
@@ -252,12 +252,29 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
         if each.kind in PREFIX and not fresh:
             log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
         if each.kind == "vocabulary":
-            tags["vocabulary"] = str(stored.summary["digest"])
+            digests[each.fingerprint] = tags["vocabulary"] = str(stored.summary["digest"])
         if each.kind in ("pretrained", "fine-tuned"):
+            tags["vocabulary"] = digests[each.inputs["vocabulary"].fingerprint]
             # a language model is told of by its validation metrics, those of the last one in the run
             values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
     log.set_tags(tags)
     return values | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+
+
+def refuse_unmeasured(experiment: Experiment, final: Mapping[str, float]) -> None:
+    """Fail a run that lacks what the experiment compares; it would leave a hole in the report."""
+    if experiment.measure not in final:
+        raise ConfigError(
+            f"{experiment.name} measures {experiment.measure!r}, which this run does not have. "
+            f"{nearest(experiment.measure, final)}"
+        )
+
+
+def pictures_and_texts(stage: Stage, last: Stored, store: Store) -> list[Path]:
+    """The loss curves of every model that was trained for a stage, and sample texts of the stage itself."""
+    folders = [store.folder(each) for each in stage.ancestry()]
+    files = [path for folder in folders for path in sorted(folder.glob("losses-*.png"))]
+    return [*files, *last.folder.glob("samples.txt")]
 
 
 def direction_of(stage: Stage, last: Stage) -> str:
@@ -304,17 +321,3 @@ def killed_if_interrupted(tracker: Tracker, parent: str) -> Iterator[None]:
     except BaseException:
         tracker.finish_sweep(parent, "KILLED", "interrupted")
         raise
-
-
-@contextmanager
-def terminated_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a run is closed either way."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -6,6 +6,7 @@ safe across threads nor honest about interruptions.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ from sqlalchemy.engine import make_url
 
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.home import Home, redact
+from ulmfit_lab.lab.interrupts import shielded
 from ulmfit_lab.lab.provenance import source_tags
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
@@ -45,7 +47,17 @@ BATCH, FLUSH_SECONDS = 1000, 10.0
 PARAMS_A_BATCH = 100
 PAGE = 1000
 LONGEST_TAG, LONGEST_DIGEST = 7900, 36  # characters; MLflow refuses tags of more than 8,000
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes the UI open on the runs; without it, it opens on the traces of language model agents."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Client(MlflowClient):  # type: ignore[misc]
+    """MLflow's client, whose calls are not interrupted half-way."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return shielded(found) if not name.startswith("_") and inspect.ismethod(found) else found
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,6 @@ class RunLog:
     run_id: str
     system_seconds: float = 10.0
     buffer: list[Metric] = field(default_factory=list)
-    curves: dict[str, list[Point]] = field(default_factory=dict)
     flushed: float = field(default_factory=time.monotonic)
     monitor: SystemMetricsMonitor | None = None
 
@@ -88,7 +99,6 @@ class RunLog:
         """Points of a curve; names become prefix/name. Written in batches, every few seconds at least."""
         now = round(time.time() * 1000)
         for point in points:
-            self.curves.setdefault(prefix, []).append(point)
             self.buffer += [Metric(f"{prefix}/{name}", v, now, point.step) for name, v in point.values.items()]
         if len(self.buffer) >= BATCH or time.monotonic() - self.flushed > FLUSH_SECONDS:
             self.flush()
@@ -129,13 +139,6 @@ class RunLog:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """A file as artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
-
-    def log_figure(self) -> None:
-        """The loss curves of all points logged so far, as a picture."""
-        from ulmfit_lab.report.curves import draw_curves
-
-        if self.curves:
-            self.client.log_figure(self.run_id, draw_curves(self.curves), "losses.png")
 
     def finish(self, status: str, reason: str = "") -> None:
         """Write what is buffered and end the run."""
@@ -180,19 +183,20 @@ class Tracker:
 
     def find_experiment(self, experiment: str, scale: str) -> str | None:
         """The id of the MLflow experiment of an experiment at a scale, if there is one."""
-        found = self.client.get_experiment_by_name(f"{experiment}/{scale}")
+        found = self.client.get_experiment_by_name(title(experiment, scale))
         if found and found.lifecycle_stage == "deleted":
             cure = f"mlflow experiments restore --experiment-id {found.experiment_id}"
             raise LabError(f"{found.name} was deleted in MLflow; restore it ({cure}) or empty the bin (mlflow gc).")
         return str(found.experiment_id) if found else None
 
-    def make_experiment(self, experiment: str, scale: str) -> str:
+    def make_experiment(self, experiment: str, scale: str, description: str) -> str:
         """The same, made if need be."""
         # A server keeps artifacts where it can serve them from; a database's go beside it.
         place = None if self.uri.startswith("http") else self.artifacts.as_uri()
         with self.lock():
             found = self.find_experiment(experiment, scale)
-            return found or str(self.client.create_experiment(f"{experiment}/{scale}", place))
+            tags = {**KIND, "mlflow.note.content": description}
+            return found or str(self.client.create_experiment(title(experiment, scale), place, tags))
 
     def lock(self) -> FileLock:
         """Held while something is looked up and made if it is not there."""
@@ -202,7 +206,7 @@ class Tracker:
         self, experiment: str, scale: str, declaration: str, description: str, tags: Mapping[str, str]
     ) -> str:
         """The parent run of a sweep, running; found again by its declaration."""
-        where = self.make_experiment(experiment, scale)
+        where = self.make_experiment(experiment, scale, description)
         wanted = f"tags.`lab.kind` = 'sweep' and tags.`lab.declaration` = '{declaration}'"
         own = {"lab.kind": "sweep", "lab.declaration": declaration, "experiment": experiment, "scale": scale}
         with self.lock():
@@ -266,6 +270,11 @@ class Tracker:
         log.finish(status)
 
 
+def title(experiment: str, scale: str) -> str:
+    """Name of the MLflow experiment; without a slash, which the UI takes for a folder."""
+    return f"{experiment} ({scale})"
+
+
 def describe_cell(tags: Mapping[str, str]) -> str:
     """A run's description, in a sentence."""
     level = f" at level {tags['level']}" if tags.get("level") else ""
@@ -323,7 +332,7 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
     home.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(home.root / "mlflow.lock"):
         try:
-            client = MlflowClient(tracking_uri=uri)
+            client = Client(tracking_uri=uri)
             client.search_experiments(max_results=1)  # the first use migrates, which several at once do not survive
         except MlflowException as error:
             why = str(error).partition("\n")[0]

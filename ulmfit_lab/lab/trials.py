@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ulmfit_lab.config import RunConfig, fingerprint, override
-from ulmfit_lab.errors import ConfigError, LabError, TrainingError
+from ulmfit_lab.errors import LabError, TrainingError
 from ulmfit_lab.lab.display import Display
 from ulmfit_lab.lab.experiment import Cell, Experiment
 from ulmfit_lab.lab.home import Home
@@ -156,7 +156,7 @@ def trial_words(each: Searched, trial: Trial) -> str:
 def measured(tuning: Tuning, each: Searched, trial: Trial, seed: int, display: Display) -> float:
     """What a trial comes to with a seed, from its finished run or else from a new one; nan where training diverges.
 
-    Raises CellFailed for any other failure, and ConfigError where the run has no such measure.
+    Raises CellFailed for any other failure, such as a run that has no such measure.
     """
     measure = tuning.experiment.search_measure
     config = override(each.config, trial.values)
@@ -174,8 +174,6 @@ def measured(tuning: Tuning, each: Searched, trial: Trial, seed: int, display: D
     display.cell_done(result.name, result.failure, result.measure)
     if result.failure.startswith(f"{TrainingError.__name__}:"):
         return math.nan
-    if result.failure:
-        raise CellFailed(result.failure)
-    if result.measure is None:
-        raise ConfigError(f"{cell.label} has no {measure}; correct the search_measure of {tuning.experiment.name}.")
+    if result.failure or result.measure is None:
+        raise CellFailed(result.failure or f"The run has no {measure}.")
     return result.measure

@@ -22,12 +22,13 @@ from ulmfit_lab.errors import ConfigError, IncompleteError
 from ulmfit_lab.lab.display import Display, duration
 from ulmfit_lab.lab.experiment import Changes, Experiment, search_config, searched_variants
 from ulmfit_lab.lab.home import Home
+from ulmfit_lab.lab.interrupts import interruptible
 from ulmfit_lab.lab.plan import Rates
 from ulmfit_lab.lab.space import apart, check_space, described, extremes, outside
 from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Store
 from ulmfit_lab.lab.study import HOPELESS, IMPORTANCE, RUNNING, open_search
-from ulmfit_lab.lab.sweep import is_alive, killed_if_interrupted, terminated_as_interrupt
+from ulmfit_lab.lab.sweep import is_alive, killed_if_interrupted
 from ulmfit_lab.lab.tracking import Tracker
 from ulmfit_lab.lab.trials import Searched, Tuning, search_variants
 from ulmfit_lab.report.tables import tuning_part
@@ -74,7 +75,7 @@ def tune(
     if tuning.left:
         tracker.close_abandoned(tuning.name, scale, is_alive(home))
         with (
-            terminated_as_interrupt(),
+            interruptible(),
             killed_if_interrupted(tracker, tuning.parent),
             display.counting(runs, seconds),
         ):
@@ -138,6 +139,9 @@ def plan_tuning(
     for variant in searched_variants(experiment, scale):
         level, config = search_config(experiment, scale, variant, overrides)
         check_space(experiment.search, config)
+        if config.until != "classifier" and experiment.search_measure.endswith("error"):
+            cure = 'search_measure="final/valid_loss"'
+            raise ConfigError(f"{name}: {variant!r} ends at a language model, which has no errors; give it {cure}.")
         values = flatten(config)
         recipe = {path: values[path] for path in experiment.search}
         for path in outside(experiment.search, recipe):

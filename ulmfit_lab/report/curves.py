@@ -22,7 +22,8 @@ class HasValues(Protocol):
 
 def draw_curves(curves: Mapping[str, Sequence[HasValues]]) -> Figure:
     """Training and validation loss over epochs, a panel for each stage."""
-    figure = Figure(figsize=(4.2 * len(curves), 3.2), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(curves), 3.2))
+    figure.subplots_adjust(left=0.55 / 4.2 / len(curves), right=0.98, bottom=0.15, top=0.9)
     for axis, (name, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         for key, style in (("loss", "-"), ("valid_loss", "o--")):
             shown = [(p.epoch, p.values[key]) for p in points if key in p.values]

@@ -52,9 +52,11 @@ STYLE = {
 Found = Mapping[tuple[str, str], Summary]
 
 
-def figure_bytes(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, bytes]:
-    """File name -> bytes of the figure, as SVG and as PNG."""
-    return saved(lambda: draw(runs, spec), "figure")
+def figure_bytes(
+    runs: pd.DataFrame, spec: ReportSpec, picture: Callable[[pd.DataFrame, ReportSpec], Figure]
+) -> dict[str, bytes]:
+    """File name -> bytes of the figure that `picture` draws, as SVG and as PNG."""
+    return saved(lambda: picture(runs, spec), "figure")
 
 
 def saved(make: Callable[[], Figure], name: str) -> dict[str, bytes]:
@@ -94,9 +96,7 @@ def window_of(seeds: pd.Series[float], found: Sequence[Summary]) -> tuple[float,
 
 def annotate(figure: Figure, spec: ReportSpec, found: Found, *, cut: bool) -> None:
     """The question above, the caption below, and what each mark means."""
-    figure.suptitle(textwrap.fill(spec.question, WRAP_TITLE), x=0.012, ha="left", fontsize=10.5, fontweight="bold")
-    caption = textwrap.fill(caption_of(spec, cut=cut), WRAP_CAPTION)
-    figure.supxlabel(caption, x=0.012, ha="left", fontsize=7.5, color="0.35")
+    entitle(figure, spec.question, caption_of(spec, cut=cut))
     axis = figure.axes[0]
     # an interval's caps say nothing in a legend: the line with its marker is enough
     handles, labels = axis.get_legend_handles_labels()
@@ -110,6 +110,12 @@ def annotate(figure: Figure, spec: ReportSpec, found: Found, *, cut: bool) -> No
     elif marks:
         look = {"loc": "lower right", "bbox_to_anchor": (1, 1), "handlelength": 2.6, "borderaxespad": 0.2}
         axis.legend(list(marks.values()), list(marks), frameon=False, ncols=min(len(marks), 4), **look)
+
+
+def entitle(figure: Figure, question: str, caption: str) -> None:
+    """The question above a figure and its caption below, wrapped."""
+    figure.suptitle(textwrap.fill(question, WRAP_TITLE), x=0.012, ha="left", fontsize=10.5, fontweight="bold")
+    figure.supxlabel(textwrap.fill(caption, WRAP_CAPTION), x=0.012, ha="left", fontsize=7.5, color="0.35")
 
 
 def caption_of(spec: ReportSpec, *, cut: bool = False) -> str:

@@ -14,8 +14,9 @@ import pandas as pd
 from ulmfit_lab.config import fingerprint
 from ulmfit_lab.files import replacing
 from ulmfit_lab.report.compare import summaries
-from ulmfit_lab.report.figures import figure_bytes
+from ulmfit_lab.report.figures import draw, figure_bytes
 from ulmfit_lab.report.runs import check_grid, csv_text, read_runs
+from ulmfit_lab.report.scatter import draw_scatter
 from ulmfit_lab.report.spec import Published, ReportSpec
 from ulmfit_lab.report.tables import markdown_report
 
@@ -38,7 +39,7 @@ def write_report(
     files = {
         "runs.csv": data,
         "table.md": markdown_report(table, spec, tuning, searched).encode(),
-        **figure_bytes(table, spec),
+        **figure_bytes(table, spec, draw_scatter if spec.associations else draw),
         "figure.json": sidecar(table, spec, data).encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,13 +55,18 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, data: bytes) -> str:
         "experiment": spec.name,
         "scale": spec.scale,
         "measure": spec.measure,
-        "declaration": fingerprint(dataclasses.asdict(spec)),
+        "declaration": fingerprint(declared(spec)),
         "runs_sha256": hashlib.sha256(data).hexdigest(),
         "commits": sorted(set(runs["commit"])),
         "dirty_runs": int(runs["dirty"].sum()),
         "runs": list(runs["run_id"]),
     }
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+
+
+def declared(spec: ReportSpec) -> dict[str, Any]:
+    """All that the report was told; associations only where there are any, as older reports knew of none."""
+    return {name: value for name, value in dataclasses.asdict(spec).items() if name != "associations" or value}
 
 
 def sweep_metrics(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, float]:

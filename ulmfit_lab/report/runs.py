@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def declared_cells(spec: ReportSpec) -> list[Cell]:
 def check_grid(runs: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame:
     """The tidy finished runs of the grid, exactly one a cell, in its order; other runs are left out.
 
-    Raises IncompleteError for cells that are missing, ran twice or lack the measure, and MismatchError where a
+    Raises IncompleteError for cells that are missing, ran twice or lack a measure, and MismatchError where a
     language model's loss is compared over vocabularies that differ.
     """
     table = tidy(runs)
@@ -127,30 +127,41 @@ def _refuse_twice(table: pd.DataFrame, spec: ReportSpec) -> None:
         )
 
 
+def _compared(table: pd.DataFrame, spec: ReportSpec) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Every measure that the report compares, with the runs over which it does."""
+    yield spec.measure, table
+    if spec.associations:
+        models = table[table["variant"].isin(spec.models)]
+        for name in (spec.associations.y, *(each.measure for each in spec.associations.x)):
+            yield name, models
+
+
 def _refuse_unmeasured(table: pd.DataFrame, spec: ReportSpec) -> None:
-    if spec.measure not in table.columns:
-        known = ", ".join(name for name in table.columns if name.startswith(METRICS)) or "none"
-        raise IncompleteError(f"{spec.name}: no run has the measure {spec.measure!r}. Known: {known}.")
-    unmeasured = [
-        cell for cell, value in zip(_cells(table), table[spec.measure], strict=True) if not math.isfinite(value)
-    ]
-    if unmeasured:
-        raise IncompleteError(
-            f"{spec.name} at scale {spec.scale}: {len(unmeasured)} finished runs have no finite {spec.measure} "
-            f"({_named(unmeasured)}); delete them and run {_sweep(spec)}"
-        )
+    for measure, compared in _compared(table, spec):
+        if measure not in table.columns:
+            known = ", ".join(name for name in table.columns if name.startswith(METRICS)) or "none"
+            raise IncompleteError(f"{spec.name}: no run has the measure {measure!r}. Known: {known}.")
+        unmeasured = [
+            cell for cell, value in zip(_cells(compared), compared[measure], strict=True) if not math.isfinite(value)
+        ]
+        if unmeasured:
+            raise IncompleteError(
+                f"{spec.name} at scale {spec.scale}: {len(unmeasured)} finished runs have no finite {measure} "
+                f"({_named(unmeasured)}); delete them and run {_sweep(spec)}"
+            )
 
 
 def _refuse_vocabularies(table: pd.DataFrame, spec: ReportSpec) -> None:
     """Fewer words are easier to predict: a loss over one vocabulary says nothing about a loss over another."""
-    if not of_language_model(spec.measure) or VOCABULARY not in table.columns:
-        return
-    kinds = table[table[VOCABULARY] != ""].drop_duplicates(VOCABULARY)
-    if len(kinds) > 1:
-        raise MismatchError(
-            f"{spec.name} compares {spec.measure} over {len(kinds)} vocabularies ({_named(_cells(kinds))}); "
-            "give all variants one vocabulary, or compare something else."
-        )
+    for measure, compared in _compared(table, spec):
+        if not of_language_model(measure) or VOCABULARY not in table.columns:
+            continue
+        kinds = compared[compared[VOCABULARY] != ""].drop_duplicates(VOCABULARY)
+        if len(kinds) > 1:
+            raise MismatchError(
+                f"{spec.name} compares {measure} over {len(kinds)} vocabularies ({_named(_cells(kinds))}); "
+                "give all variants one vocabulary, or compare something else."
+            )
 
 
 def of_language_model(measure: str) -> bool:

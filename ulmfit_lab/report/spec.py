@@ -19,6 +19,45 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A number of a model that may tell what the model is worth downstream."""
+
+    measure: str
+    """Column of the runs, such as final/lm_perplexity."""
+    name: str
+    """What it is called in a sentence."""
+    label: str
+    """What it is called on an axis."""
+    unit: str
+    """Of its spread, after scale and logarithm: points, nats."""
+    scale: float = 1.0
+    """What it is multiplied by where it is shown."""
+    lower_is_better: bool = False
+    log: bool = False
+    """Whether it is compared and drawn on the log scale, as perplexity is, whose logarithm is the loss."""
+    epoch_sd: str = ""
+    """Column with the sd over the last epochs of a run, of the logarithm where `log`; not scaled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Associations:
+    """Two numbers of the same models, and the outcome that they may tell: which is steadier, which tells more.
+
+    Each variant is a model, each of its seeds a run of it. Nothing may be crossed with the variants.
+    """
+
+    x: tuple[Predictor, Predictor]
+    """The second is the one that a claim is made for; it is compared with the first."""
+    y: str = "final/error"
+    """Column of the outcome."""
+    y_label: str = "Test error (%)"
+    y_scale: float = 100.0
+    y_lower_is_better: bool = True
+    variants: tuple[str, ...] = ()
+    """Variants that take part (none given: all). Of two that share their training leave one out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportSpec:
     """An experiment's declaration, as the report sees it.
 
@@ -48,6 +87,12 @@ class ReportSpec:
     """Pairs that are tested; none given: each variant against the baseline."""
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
+    associations: Associations | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The variants that take part in the associations."""
+        return (self.associations.variants or self.variants) if self.associations else ()
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

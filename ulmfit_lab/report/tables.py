@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ulmfit_lab.report.association_words import association_parts, association_verdicts
 from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, headline, summaries
 from ulmfit_lab.report.runs import check_grid
 from ulmfit_lab.report.spec import ReportSpec, level_words
@@ -54,6 +55,7 @@ def markdown_report(
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
         *(["## Comparisons", TESTS, markdown(*comparison_cells(rows, spec))] if rows else []),
+        *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
         *tuning_part(tuning, searched),
         "## Runs",
@@ -256,7 +258,10 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
         text_table(header, [[cell.removesuffix(f" ({len(spec.seeds)})") for cell in row] for row in cells]),
         Text("\nVariant minus against, paired by seed; 95% interval; p corrected (Holm)"),
         text_table(*compact_cells(rows, spec)),
-        Text(f"\n{headline(rows, spec)}", style="bold"),
+        *(
+            Text(f"\n{sentence}", style="bold")
+            for sentence in (headline(rows, spec), *association_verdicts(runs, spec))
+        ),
     )
 
 

@@ -23,8 +23,8 @@ from ulmfit_lab.training.steps import Step, autocast
 
 logger = logging.getLogger(__name__)
 
-POINTS_PER_EPOCH = 40
-"""Most points of a curve within an epoch; each is the mean since the one before."""
+POINTS_PER_EPOCH, POINTS = 40, 100
+"""Most points of a curve, for each epoch and in all; each is the mean since the one before."""
 CHECKPOINT_SECONDS = 30.0
 """Time between two resume states; what an interruption can cost at most."""
 
@@ -133,6 +133,7 @@ def fit(
     training = Training(model, make_optimizer(groups, config), Average(list(model.parameters())))
     restore(resume, training, device)
     at, optimizer, average = training.at, training.optimizer, training.average
+    every = math.ceil(sum(counts) / min(POINTS, POINTS_PER_EPOCH * max(config.epochs, 1)))
     for point in at.points:
         record(Point(**point))
     resumed, began, saved = (at.tokens, at.seconds), time.monotonic() - at.seconds, at.seconds
@@ -154,7 +155,7 @@ def fit(
             optimizer.step()
             average.update()
             at.advance(stats["loss"], batch.n_tokens, time.monotonic() - began)
-            if at.batch % math.ceil(count / POINTS_PER_EPOCH) == 0:
+            if at.step % every == 0:
                 note(at, count, record, {"loss": sum(at.pending) / len(at.pending), "lr": rates[-1] * factor})
                 at.pending.clear()
             if resume and at.seconds - saved >= checkpoint_seconds:

@@ -1,0 +1,76 @@
+"""What does each part of the AWD-LSTM's regularisation and training contribute to a language model?
+
+Each variant takes one part away, with the learning rate that suits it best on validation data.
+"""
+
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.lab.scales import LANGUAGE_MODEL
+from ulmfit_lab.report.spec import Published
+
+LM_ALONE = {"until": "pretrained", "pretraining.seed": None}
+SOURCE = "Merity et al. 2017, table 4"
+
+EXPERIMENT = Experiment(
+    name="awd_lstm",
+    question="What does each part of the AWD-LSTM contribute to a language model?",
+    claim="Everything beyond a plain LSTM in the AWD-LSTM is regularisation, and each part of it helps; the decoder "
+    "should share the embedding's weights.",
+    source="Howard, fast.ai part 2 (2018), lesson 10, 1:16:45 and about 1:18; Merity et al. 2017, table 4",
+    baseline="AWD-LSTM",
+    variants={
+        "AWD-LSTM": {},
+        "no weight dropout": {"lm.weight_dropout": 0.0},
+        "no embedding dropout": {"lm.embedding_dropout": 0.0},
+        "no dropout at all": {"lm.drop_mult": 0.0},
+        "no AR, TAR": {"pretraining.alpha": 0.0, "pretraining.beta": 0.0},
+        "untied weights": {"lm.tie_weights": False},
+        "fixed lengths": {"pretraining.stochastic_bptt": False},
+        "weight decay": {"pretraining.weight_decay": 0.01},
+        "NT-ASGD": {"pretraining.optimizer": "nt-asgd", "pretraining.schedule": "constant"},
+    },
+    scales={
+        "tiny": {**LM_ALONE, "general.test_tokens": 500},
+        "demo": {**LM_ALONE, "general.test_tokens": 30_000},
+        "small": LANGUAGE_MODEL,
+        "paper": {**LM_ALONE, "general.test_tokens": 250_000},
+    },
+    measure="final/perplexity",
+    measure_label="Test perplexity",
+    measure_scale=1.0,
+    search={"pretraining.lr": (3e-3, 1e-2, 3e-2)},
+    search_seeds=(1001,),
+    published=(
+        Published(
+            variant="no weight dropout",
+            against="AWD-LSTM",
+            what="WikiText-2, test perplexity without weight dropping 74.9, with it 65.8",
+            value=74.9 - 65.8,
+            source=SOURCE,
+        ),
+        Published(
+            variant="no embedding dropout",
+            against="AWD-LSTM",
+            what="WikiText-2, test perplexity without embedding dropout 68.1, with it 65.8",
+            value=68.1 - 65.8,
+            source=SOURCE,
+        ),
+        Published(
+            variant="no AR, TAR",
+            against="AWD-LSTM",
+            what="WikiText-2, test perplexity without AR and TAR 70.1, with them 65.8",
+            value=70.1 - 65.8,
+            source=SOURCE,
+        ),
+        Published(
+            variant="fixed lengths",
+            against="AWD-LSTM",
+            what="WikiText-2, test perplexity with fixed lengths 66.2, with variable ones 65.8",
+            value=66.2 - 65.8,
+            source=SOURCE,
+        ),
+    ),
+    notes=(
+        "The baseline is trained with Adam and no weight decay, as ULMFiT does; the paper's with NT-ASGD and weight "
+        "decay, which are variants here.",
+    ),
+)

@@ -1,0 +1,46 @@
+"""Do random sequence lengths help a language model, and does scaling the learning rate by them?
+
+The stream is read in order and never shuffled; a random length moves the borders of the windows from epoch to epoch.
+All variants read the same tokens equally often.
+"""
+
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.lab.scales import LANGUAGE_MODEL
+from ulmfit_lab.report.spec import Published
+
+EXPERIMENT = Experiment(
+    name="bptt",
+    question="Do random sequence lengths help a language model, and does scaling the learning rate by them?",
+    claim="A random sequence length, mostly around bptt and now and then around half of it, gives back some of the "
+    "randomness that is lost where text is not shuffled.",
+    source="Howard, fast.ai part 2 (2018), lesson 10, about 1:08; Merity et al. 2017, section 5",
+    baseline="fixed",
+    variants={
+        "fixed": {"pretraining.stochastic_bptt": False},
+        "random": {},
+        "random, rate scaled": {"pretraining.rescale_lr": True},
+    },
+    scales={
+        "tiny": {"until": "pretrained", "general.test_tokens": 500, "pretraining.epochs": 2, "pretraining.seed": None},
+        "demo": {"until": "pretrained", "general.test_tokens": 30_000, "pretraining.seed": None},
+        "small": {**LANGUAGE_MODEL, "general.max_tokens": 150_000, "pretraining.epochs": 4},
+        "paper": {"until": "pretrained", "general.test_tokens": 250_000, "pretraining.seed": None},
+    },
+    across="pretraining.bptt",
+    across_label="Time steps of a window",
+    levels={"tiny": (20,), "demo": (70,), "small": (35, 70), "paper": (70,)},
+    measure="final/perplexity",
+    measure_label="Test perplexity",
+    measure_scale=1.0,
+    contrasts=(("random", "fixed"), ("random, rate scaled", "fixed"), ("random, rate scaled", "random")),
+    published=(
+        Published(
+            variant="random, rate scaled",
+            against="fixed",
+            what="WikiText-2, test perplexity of an AWD-LSTM: with fixed lengths 66.2, with variable ones 65.8",
+            value=65.8 - 66.2,
+            source="Merity et al. 2017, table 4",
+        ),
+    ),
+    notes=("A window of a fixed length sees the same borders in every epoch.",),
+)

@@ -1,0 +1,32 @@
+"""Do a forward and a backward model together beat either alone?"""
+
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.lab.scales import TREC_6
+from ulmfit_lab.report.spec import Published
+
+EXPERIMENT = Experiment(
+    name="direction",
+    question="Do a forward and a backward model together beat either alone?",
+    claim="The average of a forward and a backward classifier is better than either of them.",
+    source="Howard & Ruder 2018, section 5 (bidirectional)",
+    baseline="forward",
+    variants={
+        "forward": {},
+        "backward": {"lm.backwards": True},
+        "averaged": {"classifier.both_directions": True},
+    },
+    scales={"small": TREC_6},
+    across="target.labels",
+    across_label="Labelled documents",
+    levels={"tiny": (60,), "demo": (500,), "small": (500, 4900), "paper": (22_500,)},
+    contrasts=(("averaged", "forward"), ("averaged", "backward"), ("backward", "forward")),
+    published=(
+        Published(
+            variant="averaged",
+            against="forward",
+            what="IMDb, all labels, test error: one direction 5.30%, both 4.58%",
+            value=4.58 - 5.30,
+            source="Howard & Ruder 2018, section 5",
+        ),
+    ),
+)

@@ -1,0 +1,42 @@
+"""Is one multiplier of the five dropouts left to tune, and does less data need more of it?
+
+All sizes of corpus are read for the same number of epochs, so a larger corpus also means more steps.
+"""
+
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.lab.scales import LANGUAGE_MODEL
+
+LM_ALONE = {"until": "pretrained", "pretraining.seed": None}
+
+EXPERIMENT = Experiment(
+    name="dropout_multiplier",
+    question="Does less data need a larger multiplier of the five dropouts?",
+    claim="The five dropouts have good ratios, so one multiplier is left to tune: more of it for less data or where "
+    "the model overfits, less for more data.",
+    source="Howard, fast.ai part 2 (2018), lesson 10, about 1:20",
+    baseline="0.5",
+    variants={
+        "0": {"lm.drop_mult": 0.0},
+        "0.25": {"lm.drop_mult": 0.25},
+        "0.5": {},
+        "1": {"lm.drop_mult": 1.0},
+        "1.5": {"lm.drop_mult": 1.5},
+    },
+    scales={
+        "tiny": {**LM_ALONE, "general.test_tokens": 500, "lm.drop_mult": 0.5},
+        "demo": {**LM_ALONE, "general.test_tokens": 30_000, "lm.drop_mult": 0.5},
+        "small": LANGUAGE_MODEL,
+        "paper": {**LM_ALONE, "general.test_tokens": 250_000, "lm.drop_mult": 0.5},
+    },
+    across="general.max_tokens",
+    across_label="Tokens of the corpus",
+    levels={
+        "tiny": (1000, 4000),
+        "demo": (100_000, 1_000_000),
+        "small": (25_000, 100_000),
+        "paper": (2_000_000, 20_000_000, 0),
+    },
+    measure="final/perplexity",
+    measure_label="Test perplexity",
+    measure_scale=1.0,
+)

@@ -1,0 +1,23 @@
+"""What do batches of documents of about the same length save, and do they cost any accuracy?"""
+
+from ulmfit_lab.lab.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    name="length_sorting",
+    question="Do batches of documents of about the same length cost any accuracy?",
+    claim="Sort-ish sampling saves the computation that padding wastes, and loses nothing.",
+    source="Howard, fast.ai part 2 (2018), lesson 10, about 1:34",
+    baseline="shuffled",
+    variants={
+        "shuffled": {"classifier.sampler": "shuffled"},
+        "sortish": {"classifier.sampler": "sortish"},
+        "sorted": {"classifier.sampler": "sorted"},
+    },
+    scales={
+        "tiny": {},
+        "demo": {"target.labels": 1000},
+        "small": {"target.labels": 1000, "classifier.epochs": 4},
+        "paper": {"target.labels": 1000},
+    },
+    contrasts=(("sortish", "shuffled"), ("sorted", "shuffled"), ("sortish", "sorted")),
+)

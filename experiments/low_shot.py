@@ -1,0 +1,41 @@
+"""How many labels does pretraining save, with and without unlabelled text of the target?
+
+`supervised` fine-tunes the language model on the labelled documents alone, `semi-supervised` on all training texts.
+"""
+
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.lab.scales import TREC_6
+
+EXPERIMENT = Experiment(
+    name="low_shot",
+    question="How many labels does a pretrained language model save?",
+    claim="With 100 labels, fine-tuning matches training from scratch on 10 to 20 times as many, and on 50 to 100 "
+    "times as many where unlabelled text of the target is used too.",
+    source="Howard & Ruder 2018, figure 3",
+    baseline="from scratch",
+    variants={
+        "from scratch": {"classifier.start": "random"},
+        "supervised": {"target.own_text": "labelled", "fine_tuning.seed": None},
+        "semi-supervised": {},
+        "TF-IDF": {"classifier.model": "tf-idf"},
+    },
+    scales={"tiny": {}, "demo": {}, "small": TREC_6, "paper": {"unlabelled.name": ""}},
+    across="target.labels",
+    across_label="Labelled documents",
+    levels={
+        "tiny": (30, 60),
+        "demo": (100, 500),
+        "small": (50, 100, 200, 500, 1000, 2000, 4900),
+        "paper": (100, 500, 2000, 10_000, 22_500),
+    },
+    reference="TF-IDF",
+    contrasts=(
+        ("supervised", "from scratch"),
+        ("semi-supervised", "from scratch"),
+        ("semi-supervised", "supervised"),
+        ("semi-supervised", "TF-IDF"),
+    ),
+    search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
+    search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 2000},
+    notes=("The vocabulary is that of all training texts for every variant.",),
+)

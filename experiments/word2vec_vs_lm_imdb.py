@@ -1,0 +1,56 @@
+"""Does a pretrained language model beat word vectors on long reviews, with much unlabelled text of the target's kind?
+
+The same variants as `word2vec_vs_lm`, on IMDb: the language model is fine-tuned on 10 million tokens of its reviews.
+"""
+
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.report.spec import Published
+
+EXPERIMENT = Experiment(
+    name="word2vec_vs_lm_imdb",
+    question="What does a classifier of reviews gain by starting from a pretrained language model, not from word vectors?",
+    claim="A pretrained language model gives very different results from a word2vec layer, "
+    "for the vast majority of tasks.",
+    source="Howard, fast.ai part 2 (2018), lesson 10, 58:20",
+    baseline="word2vec",
+    variants={
+        "random": {"classifier.start": "random"},
+        "word2vec": {"classifier.start": "word2vec"},
+        "GloVe": {"classifier.start": "glove"},
+        "LM features": {"classifier.start": "pretrained", "classifier.unfreeze": "last"},
+        "pretrained LM": {"classifier.start": "pretrained"},
+        "fine-tuned LM": {"classifier.start": "fine-tuned"},
+        "TF-IDF": {"classifier.model": "tf-idf", "target.max_length": 10_000},
+    },
+    across="target.labels",
+    across_label="Labelled documents",
+    levels={"tiny": (30, 60), "demo": (100, 500), "small": (100, 500), "paper": (100, 1000, 10_000, 22_500)},
+    seeds=range(6),
+    reference="TF-IDF",
+    contrasts=(
+        ("random", "word2vec"),
+        ("GloVe", "word2vec"),
+        ("LM features", "word2vec"),
+        ("pretrained LM", "word2vec"),
+        ("fine-tuned LM", "word2vec"),
+        ("fine-tuned LM", "TF-IDF"),
+    ),
+    search={"classifier.lr": (3e-3, 1e-2, 2e-2)},
+    search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
+    published=(
+        Published(
+            variant="fine-tuned LM",
+            against="random",
+            what="IMDb, all labels, validation error: from scratch 9.93%, full recipe 5.00%",
+            value=5.00 - 9.93,
+            source="Howard & Ruder 2018, table 7",
+        ),
+    ),
+    notes=(
+        "TF-IDF reads whole documents, the networks their first words (`target.max_length`).",
+        "GloVe is 50-dimensional: it fills the first 50 columns of the embedding, the others start at random, "
+        "so that the network stays the same.",
+        "The language models were trained once and are shared by all seeds: intervals are over labelled documents, "
+        "initial heads and data order, not over pretraining.",
+    ),
+)

@@ -1,0 +1,147 @@
+"""The sections of a report with associations, as text."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from ulmfit_lab.report.association import (
+    Correlations,
+    Estimate,
+    Outcome,
+    Steadiness,
+    correlations_of,
+    steadiness_of,
+)
+from ulmfit_lab.report.association_words import (
+    association_parts,
+    caution,
+    correlation_words,
+    interval_words,
+    percent,
+    signed,
+    steadiness_words,
+)
+from ulmfit_lab.report.runs import check_grid
+from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.report.tables import markdown_report, print_report
+
+Associated = tuple[pd.DataFrame, ReportSpec]
+
+
+def told(main: Outcome, check: Outcome) -> dict[str, Correlations]:
+    each = Estimate(0.6, 0.4, 0.8), Estimate(-0.1, -0.3, 0.1)
+    return {
+        name: Correlations(each, Estimate(-0.5, -0.9, -0.1), 8, outcome)
+        for name, outcome in (("Spearman", main), ("Kendall", check))
+    }
+
+
+def test_the_sections_stand_after_the_comparisons_and_hold_numbers_intervals_and_verdicts(
+    associated: Associated,
+) -> None:
+    runs, spec = associated
+    grid = check_grid(runs, spec)
+    text = markdown_report(grid, spec)
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert titles[1:] == ["## Comparisons", "## Steadiness", "## What tells the better classifier", "## Runs"]
+    (seeds, _), found = steadiness_of(grid, spec), correlations_of(grid, spec)["Spearman"]
+    noise = seeds.noises[1]
+    assert (
+        f"| seeds | accuracy | {noise.between:.3f} points | {noise.within:.3f} points | {100 * noise.share.value:.1f} "
+        f"| {100 * noise.share.low:.1f} to {100 * noise.share.high:.1f} | 8 |"
+    ) in text
+    assert f"times that of perplexity (95% interval {seeds.ratio.low:.2f} to {seeds.ratio.high:.2f}).**" in text
+    assert (
+        f"| perplexity | {found.each[0].value:+.2f} | {found.each[0].low:+.2f} to {found.each[0].high:+.2f} |" in text
+    )
+    assert "**Over seeds, accuracy is less steady than perplexity: " in text
+    assert "**Accuracy tells less of the outcome than perplexity (Spearman +" in text
+
+
+def test_a_report_without_associations_has_no_such_section(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    assert association_parts(check_grid(runs, spec), spec) == []
+
+
+def test_the_terminal_tells_the_verdicts(associated: Associated) -> None:
+    console = Console(file=io.StringIO(), width=400)
+    print_report(*associated, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for words in ("Over seeds, accuracy is less steady", "Over the last epochs, accuracy is", "Accuracy tells less of"):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("models", "seeds", "words"),
+    [(5, 6, "no claim is made from 5 models (6 are needed)"), (8, 5, "no claim is made from fewer than 6 seeds")],
+)
+def test_too_few_models_or_seeds_claim_nothing(
+    associated_of: Callable[..., Associated], models: int, seeds: int, words: str
+) -> None:
+    runs, spec = associated_of(models=models, seeds=seeds)
+    text = markdown_report(check_grid(runs, spec), spec)
+    assert f"**Over seeds, {words}: relative to" in text
+    assert f"**{words[0].upper()}{words[1:]} (Spearman" in text
+    assert "steady" not in text.replace("steadier", "")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("less", "Over seeds, accuracy is steadier than perplexity: relative to the spread between models, the noise "
+         "of accuracy is 0.50 times that of perplexity (95% interval 0.25 to 1.00)."),
+        ("more", "Over seeds, accuracy is less steady than perplexity: "),
+        ("no difference shown", "Over seeds, no difference in steadiness is shown between accuracy and perplexity: "),
+    ],
+)  # fmt: skip
+def test_steadiness_in_words(associated: Associated, outcome: Outcome, words: str) -> None:
+    runs, spec = associated
+    assert spec.associations is not None
+    seeds: Steadiness = steadiness_of(check_grid(runs, spec), spec)[0]
+    found = replace(seeds, outcome=outcome, ratio=Estimate(0.5, 0.25, 1.0))
+    assert steadiness_words(found, spec.associations).startswith(words)
+
+
+def test_a_check_that_says_otherwise_is_told(associated: Associated) -> None:
+    declared = associated[1].associations
+    assert declared is not None
+    agreed = correlation_words(told("less", "less"), declared)
+    assert agreed == (
+        "Accuracy tells less of the outcome than perplexity (Spearman +0.60 for perplexity and -0.10 for accuracy, "
+        "not shown to differ from 0)."
+    )
+    doubted = correlation_words(told("less", "no difference shown"), declared)
+    assert doubted == (
+        f"{agreed[:-1]}; but by Kendall's tau no difference is shown in how well accuracy and perplexity tell the "
+        "outcome."
+    )
+
+
+def test_a_correlation_the_wrong_way_round_is_told() -> None:
+    up, down = Estimate(0.5, 0.2, 0.7), Estimate(-0.5, -0.7, -0.2)
+    assert (caution(up, True), caution(down, False)) == ("", "")
+    assert caution(up, False) == caution(down, True) == ", which is the wrong way round,"
+    assert caution(Estimate(0.1, -0.2, 0.4), True) == ", not shown to differ from 0,"
+
+
+def test_a_number_that_does_not_move_is_told(associated: Associated) -> None:
+    runs, spec = associated
+    text = markdown_report(check_grid(runs.assign(**{"final/lm_accuracy": 0.25}), spec), spec)
+    assert "**Over seeds, nothing can be compared, as one of the numbers does not move.**" in text
+    assert "| accuracy | unknown |  | unknown |  |" in text
+
+
+def test_cells() -> None:
+    assert (signed(-0.001), signed(math.nan), percent(0.1234), percent(math.nan)) == (
+        "+0.00",
+        "unknown",
+        "12.3",
+        "unknown",
+    )
+    assert interval_words(Estimate(0.5, math.nan, math.nan), signed) == ""

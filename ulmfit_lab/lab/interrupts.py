@@ -1,0 +1,70 @@
+"""Ctrl-C and SIGTERM end a sweep in an orderly way, and never in the middle of a database transaction.
+
+An exception raised inside a transaction leaves the connection open and the database locked, so that not even the
+process itself can still write how its run ended.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from types import FrameType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class Held:
+    """How many blocks hold interrupts back, and whether one came meanwhile; signals belong to the whole process."""
+
+    depth: int = 0
+    pending: bool = False
+
+
+HELD = Held()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold an interrupt back until the block has ended; for the main thread, which alone receives signals."""
+    HELD.depth += 1
+    try:
+        yield
+    finally:
+        HELD.depth -= 1
+        if HELD.pending and not HELD.depth:
+            HELD.pending = False
+            raise KeyboardInterrupt
+
+
+def shielded(call: Callable[P, T]) -> Callable[P, T]:
+    """The same function, not to be interrupted."""
+
+    @wraps(call)
+    def whole(*args: P.args, **kwargs: P.kwargs) -> T:
+        with uninterrupted():
+            return call(*args, **kwargs)
+
+    return whole
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt for Ctrl-C and SIGTERM alike, at once or at the end of an uninterrupted block."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if not HELD.depth:
+            raise KeyboardInterrupt
+        HELD.pending = True
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,83 @@
+"""The outcome against each of two numbers: a panel a number, a mark a run, a look a model."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
+
+from ulmfit_lab.report.association import correlations_of, outcome_of, values_of
+from ulmfit_lab.report.association_words import interval_words, signed
+from ulmfit_lab.report.figures import MARKERS, WIDTH, WRAP_NAME, entitle, look_of
+from ulmfit_lab.report.spec import Associations, Predictor, ReportSpec
+
+HEIGHT = 4.2  # inches
+
+
+def draw_scatter(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
+    """The figure of an experiment with associations."""
+    declared = spec.associations
+    if declared is None:
+        raise ValueError("an experiment without associations has nothing to scatter")
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    axes = figure.subplots(1, len(declared.x), sharey=True)
+    found = correlations_of(runs, spec)
+    each = found["Spearman"].each if found else ()
+    for place, (axis, x) in enumerate(zip(axes, declared.x, strict=True)):
+        scatter(axis, x, runs, spec, declared)
+        if each:
+            interval = interval_words(each[place], signed)
+            within = f" ({interval})" if interval else ""
+            axis.set_title(f"Spearman {signed(each[place].value)}{within}", fontsize=8.5, loc="left")
+    axes[0].set_ylabel(declared.y_label)
+    marks, names = axes[0].get_legend_handles_labels()
+    look: dict[str, Any] = {"loc": "outside right center", "handletextpad": 0.3, "labelspacing": 0.8}
+    figure.legend(marks, [textwrap.fill(name, WRAP_NAME) for name in names], frameon=False, **look)
+    entitle(figure, spec.question, scatter_caption(spec, declared))
+    return figure
+
+
+def scatter(axis: Axes, x: Predictor, runs: pd.DataFrame, spec: ReportSpec, declared: Associations) -> None:
+    """One panel: the runs of each model with its own colour and marker."""
+    across = values_of(runs, x.measure, spec.models, spec.seeds) * x.scale
+    up = outcome_of(runs, spec, declared)
+    for number, model in enumerate(spec.models):
+        axis.plot(across[number], up[number], label=model, **dots_of(number))
+    if x.log:
+        axis.set_xscale("log")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_xlabel(x.label)
+    sns.despine(ax=axis)
+
+
+def dots_of(number: int) -> dict[str, Any]:
+    """Marks without a line; from the ninth model on they are hollow."""
+    look = look_of(number)
+    hollow = number // len(MARKERS) % 2
+    return {
+        "linestyle": "none",
+        "marker": look["marker"],
+        "color": look["color"],
+        "markersize": look["markersize"],
+        "markerfacecolor": "white" if hollow else look["color"],
+        "markeredgecolor": look["color"] if hollow else "white",
+        "markeredgewidth": 1.2 if hollow else 0.5,
+        "alpha": 0.9,
+    }
+
+
+def scatter_caption(spec: ReportSpec, declared: Associations) -> str:
+    """What is drawn, over how many runs."""
+    n, models = len(spec.seeds), len(spec.models)
+    logs = [f"{x.name} on a logarithmic axis" for x in declared.x if x.log]
+    runs = f"a mark a run, n = {n * models}: {models} variants, {n} {'seed' if n == 1 else 'seeds'} each"
+    rank = "rank correlations with 95% bootstrap intervals over variants"
+    return f"{spec.name}, scale {spec.scale}: {'; '.join([runs, *logs, rank])}."
