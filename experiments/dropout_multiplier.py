@@ -39,4 +39,8 @@ EXPERIMENT = Experiment(
     measure="final/perplexity",
     measure_label="Test perplexity",
     measure_scale=1.0,
+    notes=(
+        "A corpus has the vocabulary of its own words, so perplexities compare between multipliers of one size, and "
+        "not between sizes.",
+    ),
 )

@@ -74,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (default: 1)")
     sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
+    tune.add_argument(
+        "--budget", type=int, metavar="N", help="trials a variant (default: the experiment's; others go to custom/)"
+    )
     runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
     for each in (sweep, tune, report):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
@@ -192,24 +195,26 @@ def start_worker(argv: Sequence[str]) -> subprocess.Popen[bytes]:
 def tune_command(args: argparse.Namespace) -> int:
     """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
     from ulmfit_lab.lab.display import Display
-    from ulmfit_lab.lab.experiment import tuning_of
-    from ulmfit_lab.lab.sweep import sweep
-    from ulmfit_lab.lab.tuning import recipes_text, tuning_table, winners
+    from ulmfit_lab.lab.tuning import publish_tuning, recipes_text, tune, winners
+    from ulmfit_lab.report.tuning import best_tries
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
-    search = tuning_of(experiment, args.scale)
     options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": Display()}
-    outcome = sweep(search, args.scale, overrides=overrides, **options)
-    if outcome.failures or outcome.elsewhere:
+    outcome = tune(experiment, args.scale, overrides=overrides, budget=args.budget, **options)
+    for name, reason in outcome.failures:
+        print(f"FAILED {name}: {reason}", file=sys.stderr)
+    if outcome.failures:
         print("The search is not complete; the same command goes on with it.", file=sys.stderr)
         return 1
-    table = tuning_table(tracker.runs(search.name, args.scale, status="FINISHED"), outcome.plan, experiment)
-    folder = results_folder(args, experiment, overrides)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / "tuning.csv", index=False)
-    print(table.to_string(index=False))
-    print(f"\nBest on validation data, for {experiment.name}:\n{recipes_text(winners(table, experiment), args.scale)}")
+    if outcome.table is None:
+        print(f"Searched by another process, which shows the winners: {', '.join(outcome.elsewhere)}.")
+        return 0
+    written = publish_tuning(outcome, home, tracker, results_folder(args, experiment, overrides))
+    print(best_tries(outcome.table).to_string(index=False))
+    found = winners(outcome.table, experiment)
+    print(f"\nBest on validation data, for {experiment.name}:\n{recipes_text(found, experiment, args.scale)}")
+    print("Written: " + ", ".join(str(path) for path in written))
     return 0
 
 
@@ -321,7 +326,7 @@ def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: 
     from ulmfit_lab.lab.experiment import declaration
 
     root = Path(args.results)
-    if overrides or args.seeds is not None or args.levels is not None:
+    if overrides or any(getattr(args, name, None) is not None for name in ("seeds", "levels", "budget")):
         return root / "custom" / f"{experiment.name}-{declaration(experiment, args.scale, overrides)[:8]}"
     return root / experiment.name if args.scale == "small" else root / args.scale / experiment.name
 

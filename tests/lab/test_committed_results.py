@@ -8,9 +8,9 @@ import pytest
 
 from ulmfit_lab.lab.experiment import experiment_files, load_experiment
 from ulmfit_lab.lab.export import report_spec
-from ulmfit_lab.lab.reporting import tuning_of
 from ulmfit_lab.lab.tuning import winners
 from ulmfit_lab.report.report import read_runs, write_report
+from ulmfit_lab.report.tuning import read_tuning
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 COMMITTED = sorted(name for name in experiment_files() if (RESULTS / name / "runs.csv").is_file())
@@ -20,14 +20,14 @@ COMMITTED = sorted(name for name in experiment_files() if (RESULTS / name / "run
 def test_table_and_figure_follow_from_the_committed_runs(name: str, tmp_path: Path) -> None:
     folder = RESULTS / name
     spec = report_spec(load_experiment(name), "small")
-    write_report(read_runs(folder / "runs.csv"), spec, tmp_path, tuning_of(folder))
+    write_report(read_runs(folder / "runs.csv"), spec, tmp_path, *read_tuning(folder))
     for file in ("runs.csv", "table.md", "figure.json"):
         assert (tmp_path / file).read_bytes() == (folder / file).read_bytes(), f"{folder / file} is stale"
 
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_every_variant_has_the_recipe_that_the_search_found(name: str) -> None:
-    experiment, table = load_experiment(name), tuning_of(RESULTS / name)
+    experiment, (table, _) = load_experiment(name), read_tuning(RESULTS / name)
     if table is not None:
         assert experiment.recipes["small"] == winners(table, experiment)
         assert table.groupby("variant").size().nunique() == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,12 @@ from ulmfit_lab.lab.experiment import (
     declaration,
     experiment_files,
     load_experiment,
-    tuning_of,
+    search_config,
+    searched_variants,
     variant_config,
 )
 from ulmfit_lab.lab.scales import SCALES
+from ulmfit_lab.lab.space import Range
 
 DROPOUT = Experiment(
     name="dropout",
@@ -29,7 +32,7 @@ DROPOUT = Experiment(
     across="target.labels",
     levels={scale: (20, 40) for scale in SCALES},
     seeds=range(3),
-    search={"classifier.lr": (1e-3, 1e-2)},
+    search={"classifier.lr": Range(1e-4, 1e-1, log=True), "classifier.unfreeze": ("all", "gradual")},
     search_level={scale: 40 for scale in SCALES},
 )
 
@@ -76,19 +79,69 @@ def test_seeds_that_tune_may_not_compare() -> None:
         replace(DROPOUT, search_seeds=(2, 7))
 
 
-def test_tuning_gives_every_variant_the_same_budget_on_other_seeds_and_measures_validation_data() -> None:
-    search = tuning_of(DROPOUT, "tiny")
-    tries = [name.rpartition(" | ")[0] for name in search.variants]
-    assert tries.count("none") == tries.count("half") == 2
-    assert set(search.seeds).isdisjoint(DROPOUT.seeds)
-    assert search.measure == "final/valid_error"
-    assert {c.config.target.labels for c in cells(search, "tiny")} == {40}
+@pytest.mark.parametrize(
+    ("search", "says"),
+    [
+        ({"classifier.lrr": Range(0.1, 0.2)}, "classifier.lr"),
+        ({"classifier.drop_mult": Range(0.0, 11.0)}, "between 0 and 10"),
+        ({"classifier.drop_mult": Range(0.1, 3.0)}, "must lie between 0 and 1"),  # 3 times an output dropout of 0.5
+        ({"classifier.drop_mult": Range(0, 1)}, r"Range\(0.0, 1.0\)"),
+        ({"classifier.head_size": Range(4.0, 8.0)}, "must be a int"),
+        ({"classifier.unfreeze": Range(0.1, 0.5)}, "not an option"),
+        ({"classifier.unfreeze": ("all", "none")}, "not an option"),
+        ({"classifier.unfreeze": "all"}, "list of two choices"),
+        ({"classifier.lr": (0.1, 0.1)}, "list of two choices"),
+        ({"target.valid": Range(20, 40)}, "labelled documents"),
+        ({"lm.drop_mult": Range(0.0, 0.5)}, "same config"),  # all that the variants differ in
+    ],
+)
+def test_a_search_that_leaves_bounds_or_makes_no_sense_is_refused(search: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        replace(DROPOUT, search=search)
 
 
-def test_baselines_without_a_language_model_are_not_tuned() -> None:
-    fixed = {model: {"classifier.model": model} for model in ("tf-idf", "sentence-encoder")}
-    search = tuning_of(replace(DROPOUT, variants={**DROPOUT.variants, **fixed}), "tiny")
-    assert {name.rpartition(" | ")[0] for name in search.variants} == set(DROPOUT.variants)
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"search_measure": "final/error"}, "validation data"),  # a test error
+        ({"search_measure": "final/valid_accuracy"}, "error or loss"),
+        ({"search_seeds": (7, 7)}, "each once"),
+        ({"search_budget": 0}, "at least 1"),
+        ({"search_variants": ("nane",)}, "Did you mean 'none'"),
+    ],
+)
+def test_a_search_may_not_see_test_documents_nor_be_empty(changes: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        replace(DROPOUT, **changes)
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0), (False, True), ("a", "b")])
+def test_a_range_goes_from_a_number_to_a_greater_one(ends: Any) -> None:
+    with pytest.raises(ConfigError, match="a greater one"):
+        Range(*ends)
+
+
+def test_a_logarithmic_range_begins_above_zero() -> None:
+    with pytest.raises(ConfigError, match="above 0"):
+        Range(0.0, 1.0, log=True)
+
+
+def test_models_without_an_lstm_and_variants_that_are_not_named_are_not_searched() -> None:
+    fixed = {name: {"classifier.model": name.lower()} for name in ("TF-IDF", "sentence-encoder")}
+    more = {**DROPOUT.variants, **fixed, "much": {"lm.drop_mult": 0.9}}
+    experiment = replace(DROPOUT, variants=more)
+    assert searched_variants(experiment, "tiny") == ["none", "half", "much"]
+    assert searched_variants(replace(experiment, search_variants=("much", "none")), "tiny") == ["none", "much"]
+    with pytest.raises(ConfigError, match="no LSTM"):
+        replace(experiment, search_variants=("TF-IDF",))
+
+
+def test_a_variant_is_searched_at_its_level_from_the_recipe_it_has() -> None:
+    tuned = replace(DROPOUT, recipes={"tiny": {"half": {"classifier.lr": 0.05}}})
+    level, config = search_config(tuned, "tiny", "half")
+    assert (level, config.target.labels, config.classifier.lr, config.lm.drop_mult) == (40, 40, 0.05, 0.5)
+    with pytest.raises(ConfigError, match="search_level"):
+        search_config(replace(DROPOUT, search_level={}), "tiny", "half")
 
 
 def test_a_declaration_changes_with_any_variant_level_seed_or_replacement() -> None:

@@ -111,6 +111,8 @@ def test_perplexities_over_different_vocabularies_are_refused(
     with pytest.raises(MismatchError, match=r"2 vocabularies .*tf-idf @ 1000, seed 0"):
         check_grid(mixed, spec_with(measure="final/lm_perplexity"))
     assert len(check_grid(mixed, spec)) == 36  # errors of a classifier may be compared
+    by_level = mixed.assign(**{"param/vocabulary": mixed["level"]})
+    assert len(check_grid(by_level, spec_with(measure="final/lm_perplexity"))) == len(mixed)
     same = mixed.assign(**{"param/vocabulary": "a"})
     assert len(check_grid(same, spec_with(measure="final/lm_perplexity"))) == 36
 

@@ -134,6 +134,34 @@ def test_recipes_show_every_try_and_the_lowest_error_as_chosen() -> None:
     assert tuning_part(None) == []
 
 
+def test_of_a_search_the_three_best_complete_trials_of_each_variant_are_shown() -> None:
+    tuning = pd.DataFrame(
+        {
+            "variant": ["b"] * 5 + ["a"] * 5,
+            "trial": [*range(5)] * 2,
+            "classifier.lr": [0.001, 0.01, 0.02, 0.03, 0.04] * 2,
+            "valid_error": [0.31, 0.30, 0.1, 0.33, 0.32, 0.2, 0.2, NAN, 0.19, 0.5],
+            "seeds": [3, 3, 2, 3, 3, 3, 3, 0, 3, 3],
+            "state": ["complete", "complete", "pruned", *["complete"] * 4, "diverged", *["complete"] * 2],
+        }
+    )
+    space = {"classifier.lr": {"low": 0.0001, "high": 0.1, "log": True}}
+    _, text, table = tuning_part(tuning, {"space": space, "level": {"target.labels": 500}})
+    assert "Tuned at target.labels = 500: classifier.lr (0.0001 to 0.1, logarithmic)." in text
+    assert "Every variant tried 5 recipes, each with 3 seeds" in text
+    assert "Of 10 trials 1 were stopped before their last seed and 1 diverged." in text
+    assert table.splitlines() == [
+        "| variant | trial | classifier.lr | validation error (%) |  |",
+        "|---|---|---|---|---|",
+        "| b | 1 | 0.01 | 30.00 | chosen |",
+        "| b | 0 | 0.001 | 31.00 |  |",
+        "| b | 4 | 0.04 | 32.00 |  |",
+        "| a | 3 | 0.03 | 19.00 | chosen |",
+        "| a | 0 | 0.001 | 20.00 |  |",
+        "| a | 1 | 0.01 | 20.00 |  |",
+    ]
+
+
 def test_the_terminal_shows_names_as_they_are_within_its_width(
     runs_of: Callable[[ReportSpec], pd.DataFrame], spec_with: Callable[..., ReportSpec]
 ) -> None:

@@ -37,6 +37,9 @@ class Display:
     _expected: float = 0.0
     _done_seconds: float = 0.0
     _plan: Plan | None = None
+    _runs: int = 0
+    _made: int = 0
+    _passed: int = 0
 
     def plan(self, plan: Plan) -> None:
         """Say what will be done and what it will cost, before it starts."""
@@ -52,11 +55,18 @@ class Display:
     @contextmanager
     def running(self, plan: Plan) -> Iterator[None]:
         """Show progress for as long as the sweep runs."""
-        self._plan, self._began, self._expected = plan, time.monotonic(), plan.seconds
+        self._plan = plan
+        with self.counting(len(plan.todo), plan.seconds):
+            yield
+
+    @contextmanager
+    def counting(self, runs: int, seconds: float) -> Iterator[None]:
+        """Show progress for as long as this many runs take, predicted to be so many seconds."""
+        self._runs, self._began, self._expected = runs, time.monotonic(), seconds
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
         with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
             self._bars = bars
-            self._cells = bars.add_task("runs", total=len(plan.todo), note="", visible=bool(plan.todo))
+            self._cells = bars.add_task("runs", total=runs, note="", visible=bool(runs))
             self._stage = bars.add_task("", total=1, note="", visible=False)
             yield
         self._bars = None
@@ -87,6 +97,7 @@ class Display:
 
     def cell_done(self, name: str, failure: str, measure: float | None) -> None:
         """A cell ended, well or not."""
+        self._made, self._passed = self._made + 1, self._passed + 1
         if self._bars and self._cells is not None:
             self._bars.advance(self._cells)
             self._bars.update(self._cells, note=self._time_left())
@@ -97,9 +108,23 @@ class Display:
         elif not self.console.is_terminal and measure is not None:
             self.console.print(f"{name}: {measure:.4f} ({self._time_left()})", markup=False, highlight=False)
 
+    def passed(self, runs: int) -> None:
+        """Runs need not be made, or no more."""
+        self._passed += runs
+        if self._bars and self._cells is not None:
+            self._bars.advance(self._cells, runs)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def _time_left(self) -> str:
         """Predicted time of what is left, corrected by how the prediction fared so far."""
         spent = time.monotonic() - self._began
+        if self._plan is None:  # without a plan, all runs count as equal
+            left = max(self._runs - self._passed, 0)
+            each = spent / self._made if self._made else self._expected / max(self._runs, 1)
+            return f"{duration(left * each)} left"
         pace = spent / self._done_seconds if self._done_seconds > 0 else 1.0
         done = self._done_seconds * self.workers
         return f"{duration(max(self._expected - done, 0.0) / self.workers * pace)} left"

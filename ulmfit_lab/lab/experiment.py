@@ -15,23 +15,28 @@ import importlib.util
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.config import RunConfig, fingerprint, flatten, override
 from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.lab.scales import SCALES
+from ulmfit_lab.lab.space import Space, check_space
 from ulmfit_lab.report.spec import Associations, Published
 
 Changes = Mapping[str, Any]
+
+VALIDATION = ("final/valid_", "final/lm_", "best/")
+"""How the names of measures on validation data begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One question, answered by runs of variants that share seeds and data order.
 
-    Raises ConfigError when made with an unknown field, two equal variants, or a baseline that is no variant.
+    Raises ConfigError when made with an unknown field, two equal variants, a baseline that is no variant, or a search
+    that leaves the config's bounds, looks at test documents or makes two variants one.
     """
 
     name: str
@@ -52,13 +57,19 @@ class Experiment:
     """Scale -> fields in which this experiment's base differs from the scale's."""
     recipes: Mapping[str, Mapping[str, Changes]] = field(default_factory=dict)
     """Scale -> variant -> fields that were tuned for it on validation data (see search)."""
-    search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """Field -> values that `tune` tries for each variant: the same budget for all."""
+    search: Space = field(default_factory=dict)
+    """Field -> Range, or list of choices, that `tune` searches for each variant."""
+    search_variants: Sequence[str] = ()
+    """Variants that are searched; none given: all. Those without an LSTM never are."""
+    search_budget: int = 12
+    """Trials of `tune`: the same number for every variant."""
+    search_measure: str = "final/valid_error"
+    """Validation measure whose mean over the search seeds `tune` makes small."""
     search_level: Mapping[str, Any] = field(default_factory=dict)
     """Scale -> level of the crossed field at which `tune` searches."""
     seeds: Sequence[int] = tuple(range(6))
-    search_seeds: Sequence[int] = (1001, 1002)
-    """Seeds of `tune`; none of them is a seed of the comparison."""
+    search_seeds: Sequence[int] = (1001, 1002, 1003)
+    """Seeds of `tune`; none of them is a seed of the comparison. With fewer than three no trial can stop early."""
     measure: str = "final/error"
     measure_label: str = "Test error (%)"
     measure_scale: float = 100.0
@@ -78,6 +89,8 @@ class Experiment:
         for scale in SCALES:
             configs = {variant: variant_config(self, scale, variant) for variant in self.variants}
             _refuse_twins(self.name, configs)
+        if self.search:
+            _check_search(self)
 
     def levels_at(self, scale: str) -> tuple[Any, ...]:
         """The crossed field's values at a scale; (None,) where nothing is crossed."""
@@ -105,6 +118,12 @@ class Cell:
         """Name of the run, as people read it."""
         level = f" @ {self.level_name}" if self.level_name else ""
         return f"{self.variant}{level}, seed {self.seed}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What its run is found by."""
+        own = {"experiment": self.experiment, "scale": self.scale, "variant": self.variant}
+        return own | {"level": self.level_name, "seed": str(self.seed)}
 
 
 def variant_config(experiment: Experiment, scale: str, variant: str, overrides: Changes | None = None) -> RunConfig:
@@ -149,49 +168,27 @@ def declaration(experiment: Experiment, scale: str, overrides: Changes | None = 
     return fingerprint([[c.variant, c.level, c.seed, flatten(c.config)] for c in cells(experiment, scale, overrides)])
 
 
-def tuning_of(experiment: Experiment, scale: str) -> Experiment:
-    """The search for each variant's recipe, as an experiment of its own: the same runner, tracker and store.
+def searched_variants(experiment: Experiment, scale: str) -> list[str]:
+    """The variants that `tune` searches: all, or those named, but for classifiers without an LSTM."""
+    named = experiment.search_variants or experiment.variants
+    configs = {v: variant_config(experiment, scale, v) for v in experiment.variants if v in named}
+    return [v for v, c in configs.items() if c.until != "classifier" or c.classifier.model == "awd-lstm"]
 
-    Every variant tries every combination of `search` with the search seeds, at one level; what is measured is
-    the validation error, so that no test document has a say.
+
+def search_config(
+    experiment: Experiment, scale: str, variant: str, overrides: Changes | None = None
+) -> tuple[Any, RunConfig]:
+    """The level at which a variant is searched (None where nothing is crossed), and its config there as it is now.
+
+    Raises ConfigError where no level to search at is declared.
     """
-    if not experiment.search:
-        raise ConfigError(f"{experiment.name} declares no search; give its EXPERIMENT a search={{field: values}}.")
-    known_scale(scale)
-    names, values = list(experiment.search), list(experiment.search.values())
-    variants = {
-        f"{variant} | {describe(dict(zip(names, point, strict=True)))}": {
-            **changes,
-            **dict(zip(names, point, strict=True)),
-        }
-        for variant, changes in experiment.variants.items()
-        for point in itertools.product(*values)
-        if changes.get("classifier.model", "awd-lstm") == "awd-lstm"
-    }
-    level = {experiment.across: experiment.search_level[scale]} if experiment.across else {}
-    return replace(
-        experiment,
-        name=f"{experiment.name}-tuning",
-        variants=variants,
-        baseline=next(iter(variants)),
-        across="",
-        levels={},
-        scales={scale: {**experiment.scales.get(scale, {}), **level}},
-        recipes={},
-        seeds=experiment.search_seeds,
-        search={},
-        search_level={},
-        measure="final/valid_error",
-        reference=None,
-        contrasts=(),
-        published=(),
-        associations=None,
-    )
-
-
-def describe(changes: Changes) -> str:
-    """Changes in a few words, as in a variant's name."""
-    return ", ".join(f"{path.rsplit('.', 1)[-1]}={value}" for path, value in changes.items())
+    config = variant_config(experiment, scale, variant, overrides)
+    if not experiment.across:
+        return None, config
+    if scale not in experiment.search_level:
+        raise ConfigError(f"{experiment.name} has no search_level for scale {scale}; say which {experiment.across}.")
+    level = experiment.search_level[scale]
+    return level, override(config, {experiment.across: level})
 
 
 def _check_names(experiment: Experiment) -> None:
@@ -200,6 +197,7 @@ def _check_names(experiment: Experiment) -> None:
     named += [name for pair in experiment.contrasts for name in pair]
     named += [variant for by_variant in experiment.recipes.values() for variant in by_variant]
     named += [name for row in experiment.published for name in (row.variant, row.against)]
+    named += experiment.search_variants
     if experiment.associations:
         named += experiment.associations.variants
         if experiment.across:
@@ -207,12 +205,46 @@ def _check_names(experiment: Experiment) -> None:
     for name in named:
         if name not in variants:
             raise ConfigError(f"{experiment.name}: {name!r} is not one of its variants. {nearest(name, variants)}")
-    overlap = set(experiment.seeds) & set(experiment.search_seeds)
-    if experiment.search and overlap:
-        raise ConfigError(f"{experiment.name}: seeds {sorted(overlap)} both tune and compare; keep them apart.")
 
 
-def _refuse_twins(name: str, configs: Mapping[str, RunConfig]) -> None:
+def _check_search(experiment: Experiment) -> None:
+    """Refuse a search that is impossible, unfair, or looks at what it must not see."""
+    name, seeds, measure = experiment.name, experiment.search_seeds, experiment.search_measure
+    overlap = set(experiment.seeds) & set(seeds)
+    if overlap:
+        raise ConfigError(f"{name}: seeds {sorted(overlap)} both tune and compare; keep them apart.")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError(f"{name}: search_seeds {tuple(seeds)} must be one seed or more, each once and none below 0.")
+    if experiment.search_budget < 1:
+        raise ConfigError(f"{name}: search_budget = {experiment.search_budget} must be at least 1.")
+    if not measure.startswith(VALIDATION) or "accuracy" in measure:
+        raise ConfigError(
+            f"{name}: search_measure {measure!r} must be an error or loss on validation data, "
+            f"so begin with {' or '.join(VALIDATION)}."
+        )
+    data = [path for path in experiment.search if path.startswith("target.")]
+    if data:
+        raise ConfigError(f"{name}: {data[0]} decides the labelled documents, which a search must leave as they are.")
+    try:
+        for scale in SCALES:
+            _check_searched(experiment, scale)
+    except ConfigError as error:
+        raise ConfigError(f"{name}, search: {error}") from None
+
+
+def _check_searched(experiment: Experiment, scale: str) -> None:
+    searched = searched_variants(experiment, scale)
+    lacking = [variant for variant in experiment.search_variants if variant not in searched]
+    if lacking or not searched:
+        raise ConfigError(f"{lacking[0]!r} has no LSTM to tune." if lacking else "no variant has an LSTM to tune.")
+    configs = {variant: variant_config(experiment, scale, variant) for variant in searched}
+    for config in configs.values():
+        check_space(experiment.search, config)
+    kept = {v: {p: x for p, x in flatten(c).items() if p not in experiment.search} for v, c in configs.items()}
+    _refuse_twins("without what is searched", kept)
+
+
+def _refuse_twins(name: str, configs: Mapping[str, Any]) -> None:
     for (one, a), (other, b) in itertools.combinations(configs.items(), 2):
         if a == b:
             raise ConfigError(f"{name}: variants {one!r} and {other!r} are the same config.")

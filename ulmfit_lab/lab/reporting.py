@@ -16,6 +16,8 @@ from ulmfit_lab.lab.tracking import Tracker
 from ulmfit_lab.report.report import read_runs, sweep_metrics, write_report
 from ulmfit_lab.report.spec import ReportSpec
 from ulmfit_lab.report.tables import print_report
+from ulmfit_lab.report.tuning import read_tuning
+from ulmfit_lab.report.tuning_figure import draw_again
 
 
 def publish(
@@ -27,7 +29,7 @@ def publish(
     tracker: Tracker,
     folder: Path,
 ) -> list[Path]:
-    """Write runs.csv, table.md and the figure, print the table, and put all of it on the sweep's parent run.
+    """Write runs.csv, table.md and the figures, print the table, and put all of it on the sweep's parent run.
 
     Raises IncompleteError for a grid with holes.
     """
@@ -35,12 +37,12 @@ def publish(
     tracked = tracker.runs(experiment.name, scale)
     if not tracked:
         runs = committed_runs(experiment, scale, folder)
-        written = write_report(runs, spec, folder, tuning_of(folder))
+        written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
         print_report(runs, spec)
         return written
     planned = plan_cells(experiment, scale, overrides, data, ())
     runs = runs_table(declared_runs(tracked, planned))
-    written = write_report(runs, spec, folder, tuning_of(folder))
+    written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
     print_report(runs, spec)
     summarise(experiment, scale, overrides, tracker, runs, spec, folder)
     return written
@@ -55,12 +57,6 @@ def committed_runs(experiment: Experiment, scale: str, folder: Path) -> pd.DataF
             f"make them: ulmfit-lab sweep {experiment.name} --scale {scale}"
         )
     return read_runs(path)
-
-
-def tuning_of(folder: Path) -> pd.DataFrame | None:
-    """What `tune` tried, where it was run."""
-    path = folder / "tuning.csv"
-    return pd.read_csv(path) if path.is_file() else None
 
 
 def summarise(

@@ -197,15 +197,7 @@ def track_cell(
 ) -> Result:
     """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
     cell, stage = planned.cell, planned.stage
-    tags = {
-        "experiment": cell.experiment,
-        "scale": cell.scale,
-        "variant": cell.variant,
-        "level": cell.level_name,
-        "seed": str(cell.seed),
-        "lab.cell": stage.fingerprint,
-        **provenance(),
-    }
+    tags = {**cell.tags, "lab.cell": stage.fingerprint, **provenance()}
     params = flatten(cell.config) | {"seed": cell.seed}
     log = tracker.start_cell(parent, cell.label, params, tags)
     observer = CellObserver(log, display, stage)

@@ -56,11 +56,16 @@ def figure_bytes(
     runs: pd.DataFrame, spec: ReportSpec, picture: Callable[[pd.DataFrame, ReportSpec], Figure]
 ) -> dict[str, bytes]:
     """File name -> bytes of the figure that `picture` draws, as SVG and as PNG."""
+    return saved(lambda: picture(runs, spec), "figure")
+
+
+def saved(make: Callable[[], Figure], name: str) -> dict[str, bytes]:
+    """File name -> bytes of a figure, as SVG and as PNG, without date or version; it is made once for each."""
     svg, png = io.BytesIO(), io.BytesIO()
     with mpl.rc_context(STYLE):
-        picture(runs, spec).savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        picture(runs, spec).savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
-    return {"figure.svg": svg.getvalue(), "figure.png": png.getvalue()}
+        make().savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        make().savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
+    return {f"{name}.svg": svg.getvalue(), f"{name}.png": png.getvalue()}
 
 
 def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:

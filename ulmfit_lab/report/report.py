@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,13 @@ from ulmfit_lab.report.tables import markdown_report
 __all__ = ["Published", "ReportSpec", "read_runs", "sweep_metrics", "write_report"]
 
 
-def write_report(runs: pd.DataFrame, spec: ReportSpec, folder: Path, tuning: pd.DataFrame | None = None) -> list[Path]:
+def write_report(
+    runs: pd.DataFrame,
+    spec: ReportSpec,
+    folder: Path,
+    tuning: pd.DataFrame | None = None,
+    searched: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Write the report's files into a folder; the same runs, or the runs.csv made of them, give the same bytes.
 
     Raises IncompleteError, and writes nothing, for a grid with holes.
@@ -31,7 +38,7 @@ def write_report(runs: pd.DataFrame, spec: ReportSpec, folder: Path, tuning: pd.
     data = csv_text(table).encode()
     files = {
         "runs.csv": data,
-        "table.md": markdown_report(table, spec, tuning).encode(),
+        "table.md": markdown_report(table, spec, tuning, searched).encode(),
         **figure_bytes(table, spec, draw_scatter if spec.associations else draw),
         "figure.json": sidecar(table, spec, data).encode(),
     }

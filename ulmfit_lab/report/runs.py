@@ -152,16 +152,20 @@ def _refuse_unmeasured(table: pd.DataFrame, spec: ReportSpec) -> None:
 
 
 def _refuse_vocabularies(table: pd.DataFrame, spec: ReportSpec) -> None:
-    """Fewer words are easier to predict: a loss over one vocabulary says nothing about a loss over another."""
+    """Fewer words are easier to predict: a loss over one vocabulary says nothing about a loss over another.
+
+    Comparisons stay within a level, so levels may have vocabularies of their own.
+    """
     for measure, compared in _compared(table, spec):
         if not of_language_model(measure) or VOCABULARY not in table.columns:
             continue
-        kinds = compared[compared[VOCABULARY] != ""].drop_duplicates(VOCABULARY)
-        if len(kinds) > 1:
-            raise MismatchError(
-                f"{spec.name} compares {measure} over {len(kinds)} vocabularies ({_named(_cells(kinds))}); "
-                "give all variants one vocabulary, or compare something else."
-            )
+        for _, level in compared[compared[VOCABULARY] != ""].groupby("level", sort=False):
+            kinds = level.drop_duplicates(VOCABULARY)
+            if len(kinds) > 1:
+                raise MismatchError(
+                    f"{spec.name} compares {measure} over {len(kinds)} vocabularies ({_named(_cells(kinds))}); "
+                    "give all variants one vocabulary, or compare something else."
+                )
 
 
 def of_language_model(measure: str) -> bool:

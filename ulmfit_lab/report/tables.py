@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich.console import Console, Group
@@ -15,6 +16,17 @@ from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, directio
 from ulmfit_lab.report.runs import check_grid
 from ulmfit_lab.report.spec import ReportSpec, level_words
 from ulmfit_lab.report.statistics import MOST_SEEDS, Summary
+from ulmfit_lab.report.tuning import (
+    DIVERGED,
+    PRUNED,
+    TRIALS_SHOWN,
+    best_tries,
+    chosen,
+    fields_of,
+    measure_of,
+    measure_words,
+    values_words,
+)
 
 Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""
@@ -26,7 +38,12 @@ TESTS = (
 )
 
 
-def markdown_report(runs: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None = None) -> str:
+def markdown_report(
+    runs: pd.DataFrame,
+    spec: ReportSpec,
+    tuning: pd.DataFrame | None = None,
+    searched: Mapping[str, Any] | None = None,
+) -> str:
     """The whole table.md: question, results, comparisons, recipes, cost and provenance. Free of dates and paths."""
     rows = comparisons(runs, spec)
     parts = [
@@ -40,7 +57,7 @@ def markdown_report(runs: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame |
         *(["## Comparisons", TESTS, markdown(*comparison_cells(rows, spec))] if rows else []),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
-        *tuning_part(tuning),
+        *tuning_part(tuning, searched),
         "## Runs",
         "\n".join(f"- {line}" for line in [*facts(runs, spec), *spec.notes]),
     ]
@@ -126,26 +143,51 @@ def published_part(rows: Sequence[Row], spec: ReportSpec) -> list[str]:
     return ["## Published", markdown(header, cells)] if cells else []
 
 
-def tuning_part(tuning: pd.DataFrame | None) -> list[str]:
+def tuning_part(tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None = None) -> list[str]:
     """What was tuned, on what, with which budget.
 
-    tuning: a row a try, with `variant`, the fields tried, `valid_error` (mean over its `seeds`).
+    tuning: the table of a search (see report/tuning.py); searched: what is written beside it, if anything.
     """
     if tuning is None or tuning.empty:
         return []
-    fields = [c for c in tuning.columns if c not in ("variant", "valid_error", "seeds")]
-    best = set(tuning.groupby("variant", sort=False)["valid_error"].idxmin())
+    fields, measure, best = fields_of(tuning), measure_of(tuning), chosen(tuning)
+    words, scale = measure_words(measure)
+    trial = ["trial"] if "trial" in tuning.columns else []
     cells = [
-        [str(row["variant"]), *(value_words(row[f]) for f in fields), f"{100 * row['valid_error']:.2f}", mark]
-        for mark, row in (("chosen" if i in best else "", row) for i, row in tuning.iterrows())
+        [
+            str(row["variant"]),
+            *(str(row[name]) for name in trial),
+            *(value_words(row[f]) for f in fields),
+            f"{scale * row[measure]:.{2 if scale > 1 else 4}f}",
+            "chosen" if i in best else "",
+        ]
+        for i, row in best_tries(tuning).iterrows()
     ]
+    header = ["variant", *trial, *fields, words, ""]
+    return ["## Recipes", tuning_text(tuning, searched or {}), markdown(header, cells)]
+
+
+def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:
+    """The search in words: fields and their ranges, the budget, and how a recipe was chosen."""
+    space = {path: values_words(values) for path, values in searched.get("space", {}).items()}
+    fields = ", ".join(f"{f} ({space[f]})" if f in space else f for f in fields_of(tuning))
+    at = "".join(f" at {path} = {value_words(level)}" for path, level in searched.get("level", {}).items())
     tries = " or ".join(str(n) for n in sorted(set(tuning.groupby("variant").size())))
-    text = (
-        f"Tuned: {', '.join(fields)}. Every variant tried {tries} recipes, each with "
-        f"{tuning['seeds'].max()} seeds that no comparison uses; the lowest mean validation error "
-        "was chosen, and no test document had a say."
-    )
-    return ["## Recipes", text, markdown(["variant", *fields, "validation error (%)", ""], cells)]
+    words = measure_words(measure_of(tuning))[0].removesuffix(" (%)")
+    parts = [
+        f"Tuned{at}: {fields}.",
+        f"Every variant tried {tries} recipes, each with {tuning['seeds'].max()} seeds that no comparison uses;",
+        f"the lowest mean {words} was chosen, and no test document had a say.",
+    ]
+    if "state" in tuning.columns:
+        ended = tuning["state"].value_counts()
+        stopped, diverged = (int(ended.get(state, 0)) for state in (PRUNED, DIVERGED))
+        parts += [
+            "A variant's first trial is the recipe it had before, the others are a tree-structured Parzen estimator's.",
+            f"Of {len(tuning)} trials {stopped} were stopped before their last seed and {diverged} diverged.",
+            f"Shown: the {TRIALS_SHOWN} best of each variant.",
+        ]
+    return " ".join(parts)
 
 
 def value_words(value: object) -> str:
