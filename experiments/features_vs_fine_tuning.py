@@ -22,7 +22,7 @@ EXPERIMENT = Experiment(
     scales={"small": TREC_6},
     across="target.labels",
     across_label="Labelled documents",
-    levels={"tiny": (60,), "demo": (100, 500), "small": (100, 500, 4900), "paper": (100, 1000, 22_500)},
+    levels={"tiny": (60,), "demo": (100, 500), "small": (100, 500, 2000), "paper": (100, 1000, 22_500)},
     reference="TF-IDF",
     contrasts=(
         ("whole model", "last layer"),
@@ -31,6 +31,15 @@ EXPERIMENT = Experiment(
         ("whole model", "sentence encoder"),
         ("mix of layers", "last layer"),
     ),
+    recipes={
+        # the winners of `ulmfit-lab tune`; results/features_vs_fine_tuning/tuning.csv has what was tried
+        "small": {
+            "whole model": {"classifier.lr": 0.003},
+            "last layer": {"classifier.lr": 0.015},
+            "mix of layers": {"classifier.lr": 0.003},
+            "embeddings": {"classifier.lr": 0.007},
+        },
+    },
     search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
     published=(

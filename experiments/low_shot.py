@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
     levels={
         "tiny": (30, 60),
         "demo": (100, 500),
-        "small": (50, 100, 200, 500, 1000, 2000, 4900),
+        "small": (50, 100, 500, 2000),
         "paper": (100, 500, 2000, 10_000, 22_500),
     },
     reference="TF-IDF",
@@ -35,6 +35,14 @@ EXPERIMENT = Experiment(
         ("semi-supervised", "supervised"),
         ("semi-supervised", "TF-IDF"),
     ),
+    recipes={
+        # the winners of `ulmfit-lab tune`; results/low_shot/tuning.csv has what was tried
+        "small": {
+            "from scratch": {"classifier.lr": 0.015},
+            "supervised": {"classifier.lr": 0.007},
+            "semi-supervised": {"classifier.lr": 0.003},
+        },
+    },
     search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 2000},
     notes=("The vocabulary is that of all training texts for every variant.",),
