@@ -132,3 +132,11 @@ def test_a_test_label_that_training_never_saw_is_named(
     status, _, err = run(*OWN, "--target.path", train, "--target.test-path", test, "--general.path", train)
     assert status != 0
     assert "'z'" in err
+
+
+def test_plan_says_in_what_each_variant_differs_from_the_baseline(run: Run, csv: str) -> None:
+    status, out, _ = run("plan", *OWN[1:], "--target.path", csv, "--general.path", csv, "--classifier.epochs", "1")
+    assert status == 0
+    assert "  word2vec: the baseline\n" in out
+    assert "  random: classifier.start 'word2vec' -> 'random'\n" in out
+    assert "classifier.epochs" not in out  # replaced for all variants alike

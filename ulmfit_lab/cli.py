@@ -119,6 +119,7 @@ def plan_command(args: argparse.Namespace) -> int:
     """Print cells, stages and predicted time."""
     from rich.console import Console
 
+    from ulmfit_lab.lab.confounds import difference_lines
     from ulmfit_lab.lab.display import duration, plan_table
     from ulmfit_lab.lab.sweep import plan_sweep
 
@@ -127,8 +128,8 @@ def plan_command(args: argparse.Namespace) -> int:
     plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
     console = Console()
     console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
-    for variant, changes in experiment.variants.items():
-        console.print(f"  {variant}: {dict(changes) or 'the base config'}", highlight=False)
+    for line in difference_lines(experiment, args.scale, overrides):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{len(plan.cells)} runs, {len(plan.cells) - len(plan.todo)} of them finished.")
     if plan.todo:
         console.print(plan_table(plan))
@@ -138,11 +139,13 @@ def plan_command(args: argparse.Namespace) -> int:
 
 def sweep_command(args: argparse.Namespace) -> int:
     """Run the missing cells, then report if all are there."""
+    from ulmfit_lab.lab.confounds import difference_lines
     from ulmfit_lab.lab.display import Display, duration
     from ulmfit_lab.lab.sweep import sweep
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
+    print("\n".join(difference_lines(experiment, args.scale, overrides)), file=sys.stderr)
     options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
     display = Display(workers=args.workers)
     with workers() as others:
