@@ -54,6 +54,13 @@ def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str,
     status, out, _ = run("runs", "word2vec_vs_lm", "--scale", "tiny", "--format", "json")
     runs = json.loads(out)
     assert len(runs) == 7
+    status, out, _ = run("runs", "word2vec_vs_lm", "--scale", "tiny", "--export", str(tmp_path / "runs.jsonl.gz"))
+    assert status == 0 and "7 finished runs" in out
+    again = ("runs", *OWN[1:], "--target.path", csv, "--general.path", csv, "--lm.drop-mult", "0.5", "--import")
+    status, out, _ = run(*again, str(tmp_path / "runs.jsonl.gz"))
+    assert status == 0 and "0 runs imported; 7 were here already." in out and "7 belong to cells of today's" in out
+    status, _, err = run(*again, csv.replace("reviews.csv", "nothing.jsonl"))
+    assert status == 2 and "is no export of runs" in err
     assert {r["status"] for r in runs} == {"FINISHED"}
     assert {r["params"]["lm.drop_mult"] for r in runs} == {"0.5"}
     assert len(list((tmp_path / "results" / "custom").glob("*/figure.png"))) == 1

@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     plan = add("plan", plan_command, "show cells, stages and predicted time, before anything is spent")
     sweep = add("sweep", sweep_command, "run the missing cells of an experiment, then report")
     tune = add("tune", tune_command, "search each variant's recipe on validation data, with an equal budget")
-    runs = add("runs", runs_command, "list the tracked runs of an experiment")
+    runs = add("runs", runs_command, "list the tracked runs of an experiment, export or import them")
     report = add("report", report_command, "write table, figure and runs.csv of an experiment")
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     for each in (plan, sweep, tune, runs, report):
@@ -74,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (default: 1)")
     sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
+    way = runs.add_mutually_exclusive_group()
+    way.add_argument("--export", metavar="FILE", help="write the finished runs to a file (.jsonl or .jsonl.gz)")
+    way.add_argument("--import", metavar="FILE", dest="source", help="take in runs from such a file, or from runs.csv")
     runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
     for each in (sweep, tune, report):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
@@ -217,9 +220,15 @@ def tune_command(args: argparse.Namespace) -> int:
 
 
 def runs_command(args: argparse.Namespace) -> int:
-    """Print the tracked runs."""
-    experiment, _ = declared(args)
-    _, tracker = open_lab(args)
+    """Print the tracked runs, or let them travel: into a file, or in from one."""
+    from ulmfit_lab.cli_runs import export_here, import_here
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    if args.export:
+        return export_here(experiment, args.scale, tracker, Path(args.export))
+    if args.source:
+        return import_here(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
     runs = tracker.runs(experiment.name, args.scale)
     if args.format == "json":
         facts = ("run_id", "status", "variant", "level", "seed", "params", "metrics")
@@ -248,10 +257,10 @@ def report_command(args: argparse.Namespace) -> int:
 
 def ui_command(args: argparse.Namespace) -> int:
     """Serve MLflow until interrupted."""
-    from ulmfit_lab.lab.home import open_home
-    from ulmfit_lab.lab.tracking import serve
+    from ulmfit_lab.lab.server import serve
 
-    return serve(open_home(args.home), args.tracking_uri, args.host, args.port)
+    home, tracker = open_lab(args)
+    return serve(home, tracker.uri, args.host, args.port)
 
 
 def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:

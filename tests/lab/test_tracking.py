@@ -18,7 +18,9 @@ import pytest
 
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.home import Home, open_home
-from ulmfit_lab.lab.tracking import RunLog, Tracker, cut, metric_names, open_tracker, server_command
+from ulmfit_lab.lab.server import server_command
+from ulmfit_lab.lab.tracking import RunLog, Tracker, open_tracker
+from ulmfit_lab.lab.wording import cut, metric_names
 from ulmfit_lab.training.loop import Point
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ulmfit_lab.lab.experiment import Changes, Experiment, cells
 from ulmfit_lab.lab.plan import PlannedCell
-from ulmfit_lab.lab.tracking import TrackedRun
+from ulmfit_lab.lab.tracked import TrackedRun
 from ulmfit_lab.report.spec import ReportSpec
 
 FACTS = ("run_id", "status", "experiment", "scale", "variant", "level", "seed")
@@ -22,7 +22,7 @@ def runs_table(runs: Iterable[TrackedRun]) -> pd.DataFrame:
 
 def run_row(run: TrackedRun) -> dict[str, object]:
     """A run as a row of the table."""
-    identity = {name: getattr(run, name) for name in FACTS} | {"cell": run.cell}
+    identity = {name: getattr(run, name) for name in FACTS} | {"run_id": run.origin, "cell": run.cell}
     identity |= {"commit": run.tags.get("lab.commit", ""), "dirty": run.tags.get("lab.dirty", "")}
     cost = {
         "computed_seconds": run.metrics.get("cost/computed_seconds", float("nan")),

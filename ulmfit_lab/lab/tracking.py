@@ -9,11 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +32,8 @@ from sqlalchemy.engine import make_url
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.home import Home, redact
 from ulmfit_lab.lab.provenance import source_tags
+from ulmfit_lab.lab.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun
+from ulmfit_lab.lab.wording import LONGEST_TAG, cut, describe_cell, metric_names
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
     from ulmfit_lab.training.loop import Point
@@ -44,29 +42,7 @@ BATCH, FLUSH_SECONDS = 1000, 10.0
 """Most metrics MLflow takes in a call: one alone costs 16 ms, 1,000 together about 110 ms."""
 PARAMS_A_BATCH = 100
 PAGE = 1000
-LONGEST_TAG, LONGEST_DIGEST = 7900, 36  # characters; MLflow refuses tags of more than 8,000
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-@dataclass(frozen=True)
-class TrackedRun:
-    """A cell's run as it is tracked."""
-
-    run_id: str
-    status: str
-    name: str
-    experiment: str
-    scale: str
-    variant: str
-    level: str
-    seed: int
-    cell: str
-    parent: str
-    params: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    start: int
-    end: int | None
+LONGEST_DIGEST = 36  # characters
 
 
 @dataclass
@@ -83,6 +59,12 @@ class RunLog:
     curves: dict[str, list[Point]] = field(default_factory=dict)
     flushed: float = field(default_factory=time.monotonic)
     monitor: SystemMetricsMonitor | None = None
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Params, which cannot be changed afterwards."""
+        listed = [Param(key, str(value)) for key, value in params.items()]
+        for start in range(0, len(listed), PARAMS_A_BATCH):
+            self.client.log_batch(self.run_id, params=listed[start : start + PARAMS_A_BATCH])
 
     def log_points(self, prefix: str, points: Iterable[Point]) -> None:
         """Points of a curve; names become prefix/name. Written in batches, every few seconds at least."""
@@ -220,10 +202,9 @@ class Tracker:
         note = {"mlflow.note.content": describe_cell(tags)}
         own = {"lab.kind": "cell", "mlflow.parentRunId": parent, **source_tags(tags)}
         run = self.client.create_run(where, run_name=name, tags={**note, **tags, **own})
-        listed = [Param(key, str(value)) for key, value in params.items()]
-        for start in range(0, len(listed), PARAMS_A_BATCH):
-            self.client.log_batch(run.info.run_id, params=listed[start : start + PARAMS_A_BATCH])
-        return RunLog(self.client, run.info.run_id)
+        log = RunLog(self.client, run.info.run_id)
+        log.log_params(params)
+        return log
 
     def runs(self, experiment: str, scale: str, status: str | None = None, cell: str | None = None) -> list[TrackedRun]:
         """The cells' runs, oldest first; only those of a status, or of one cell, if asked for."""
@@ -242,6 +223,43 @@ class Tracker:
             token = page.token
             if not token:
                 return found
+
+    def declaration_of(self, parent: str) -> str:
+        """The declaration that a sweep's parent run is found by."""
+        return str(self.client.get_run(parent).data.tags["lab.declaration"])
+
+    def histories(self, run: TrackedRun) -> dict[str, list[Measured]]:
+        """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
+        names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
+        found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
+        return {name: [(m.step, m.value, m.timestamp) for m in points] for name, points in found.items()}
+
+    def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[Measured]]) -> None:
+        """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
+
+        Raises LabError where MLflow refuses what it holds.
+        """
+        where = self.client.get_run(parent).info.experiment_id
+        tags = {**run.tags, "lab.kind": "cell", "mlflow.parentRunId": parent, IMPORTED: run.origin}
+        once = {name: [(0, value, run.end or run.start)] for name, value in run.metrics.items()}
+        points = [(name, *point) for name, listed in {**once, **histories}.items() for point in listed]
+        made = ""
+        try:
+            cut_tags = {name: value[:LONGEST_TAG] for name, value in tags.items()}
+            made = self.client.create_run(where, run.start, cut_tags, run.name).info.run_id
+            log = RunLog(self.client, made)
+            log.log_params(run.params)
+            log.log_inputs((*data, {}) for data in run.inputs)
+            log.buffer += [Metric(name, value, when, step) for name, step, value, when in points]
+            log.flush()
+            self.client.set_terminated(made, run.status, run.end)
+        except BaseException as error:
+            if made:
+                self.client.set_terminated(made, "KILLED")
+            if isinstance(error, MlflowException):
+                why = str(error).partition("\n")[0]
+                raise LabError(f"Run {run.origin} cannot be imported; MLflow says: {why}") from error
+            raise
 
     def close_abandoned(self, experiment: str, scale: str, alive: Callable[[str], bool]) -> None:
         """Mark as KILLED the running runs of cells that no process is running."""
@@ -266,32 +284,6 @@ class Tracker:
         log.finish(status)
 
 
-def describe_cell(tags: Mapping[str, str]) -> str:
-    """A run's description, in a sentence."""
-    level = f" at level {tags['level']}" if tags.get("level") else ""
-    whole = f"`{tags.get('experiment', '')}`, scale {tags.get('scale', '')}"
-    return f"Variant **{tags.get('variant', '')}**{level}, seed {tags.get('seed', '')}, of {whole}."
-
-
-def cut(text: str) -> str:
-    """As many whole lines of a description as MLflow takes."""
-    if len(text) <= LONGEST_TAG:
-        return text
-    return text[: LONGEST_TAG - 40].rpartition("\n")[0] + "\n\n(cut; the whole is among the files)"
-
-
-def metric_names(names: Iterable[str]) -> list[str]:
-    """A name that MLflow takes for each name, no two the same, and the same ones every time."""
-    taken: list[str] = []
-    for name in names:
-        parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
-        plain = "/".join(part for part in parts if part not in ("", ".", "..")).lstrip(".")[:240] or "_"
-        while plain in taken:
-            plain += "_"
-        taken.append(plain)
-    return taken
-
-
 def tracked(run: Run) -> TrackedRun:
     """MLflow's run as ours."""
     tags = run.data.tags
@@ -307,9 +299,16 @@ def tracked(run: Run) -> TrackedRun:
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         tags=dict(tags),
+        inputs=tuple(data_set(each) for each in run.inputs.dataset_inputs),
         start=run.info.start_time,
         end=run.info.end_time,
     )
+
+
+def data_set(found: DatasetInput) -> tuple[str, str, str, str]:
+    """Name, digest, source and context of a run's data set."""
+    context = {tag.key: tag.value for tag in found.tags}.get("mlflow.data.context", "")
+    return found.dataset.name, found.dataset.digest, found.dataset.source, context
 
 
 def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
@@ -340,26 +339,3 @@ def write_ahead(database: str | None) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
     finally:
         connection.close()
-
-
-def server_command(home: Home, uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Arguments and environment of MLflow's server; the store's URI may hold a password, which arguments show."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": home.artifacts.as_uri()}
-    return command, {**os.environ, **stores}
-
-
-def serve(home: Home, tracking_uri: str | None, host: str, port: int) -> int:
-    """MLflow's web UI over the store, in the foreground; on loopback unless another address was asked for."""
-    uri = open_tracker(home, tracking_uri).uri
-    if host not in LOOPBACK:
-        print(f"warning: {host} can be reached from other machines, and MLflow asks for no password", file=sys.stderr)
-    print(f"MLflow on http://{host}:{port} over {redact(uri)}; Ctrl-C ends it.", flush=True)
-    command, environment = server_command(home, uri, host, port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else a kill would leave the server behind
-    with subprocess.Popen(command, env=environment) as server:
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            server.terminate()
-            return 0

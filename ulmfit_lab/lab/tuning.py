@@ -15,7 +15,7 @@ import pandas as pd
 from ulmfit_lab.config import flatten
 from ulmfit_lab.lab.experiment import Experiment
 from ulmfit_lab.lab.plan import Plan
-from ulmfit_lab.lab.tracking import TrackedRun
+from ulmfit_lab.lab.tracked import TrackedRun
 
 
 def tuning_table(runs: Iterable[TrackedRun], plan: Plan, experiment: Experiment) -> pd.DataFrame:
