@@ -59,6 +59,9 @@ def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str,
     again = ("runs", *OWN[1:], "--target.path", csv, "--general.path", csv, "--lm.drop-mult", "0.5", "--import")
     status, out, _ = run(*again, str(tmp_path / "runs.jsonl.gz"))
     assert status == 0 and "0 runs imported; 7 were here already." in out and "7 belong to cells of today's" in out
+    fast = next(r["run_id"] for r in runs if r["variant"] == "TF-IDF")
+    status, out, _ = run("reproduce", fast, "--reuse-stages")
+    assert status == 0 and "Reproduced: all" in out
     status, _, err = run(*again, csv.replace("reviews.csv", "nothing.jsonl"))
     assert status == 2 and "is no export of runs" in err
     assert {r["status"] for r in runs} == {"FINISHED"}

@@ -1,4 +1,4 @@
-"""The command line: list, plan, sweep, tune, runs, report, ui.
+"""The command line: list, plan, sweep, tune, runs, reproduce, report, ui.
 
 Each command is a function of the parsed arguments that returns the exit status. Everything it does is a few calls of
 the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait until a command needs them.
@@ -7,7 +7,6 @@ the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -67,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     sweep = add("sweep", sweep_command, "run the missing cells of an experiment, then report")
     tune = add("tune", tune_command, "search each variant's recipe on validation data, with an equal budget")
     runs = add("runs", runs_command, "list the tracked runs of an experiment, export or import them")
+    again = add("reproduce", reproduce_command, "make a tracked run again and compare its numbers bit for bit")
     report = add("report", report_command, "write table, figure and runs.csv of an experiment")
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     for each in (plan, sweep, tune, runs, report):
@@ -78,7 +78,12 @@ def parser() -> argparse.ArgumentParser:
     way.add_argument("--export", metavar="FILE", help="write the finished runs to a file (.jsonl or .jsonl.gz)")
     way.add_argument("--import", metavar="FILE", dest="source", help="take in runs from such a file, or from runs.csv")
     runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
-    for each in (sweep, tune, report):
+    again.add_argument("run_id", metavar="RUN_ID", help="a run's id, or the first digits of it")
+    again.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
+    stages = again.add_mutually_exclusive_group()
+    stages.add_argument("--fresh-home", action="store_true", help="compute every stage anew (the default)")
+    stages.add_argument("--reuse-stages", action="store_true", help="compute the last stage anew, reuse the others")
+    for each in (sweep, tune, report, again):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
     ui.add_argument("--port", type=int, default=5000, help="port to listen on (default: 5000)")
@@ -221,7 +226,7 @@ def tune_command(args: argparse.Namespace) -> int:
 
 def runs_command(args: argparse.Namespace) -> int:
     """Print the tracked runs, or let them travel: into a file, or in from one."""
-    from ulmfit_lab.cli_runs import export_here, import_here
+    from ulmfit_lab.cli_runs import export_here, import_here, list_here
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
@@ -229,17 +234,15 @@ def runs_command(args: argparse.Namespace) -> int:
         return export_here(experiment, args.scale, tracker, Path(args.export))
     if args.source:
         return import_here(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
-    runs = tracker.runs(experiment.name, args.scale)
-    if args.format == "json":
-        facts = ("run_id", "status", "variant", "level", "seed", "params", "metrics")
-        print(json.dumps([{name: getattr(run, name) for name in facts} for run in runs], indent=1))
-        return 0
-    for run in runs:
-        value = run.metrics.get(experiment.measure)
-        shown = "" if value is None else f"{value:.4f}"
-        print(f"{run.run_id}  {run.status:9} {run.variant:20} {run.level:>8} {run.seed:>4}  {shown}")
-    print(f"{len(runs)} runs.")
-    return 0
+    return list_here(experiment, args.scale, tracker, as_json=args.format == "json")
+
+
+def reproduce_command(args: argparse.Namespace) -> int:
+    """Make a run again; status 1 where a number differs."""
+    from ulmfit_lab.cli_runs import reproduce_here
+
+    home, tracker = open_lab(args)
+    return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), reuse_stages=args.reuse_stages)
 
 
 def report_command(args: argparse.Namespace) -> int:

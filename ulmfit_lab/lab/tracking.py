@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,10 +29,10 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
 
 from ulmfit_lab.errors import LabError
-from ulmfit_lab.lab.home import Home, redact
+from ulmfit_lab.lab.home import Home, redact, write_ahead
 from ulmfit_lab.lab.provenance import source_tags
 from ulmfit_lab.lab.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun
-from ulmfit_lab.lab.wording import LONGEST_TAG, cut, describe_cell, metric_names
+from ulmfit_lab.lab.wording import LONGEST_TAG, cut, describe_cell, metric_names, title
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
     from ulmfit_lab.training.loop import Point
@@ -43,6 +42,8 @@ BATCH, FLUSH_SECONDS = 1000, 10.0
 PARAMS_A_BATCH = 100
 PAGE = 1000
 LONGEST_DIGEST = 36  # characters
+REPRODUCTIONS = "reproductions"
+"""The MLflow experiment of runs that make others again."""
 
 
 @dataclass
@@ -162,7 +163,7 @@ class Tracker:
 
     def find_experiment(self, experiment: str, scale: str) -> str | None:
         """The id of the MLflow experiment of an experiment at a scale, if there is one."""
-        found = self.client.get_experiment_by_name(f"{experiment}/{scale}")
+        found = self.client.get_experiment_by_name(title(experiment, scale))
         if found and found.lifecycle_stage == "deleted":
             cure = f"mlflow experiments restore --experiment-id {found.experiment_id}"
             raise LabError(f"{found.name} was deleted in MLflow; restore it ({cure}) or empty the bin (mlflow gc).")
@@ -174,7 +175,7 @@ class Tracker:
         place = None if self.uri.startswith("http") else self.artifacts.as_uri()
         with self.lock():
             found = self.find_experiment(experiment, scale)
-            return found or str(self.client.create_experiment(f"{experiment}/{scale}", place))
+            return found or str(self.client.create_experiment(title(experiment, scale), place))
 
     def lock(self) -> FileLock:
         """Held while something is looked up and made if it is not there."""
@@ -198,10 +199,17 @@ class Tracker:
 
     def start_cell(self, parent: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
         """A running run for a cell; tags name its experiment, scale, variant, level, seed and `lab.cell`."""
-        where = self.client.get_run(parent).info.experiment_id
+        own = {"lab.kind": "cell", "mlflow.parentRunId": parent}
+        return self._start(self.client.get_run(parent).info.experiment_id, name, params, {**tags, **own})
+
+    def start_reproduction(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
+        """A running run that makes another one again, in an experiment of its own: no sweep counts it."""
+        where = self.make_experiment(REPRODUCTIONS, "")
+        return self._start(where, name, params, {**tags, "lab.kind": "reproduction"})
+
+    def _start(self, where: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
         note = {"mlflow.note.content": describe_cell(tags)}
-        own = {"lab.kind": "cell", "mlflow.parentRunId": parent, **source_tags(tags)}
-        run = self.client.create_run(where, run_name=name, tags={**note, **tags, **own})
+        run = self.client.create_run(where, run_name=name, tags={**note, **tags, **source_tags(tags)})
         log = RunLog(self.client, run.info.run_id)
         log.log_params(params)
         return log
@@ -209,15 +217,23 @@ class Tracker:
     def runs(self, experiment: str, scale: str, status: str | None = None, cell: str | None = None) -> list[TrackedRun]:
         """The cells' runs, oldest first; only those of a status, or of one cell, if asked for."""
         where = self.find_experiment(experiment, scale)
-        if where is None:
-            return []
         wanted = "tags.`lab.kind` = 'cell'" + (f" and attributes.status = '{status}'" if status else "")
         wanted += f" and tags.`lab.cell` = '{cell}'" if cell else ""
+        return self._search([where], wanted) if where else []
+
+    def find_runs(self, prefix: str) -> list[TrackedRun]:
+        """The cells' runs of all experiments whose id begins so, here or where they were made."""
+        everywhere = [str(each.experiment_id) for each in self.client.search_experiments()]
+        ids = ("attributes.run_id", f"tags.`{IMPORTED}`")
+        found = [self._search(everywhere, f"tags.`lab.kind` = 'cell' and {name} LIKE '{prefix}%'") for name in ids]
+        return list({run.run_id: run for run in (*found[0], *found[1])}.values())
+
+    def _search(self, where: Sequence[str], wanted: str) -> list[TrackedRun]:
         found: list[TrackedRun] = []
         token = None
         while True:
             page = self.client.search_runs(
-                [where], wanted, ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], token
+                list(where), wanted, ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], token
             )
             found += [tracked(run) for run in page]
             token = page.token
@@ -245,8 +261,8 @@ class Tracker:
         points = [(name, *point) for name, listed in {**once, **histories}.items() for point in listed]
         made = ""
         try:
-            cut_tags = {name: value[:LONGEST_TAG] for name, value in tags.items()}
-            made = self.client.create_run(where, run.start, cut_tags, run.name).info.run_id
+            short = {name: value[:LONGEST_TAG] for name, value in tags.items()}
+            made = self.client.create_run(where, run.start, short, run.name).info.run_id
             log = RunLog(self.client, made)
             log.log_params(run.params)
             log.log_inputs((*data, {}) for data in run.inputs)
@@ -330,12 +346,3 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
     return Tracker(client, home.artifacts, uri)
-
-
-def write_ahead(database: str | None) -> None:
-    """SQLite's write-ahead log: readers and one writer at once, and shorter waits between writers."""
-    connection = sqlite3.connect(database or ":memory:")
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()

@@ -8,6 +8,11 @@ from collections.abc import Iterable, Mapping
 LONGEST_TAG = 7900  # characters; MLflow refuses tags of more than 8,000
 
 
+def title(experiment: str, scale: str) -> str:
+    """Name of the MLflow experiment."""
+    return f"{experiment}/{scale}" if scale else experiment
+
+
 def describe_cell(tags: Mapping[str, str]) -> str:
     """A run's description, in a sentence."""
     level = f" at level {tags['level']}" if tags.get("level") else ""
