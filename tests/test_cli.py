@@ -97,6 +97,8 @@ def rows(labels: str, n: int = 60) -> list[tuple[str, str]]:
         ((*OWN, "--lm.drop-mult", "-1"), "lm.drop_mult = -1"),
         (("list", "--nonsense"), "--nonsense"),
         (("sweep", "word2vec_vs_lm", "--levels", "many"), "whole numbers"),
+        (("report", "--seeds", "1"), "all committed results are meant"),
+        (("reproduce", "not hex"), "is no run id"),
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(run: Run, arguments: tuple[str, ...], says: str) -> None:

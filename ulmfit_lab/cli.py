@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ulmfit_lab.cli_runs import reproduce_options, travel_options
 from ulmfit_lab.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
@@ -67,22 +68,19 @@ def parser() -> argparse.ArgumentParser:
     tune = add("tune", tune_command, "search each variant's recipe on validation data, with an equal budget")
     runs = add("runs", runs_command, "list the tracked runs of an experiment, export or import them")
     again = add("reproduce", reproduce_command, "make a tracked run again and compare its numbers bit for bit")
-    report = add("report", report_command, "write table, figure and runs.csv of an experiment")
+    report = add(
+        "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
+    )
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     for each in (plan, sweep, tune, runs, report):
-        _experiment_options(each)
+        _experiment_options(each, optional=each is report)
+    report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
     sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (default: 1)")
     sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
-    way = runs.add_mutually_exclusive_group()
-    way.add_argument("--export", metavar="FILE", help="write the finished runs to a file (.jsonl or .jsonl.gz)")
-    way.add_argument("--import", metavar="FILE", dest="source", help="take in runs from such a file, or from runs.csv")
+    travel_options(runs)
     runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
-    again.add_argument("run_id", metavar="RUN_ID", help="a run's id, or the first digits of it")
-    again.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
-    stages = again.add_mutually_exclusive_group()
-    stages.add_argument("--fresh-home", action="store_true", help="compute every stage anew (the default)")
-    stages.add_argument("--reuse-stages", action="store_true", help="compute the last stage anew, reuse the others")
+    reproduce_options(again)
     for each in (sweep, tune, report, again):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
@@ -105,8 +103,9 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
     return made
 
 
-def _experiment_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("experiment", metavar="EXPERIMENT", help="name of an experiment, or a .py file")
+def _experiment_options(command: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    text = "name of an experiment, or a .py file" + (" (default: all that have committed results)" if optional else "")
+    command.add_argument("experiment", metavar="EXPERIMENT", nargs="?" if optional else None, help=text)
     command.add_argument("--scale", default="small", help="tiny, demo, small or paper (default: small)")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")
@@ -178,7 +177,7 @@ def sweep_command(args: argparse.Namespace) -> int:
         print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
         return 1
     if not outcome.elsewhere and not args.worker:
-        return report_command(args)
+        return report_here(args)
     return 0
 
 
@@ -246,6 +245,15 @@ def reproduce_command(args: argparse.Namespace) -> int:
 
 
 def report_command(args: argparse.Namespace) -> int:
+    """Report one experiment; check a committed report, or do what is done for all of them at once."""
+    if args.check or args.experiment is None:
+        from ulmfit_lab.cli_results import committed_command
+
+        return committed_command(args, declared, results_folder)
+    return report_here(args)
+
+
+def report_here(args: argparse.Namespace) -> int:
     """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
     from ulmfit_lab.lab.reporting import publish
 
@@ -333,12 +341,13 @@ def data_of(args: argparse.Namespace) -> Path | None:
 
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:
     """results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at another, results/custom/ for a changed one."""
+    from ulmfit_lab.lab.committed import folder_of
     from ulmfit_lab.lab.experiment import declaration
 
     root = Path(args.results)
     if overrides or args.seeds is not None or args.levels is not None:
         return root / "custom" / f"{experiment.name}-{declaration(experiment, args.scale, overrides)[:8]}"
-    return root / experiment.name if args.scale == "small" else root / args.scale / experiment.name
+    return folder_of(root, experiment.name, args.scale)
 
 
 if __name__ == "__main__":

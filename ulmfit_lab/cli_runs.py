@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,22 @@ if TYPE_CHECKING:
     from ulmfit_lab.lab.experiment import Changes, Experiment
     from ulmfit_lab.lab.home import Home
     from ulmfit_lab.lab.tracking import Tracker
+
+
+def travel_options(runs: argparse.ArgumentParser) -> None:
+    """Options of `runs` that let runs travel."""
+    way = runs.add_mutually_exclusive_group()
+    way.add_argument("--export", metavar="FILE", help="write the finished runs to a file (.jsonl or .jsonl.gz)")
+    way.add_argument("--import", metavar="FILE", dest="source", help="take in runs from such a file, or from runs.csv")
+
+
+def reproduce_options(again: argparse.ArgumentParser) -> None:
+    """Options of `reproduce`."""
+    again.add_argument("run_id", metavar="RUN_ID", help="a run's id, or the first digits of it")
+    again.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
+    stages = again.add_mutually_exclusive_group()
+    stages.add_argument("--fresh-home", action="store_true", help="compute every stage anew (the default)")
+    stages.add_argument("--reuse-stages", action="store_true", help="compute the last stage anew, reuse the others")
 
 
 def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: bool) -> int:

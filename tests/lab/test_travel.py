@@ -117,6 +117,9 @@ def test_a_report_of_imported_runs_is_the_same_bytes_also_from_runs_csv(
     for folder in (report(two, "from export"), report(three, "from csv")):
         for name in ("runs.csv", "table.md", "figure.json"):
             assert (folder / name).read_bytes() == (first / name).read_bytes()
+    read = {name: digest for run in made.tracker.runs("starts", "tiny") for name, digest, _, _ in run.inputs}
+    assert json.loads((first / "figure.json").read_text())["data"] == {name: [digest] for name, digest in read.items()}
+    assert read and all(len(digest) == 16 for digest in read.values())
 
 
 def test_the_same_runs_give_the_same_bytes(made: Any, exported: Path, tmp_path: Path) -> None:

@@ -68,6 +68,9 @@ class Experiment:
     """Variant drawn as a line to compare with."""
     contrasts: Sequence[tuple[str, str]] = ()
     """Pairs (variant, against) that are tested; none given: each variant against the baseline."""
+    headline: Sequence[tuple[str, str, Any]] = ()
+    """Contrasts (variant, against, level) that answer the claim, for the ledger; a level of None is the last one.
+    None given: all contrasts at the last level."""
     published: Sequence[Published] = ()
     notes: Sequence[str] = ()
 
@@ -182,6 +185,7 @@ def tuning_of(experiment: Experiment, scale: str) -> Experiment:
         measure="final/valid_error",
         reference=None,
         contrasts=(),
+        headline=(),
         published=(),
     )
 
@@ -200,9 +204,21 @@ def _check_names(experiment: Experiment) -> None:
     for name in named:
         if name not in variants:
             raise ConfigError(f"{experiment.name}: {name!r} is not one of its variants. {nearest(name, variants)}")
+    _check_headline(experiment)
     overlap = set(experiment.seeds) & set(experiment.search_seeds)
     if experiment.search and overlap:
         raise ConfigError(f"{experiment.name}: seeds {sorted(overlap)} both tune and compare; keep them apart.")
+
+
+def _check_headline(experiment: Experiment) -> None:
+    """A headline answers the claim, so it must be among what is tested."""
+    tested = experiment.contrasts or [(v, experiment.baseline) for v in experiment.variants]
+    known = {str(level) for levels in experiment.levels.values() for level in levels}
+    for variant, against, level in experiment.headline:
+        if (variant, against) not in [*tested, *((row.variant, row.against) for row in experiment.published)]:
+            raise ConfigError(f"{experiment.name}: headline {variant!r} - {against!r} is not among its contrasts.")
+        if level is not None and str(level) not in known:
+            raise ConfigError(f"{experiment.name}: headline level {level!r} is not a level of any scale.")
 
 
 def _refuse_twins(name: str, configs: Mapping[str, RunConfig]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ulmfit_lab.errors import IncompleteError
+from ulmfit_lab.lab.committed import tuning_of
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
 from ulmfit_lab.lab.export import declared_runs, report_spec, runs_table
 from ulmfit_lab.lab.home import Home
@@ -55,12 +56,6 @@ def committed_runs(experiment: Experiment, scale: str, folder: Path) -> pd.DataF
             f"make them: ulmfit-lab sweep {experiment.name} --scale {scale}"
         )
     return read_runs(path)
-
-
-def tuning_of(folder: Path) -> pd.DataFrame | None:
-    """What `tune` tried, where it was run."""
-    path = folder / "tuning.csv"
-    return pd.read_csv(path) if path.is_file() else None
 
 
 def summarise(

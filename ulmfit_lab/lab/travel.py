@@ -193,7 +193,9 @@ def _from_row(row: Mapping[str, Any], now: int) -> TrackedRun:
         params=params,
         metrics={name: value for name, value in {**values, **cost}.items() if not math.isnan(value)},
         tags={name: value for name, value in tags.items() if value} | identity_tags(row),
-        inputs=(),
+        inputs=tuple(
+            (name.removeprefix("data/"), row[name], "", "") for name in row if name.startswith("data/") and row[name]
+        ),
         start=now,
         end=now,
     )

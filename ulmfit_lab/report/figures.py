@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -52,13 +52,22 @@ STYLE = {
 Found = Mapping[tuple[str, str], Summary]
 
 
-def figure_bytes(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, bytes]:
+def figure_bytes(runs: pd.DataFrame, spec: ReportSpec, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
     """File name -> bytes of the figure, as SVG and as PNG."""
-    svg, png = io.BytesIO(), io.BytesIO()
+    return render(lambda: draw(runs, spec), "figure", formats)
+
+
+def render(picture: Callable[[], Figure], name: str, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
+    """File name -> bytes of a figure, which is drawn anew for each format."""
+    options: Mapping[str, dict[str, Any]] = {
+        "svg": {"metadata": {"Date": None, "Creator": None}},
+        "png": {"metadata": {"Software": None}, "dpi": DPI},
+    }
+    files = {f"{name}.{format}": io.BytesIO() for format in formats}
     with mpl.rc_context(STYLE):
-        draw(runs, spec).savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        draw(runs, spec).savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
-    return {"figure.svg": svg.getvalue(), "figure.png": png.getvalue()}
+        for format, file in zip(formats, files.values(), strict=True):
+            picture().savefig(file, format=format, **options[format])
+    return {name: file.getvalue() for name, file in files.items()}
 
 
 def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,9 @@ from ulmfit_lab.report.runs import check_grid, csv_text, read_runs
 from ulmfit_lab.report.spec import Published, ReportSpec
 from ulmfit_lab.report.tables import markdown_report
 
+DATA = "data/"
+"""How the names of columns begin that hold the digest of a text."""
+
 __all__ = ["Published", "ReportSpec", "read_runs", "sweep_metrics", "write_report"]
 
 
@@ -25,14 +29,17 @@ def write_report(runs: pd.DataFrame, spec: ReportSpec, folder: Path, tuning: pd.
 
     Raises IncompleteError, and writes nothing, for a grid with holes.
     """
-    table = check_grid(runs, spec)
-    data = csv_text(table).encode()
-    files = {
-        "runs.csv": data,
-        "table.md": markdown_report(table, spec, tuning).encode(),
-        **figure_bytes(table, spec),
-        "figure.json": sidecar(table, spec, data).encode(),
-    }
+    return write_files(report_files(check_grid(runs, spec), spec, tuning), folder)
+
+
+def report_files(table: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None) -> dict[str, bytes]:
+    """File name -> bytes of the whole report on the runs of a complete grid."""
+    files = text_files(table, spec, tuning) | figure_bytes(table, spec)
+    return files | {"figure.json": sidecar(table, spec, digests(files)).encode()}
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write files into a folder, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         with replacing(folder / name) as temporary:
@@ -40,19 +47,40 @@ def write_report(runs: pd.DataFrame, spec: ReportSpec, folder: Path, tuning: pd.
     return [folder / name for name in files]
 
 
-def sidecar(runs: pd.DataFrame, spec: ReportSpec, data: bytes) -> str:
-    """What the figure was made from, as JSON."""
+def text_files(table: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None) -> dict[str, bytes]:
+    """File name -> bytes of the runs of a complete grid and of the tables made from them."""
+    return {"runs.csv": csv_text(table).encode(), "table.md": markdown_report(table, spec, tuning).encode()}
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """File name -> sha256 of its bytes."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) -> str:
+    """What the figure was made from, and what was written with it, as JSON.
+
+    written: file name -> sha256, runs.csv among them.
+    """
     facts = {
         "experiment": spec.name,
         "scale": spec.scale,
         "measure": spec.measure,
         "declaration": fingerprint(dataclasses.asdict(spec)),
-        "runs_sha256": hashlib.sha256(data).hexdigest(),
+        "runs_sha256": written["runs.csv"],
+        "files": {name: digest for name, digest in sorted(written.items()) if name != "runs.csv"},
+        "data": data_digests(runs),
         "commits": sorted(set(runs["commit"])),
         "dirty_runs": int(runs["dirty"].sum()),
         "runs": list(runs["run_id"]),
     }
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+
+
+def data_digests(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """Data set -> the digests (their first characters) of all texts of that name that the runs read."""
+    named = [str(name) for name in runs.columns if str(name).startswith(DATA)]
+    return {name.removeprefix(DATA): sorted({str(v) for v in runs[name] if v}) for name in named}
 
 
 def sweep_metrics(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, float]:
