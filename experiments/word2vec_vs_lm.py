@@ -42,6 +42,7 @@ EXPERIMENT = Experiment(
         ("fine-tuned LM", "word2vec"),
         ("fine-tuned LM", "TF-IDF"),
     ),
+    headline=(("pretrained LM", "word2vec", None), ("fine-tuned LM", "word2vec", None)),
     recipes={
         # the winners of `ulmfit-lab tune word2vec_vs_lm`; results/word2vec_vs_lm/tuning.csv has what was tried
         "small": {

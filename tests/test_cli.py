@@ -54,6 +54,16 @@ def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str,
     status, out, _ = run("runs", "word2vec_vs_lm", "--scale", "tiny", "--format", "json")
     runs = json.loads(out)
     assert len(runs) == 7
+    status, out, _ = run("runs", "word2vec_vs_lm", "--scale", "tiny", "--export", str(tmp_path / "runs.jsonl.gz"))
+    assert status == 0 and "7 finished runs" in out
+    again = ("runs", *OWN[1:], "--target.path", csv, "--general.path", csv, "--lm.drop-mult", "0.5", "--import")
+    status, out, _ = run(*again, str(tmp_path / "runs.jsonl.gz"))
+    assert status == 0 and "0 runs imported; 7 were here already." in out and "7 belong to cells of today's" in out
+    fast = next(r["run_id"] for r in runs if r["variant"] == "TF-IDF")
+    status, out, _ = run("reproduce", fast, "--reuse-stages")
+    assert status == 0 and "Reproduced: all" in out
+    status, _, err = run(*again, csv.replace("reviews.csv", "nothing.jsonl"))
+    assert status == 2 and "is no export of runs" in err
     assert {r["status"] for r in runs} == {"FINISHED"}
     assert {r["params"]["lm.drop_mult"] for r in runs} == {"0.5"}
     assert len(list((tmp_path / "results" / "custom").glob("*/figure.png"))) == 1
@@ -87,6 +97,8 @@ def rows(labels: str, n: int = 60) -> list[tuple[str, str]]:
         ((*OWN, "--lm.drop-mult", "-1"), "lm.drop_mult = -1"),
         (("list", "--nonsense"), "--nonsense"),
         (("sweep", "word2vec_vs_lm", "--levels", "many"), "whole numbers"),
+        (("report", "--seeds", "1"), "all committed results are meant"),
+        (("reproduce", "not hex"), "is no run id"),
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(run: Run, arguments: tuple[str, ...], says: str) -> None:
@@ -132,3 +144,11 @@ def test_a_test_label_that_training_never_saw_is_named(
     status, _, err = run(*OWN, "--target.path", train, "--target.test-path", test, "--general.path", train)
     assert status != 0
     assert "'z'" in err
+
+
+def test_plan_says_in_what_each_variant_differs_from_the_baseline(run: Run, csv: str) -> None:
+    status, out, _ = run("plan", *OWN[1:], "--target.path", csv, "--general.path", csv, "--classifier.epochs", "1")
+    assert status == 0
+    assert "  word2vec: the baseline\n" in out
+    assert "  random: classifier.start 'word2vec' -> 'random'\n" in out
+    assert "classifier.epochs" not in out  # replaced for all variants alike

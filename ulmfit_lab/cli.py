@@ -1,4 +1,4 @@
-"""The command line: list, plan, sweep, tune, runs, report, ui.
+"""The command line: list, plan, sweep, tune, runs, reproduce, report, ui.
 
 Each command is a function of the parsed arguments that returns the exit status. Everything it does is a few calls of
 the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait until a command needs them.
@@ -7,7 +7,6 @@ the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ulmfit_lab.cli_runs import reproduce_options, travel_options
 from ulmfit_lab.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
@@ -66,19 +66,25 @@ def parser() -> argparse.ArgumentParser:
     plan = add("plan", plan_command, "show cells, stages and predicted time, before anything is spent")
     sweep = add("sweep", sweep_command, "run the missing cells of an experiment, then report")
     tune = add("tune", tune_command, "search each variant's recipe on validation data, with an equal budget")
-    runs = add("runs", runs_command, "list the tracked runs of an experiment")
-    report = add("report", report_command, "write table, figure and runs.csv of an experiment")
+    runs = add("runs", runs_command, "list the tracked runs of an experiment, export or import them")
+    again = add("reproduce", reproduce_command, "make a tracked run again and compare its numbers bit for bit")
+    report = add(
+        "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
+    )
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     for each in (plan, sweep, tune, runs, report):
-        _experiment_options(each)
+        _experiment_options(each, optional=each is report)
+    report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
     sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (default: 1)")
     sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
     tune.add_argument(
         "--budget", type=int, metavar="N", help="trials a variant (default: the experiment's; others go to custom/)"
     )
+    travel_options(runs)
     runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
-    for each in (sweep, tune, report):
+    reproduce_options(again)
+    for each in (sweep, tune, report, again):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
     ui.add_argument("--port", type=int, default=5000, help="port to listen on (default: 5000)")
@@ -100,8 +106,9 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
     return made
 
 
-def _experiment_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("experiment", metavar="EXPERIMENT", help="name of an experiment, or a .py file")
+def _experiment_options(command: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    text = "name of an experiment, or a .py file" + (" (default: all that have committed results)" if optional else "")
+    command.add_argument("experiment", metavar="EXPERIMENT", nargs="?" if optional else None, help=text)
     command.add_argument("--scale", default="small", help="tiny, demo, small or paper (default: small)")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")
@@ -122,6 +129,7 @@ def plan_command(args: argparse.Namespace) -> int:
     """Print cells, stages and predicted time."""
     from rich.console import Console
 
+    from ulmfit_lab.lab.confounds import difference_lines
     from ulmfit_lab.lab.display import duration, plan_table
     from ulmfit_lab.lab.sweep import plan_sweep
 
@@ -130,8 +138,8 @@ def plan_command(args: argparse.Namespace) -> int:
     plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
     console = Console()
     console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
-    for variant, changes in experiment.variants.items():
-        console.print(f"  {variant}: {dict(changes) or 'the base config'}", highlight=False)
+    for line in difference_lines(experiment, args.scale, overrides):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{len(plan.cells)} runs, {len(plan.cells) - len(plan.todo)} of them finished.")
     if plan.todo:
         console.print(plan_table(plan))
@@ -141,11 +149,13 @@ def plan_command(args: argparse.Namespace) -> int:
 
 def sweep_command(args: argparse.Namespace) -> int:
     """Run the missing cells, then report if all are there."""
+    from ulmfit_lab.lab.confounds import difference_lines
     from ulmfit_lab.lab.display import Display, duration
     from ulmfit_lab.lab.sweep import sweep
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
+    print("\n".join(difference_lines(experiment, args.scale, overrides)), file=sys.stderr)
     options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
     display = Display(workers=args.workers)
     with workers() as others:
@@ -170,7 +180,7 @@ def sweep_command(args: argparse.Namespace) -> int:
         print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
         return 1
     if not outcome.elsewhere and not args.worker:
-        return report_command(args)
+        return report_here(args)
     return 0
 
 
@@ -219,23 +229,36 @@ def tune_command(args: argparse.Namespace) -> int:
 
 
 def runs_command(args: argparse.Namespace) -> int:
-    """Print the tracked runs."""
-    experiment, _ = declared(args)
-    _, tracker = open_lab(args)
-    runs = tracker.runs(experiment.name, args.scale)
-    if args.format == "json":
-        facts = ("run_id", "status", "variant", "level", "seed", "params", "metrics")
-        print(json.dumps([{name: getattr(run, name) for name in facts} for run in runs], indent=1))
-        return 0
-    for run in runs:
-        value = run.metrics.get(experiment.measure)
-        shown = "" if value is None else f"{value:.4f}"
-        print(f"{run.run_id}  {run.status:9} {run.variant:20} {run.level:>8} {run.seed:>4}  {shown}")
-    print(f"{len(runs)} runs.")
-    return 0
+    """Print the tracked runs, or let them travel: into a file, or in from one."""
+    from ulmfit_lab.cli_runs import export_here, import_here, list_here
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    if args.export:
+        return export_here(experiment, args.scale, tracker, Path(args.export))
+    if args.source:
+        return import_here(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
+    return list_here(experiment, args.scale, tracker, as_json=args.format == "json")
+
+
+def reproduce_command(args: argparse.Namespace) -> int:
+    """Make a run again; status 1 where a number differs."""
+    from ulmfit_lab.cli_runs import reproduce_here
+
+    home, tracker = open_lab(args)
+    return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), reuse_stages=args.reuse_stages)
 
 
 def report_command(args: argparse.Namespace) -> int:
+    """Report one experiment; check a committed report, or do what is done for all of them at once."""
+    if args.check or args.experiment is None:
+        from ulmfit_lab.cli_results import committed_command
+
+        return committed_command(args, declared, results_folder)
+    return report_here(args)
+
+
+def report_here(args: argparse.Namespace) -> int:
     """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
     from ulmfit_lab.lab.reporting import publish
 
@@ -250,10 +273,10 @@ def report_command(args: argparse.Namespace) -> int:
 
 def ui_command(args: argparse.Namespace) -> int:
     """Serve MLflow until interrupted."""
-    from ulmfit_lab.lab.home import open_home
-    from ulmfit_lab.lab.tracking import serve
+    from ulmfit_lab.lab.server import serve
 
-    return serve(open_home(args.home), args.tracking_uri, args.host, args.port)
+    home, tracker = open_lab(args)
+    return serve(home, tracker.uri, args.host, args.port, tracker.experiments())
 
 
 def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
@@ -323,12 +346,13 @@ def data_of(args: argparse.Namespace) -> Path | None:
 
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:
     """results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at another, results/custom/ for a changed one."""
+    from ulmfit_lab.lab.committed import folder_of
     from ulmfit_lab.lab.experiment import declaration
 
     root = Path(args.results)
     if overrides or any(getattr(args, name, None) is not None for name in ("seeds", "levels", "budget")):
         return root / "custom" / f"{experiment.name}-{declaration(experiment, args.scale, overrides)[:8]}"
-    return root / experiment.name if args.scale == "small" else root / args.scale / experiment.name
+    return folder_of(root, experiment.name, args.scale)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 from ulmfit_lab.lab.experiment import experiment_files, load_experiment
 from ulmfit_lab.lab.export import report_spec
+from ulmfit_lab.lab.ledger import check_results
 from ulmfit_lab.lab.tuning import winners
 from ulmfit_lab.report.report import read_runs, write_report
 from ulmfit_lab.report.tuning import read_tuning
@@ -16,13 +17,17 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 COMMITTED = sorted(name for name in experiment_files() if (RESULTS / name / "runs.csv").is_file())
 
 
+def test_committed_files_follow_from_the_committed_runs() -> None:
+    assert [str(problem) for problem in check_results(RESULTS)] == []
+
+
 @pytest.mark.parametrize("name", COMMITTED)
-def test_table_and_figure_follow_from_the_committed_runs(name: str, tmp_path: Path) -> None:
+def test_reports_are_written_as_they_are_committed(name: str, tmp_path: Path) -> None:
     folder = RESULTS / name
     spec = report_spec(load_experiment(name), "small")
     write_report(read_runs(folder / "runs.csv"), spec, tmp_path, *read_tuning(folder))
-    for file in ("runs.csv", "table.md", "figure.json"):
-        assert (tmp_path / file).read_bytes() == (folder / file).read_bytes(), f"{folder / file} is stale"
+    for file in ("runs.csv", "table.md", "figure.svg"):
+        assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
 
 
 @pytest.mark.parametrize("name", COMMITTED)

@@ -20,7 +20,9 @@ from ulmfit_lab.config import RunConfig, flatten
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.home import Home, open_home
 from ulmfit_lab.lab.provenance import provenance
-from ulmfit_lab.lab.tracking import RunLog, Tracker, cut, metric_names, open_tracker, server_command
+from ulmfit_lab.lab.server import server_command
+from ulmfit_lab.lab.tracking import RunLog, Tracker, open_tracker
+from ulmfit_lab.lab.wording import cut, metric_names
 from ulmfit_lab.training.loop import POINTS, Point
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -91,6 +93,11 @@ def test_another_declaration_is_another_sweep_of_the_same_experiment(shared: Sha
     runs = [shared.tracker.client.get_run(each) for each in (shared.parents[0], other)]
     assert runs[0].info.run_id != runs[1].info.run_id
     assert runs[0].info.experiment_id == runs[1].info.experiment_id
+
+
+def test_an_experiment_is_listed_with_the_id_of_its_page_in_the_ui(shared: Shared) -> None:
+    number = shared.tracker.find_experiment("words", "tiny")
+    assert shared.tracker.experiments()["words (tiny)"] == number
 
 
 def test_a_summarised_sweep_is_reopened_by_a_restart_with_its_table_kept(shared: Shared, tmp_path: Path) -> None:

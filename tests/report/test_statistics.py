@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.integrate import quad
 from statsmodels.stats.power import TTestPower
 
 from ulmfit_lab.report.statistics import (
@@ -15,6 +16,7 @@ from ulmfit_lab.report.statistics import (
     further_seeds,
     holm,
     paired,
+    smallest_difference,
     summarise,
     verdict,
 )
@@ -136,3 +138,33 @@ def test_further_seeds_beyond_naming_and_unknown() -> None:
     assert further_seeds(result(1e-4)) == MOST_SEEDS + 1
     assert further_seeds(result(0.0)) is None
     assert further_seeds(result(1.0, n=1)) is None
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(6, 0.05), (6, 0.05 / 21), (6, 0.05 / 200), (34, 0.05)])
+def test_the_smallest_difference_has_the_power_when_it_is_integrated_over_the_spread(n: int, alpha: float) -> None:
+    # given the sample's variance v (chi squared), the t statistic is normal; the wrong tail is below 1e-4 here
+    found = smallest_difference(2.5, n, alpha=alpha)
+    assert found is not None
+    shift, bound = found / 2.5 * math.sqrt(n), stats.t.ppf(1 - alpha / 2, n - 1)
+
+    def shown(v: float) -> float:
+        return float(stats.norm.sf(bound * math.sqrt(v / (n - 1)) - shift) * stats.chi2.pdf(v, n - 1))
+
+    assert quad(shown, 0, math.inf)[0] == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_strict_test_of_few_seeds_has_no_power_that_it_has_not() -> None:
+    # where the wrong tail of the distribution underflows, an effect of 2.85 sds would be shown 3 times in 4, not always
+    asked = [further_seeds(result(effect), alpha=0.05 / 21) for effect in (2.7, 2.83, 2.9, 3.5)]
+    assert asked == [1, 1, 0, 0]
+
+
+def test_the_smallest_difference_agrees_with_cohens_table() -> None:
+    # Cohen (1988): 34 pairs have a power of 0.8 for an effect of half an sd at alpha 0.05
+    assert smallest_difference(1.0, 34) == pytest.approx(0.5, abs=0.01)
+    assert smallest_difference(10.0, 34) == pytest.approx(5.0, abs=0.1)
+
+
+def test_no_smallest_difference_with_too_few_seeds_and_none_at_all_without_spread() -> None:
+    assert smallest_difference(1.0, 5) is None
+    assert smallest_difference(0.0, 6) == 0.0

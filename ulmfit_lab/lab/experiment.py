@@ -79,6 +79,9 @@ class Experiment:
     """Variant drawn as a line to compare with."""
     contrasts: Sequence[tuple[str, str]] = ()
     """Pairs (variant, against) that are tested; none given: each variant against the baseline."""
+    headline: Sequence[tuple[str, str, Any]] = ()
+    """Contrasts (variant, against, level) that answer the claim, for the ledger; a level of None is the last one.
+    None given: all contrasts at the last level."""
     published: Sequence[Published] = ()
     notes: Sequence[str] = ()
     associations: Associations | None = None
@@ -205,6 +208,7 @@ def _check_names(experiment: Experiment) -> None:
     for name in named:
         if name not in variants:
             raise ConfigError(f"{experiment.name}: {name!r} is not one of its variants. {nearest(name, variants)}")
+    _check_headline(experiment)
 
 
 def _check_search(experiment: Experiment) -> None:
@@ -242,6 +246,17 @@ def _check_searched(experiment: Experiment, scale: str) -> None:
         check_space(experiment.search, config)
     kept = {v: {p: x for p, x in flatten(c).items() if p not in experiment.search} for v, c in configs.items()}
     _refuse_twins("without what is searched", kept)
+
+
+def _check_headline(experiment: Experiment) -> None:
+    """A headline answers the claim, so it must be among what is tested."""
+    tested = experiment.contrasts or [(v, experiment.baseline) for v in experiment.variants]
+    known = {str(level) for levels in experiment.levels.values() for level in levels}
+    for variant, against, level in experiment.headline:
+        if (variant, against) not in [*tested, *((row.variant, row.against) for row in experiment.published)]:
+            raise ConfigError(f"{experiment.name}: headline {variant!r} - {against!r} is not among its contrasts.")
+        if level is not None and str(level) not in known:
+            raise ConfigError(f"{experiment.name}: headline level {level!r} is not a level of any scale.")
 
 
 def _refuse_twins(name: str, configs: Mapping[str, Any]) -> None:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ulmfit_lab.lab.experiment import Changes, Experiment, cells
-from ulmfit_lab.lab.plan import PlannedCell
-from ulmfit_lab.lab.tracking import TrackedRun
+from ulmfit_lab.lab.tracked import TrackedRun
 from ulmfit_lab.report.spec import ReportSpec
+
+if TYPE_CHECKING:  # a report from runs.csv has no use for torch
+    from ulmfit_lab.lab.plan import PlannedCell
 
 FACTS = ("run_id", "status", "experiment", "scale", "variant", "level", "seed")
 
 
 def runs_table(runs: Iterable[TrackedRun]) -> pd.DataFrame:
-    """One row a run: identity, provenance, cost, metrics, and params under `param/`."""
+    """One row a run: identity, provenance, cost, metrics, params under `param/`, data digests under `data/`."""
     rows = [run_row(run) for run in runs]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(FACTS))
 
 
 def run_row(run: TrackedRun) -> dict[str, object]:
     """A run as a row of the table."""
-    identity = {name: getattr(run, name) for name in FACTS} | {"cell": run.cell}
+    identity = {name: getattr(run, name) for name in FACTS} | {"run_id": run.origin, "cell": run.cell}
     identity |= {"commit": run.tags.get("lab.commit", ""), "dirty": run.tags.get("lab.dirty", "")}
     cost = {
         "computed_seconds": run.metrics.get("cost/computed_seconds", float("nan")),
@@ -33,7 +36,10 @@ def run_row(run: TrackedRun) -> dict[str, object]:
     params = {f"param/{k}": v for k, v in sorted(run.params.items())} | {
         "param/vocabulary": run.tags.get("vocabulary", "")
     }
-    return identity | cost | values | stages | params
+    data: dict[str, str] = {}
+    for name, digest, _, _ in sorted(run.inputs):  # files of two folders may have one name
+        data[f"data/{name}"] = f"{data.get(f'data/{name}', '')} {digest}".strip()
+    return identity | cost | values | stages | params | data
 
 
 def declared_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedCell]) -> list[TrackedRun]:

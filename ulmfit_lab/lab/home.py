@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +77,12 @@ def data_dir(path: str | None = None) -> Path | None:
 def redact(uri: str) -> str:
     """A URI fit to be shown: without a password, be it before the host or among the options."""
     return SECRET_OPTION.sub(r"\1***", PASSWORD.sub(r"\1***@", uri))
+
+
+def write_ahead(database: str | None) -> None:
+    """SQLite's write-ahead log: readers and one writer at once, and shorter waits between writers."""
+    connection = sqlite3.connect(database or ":memory:")
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()

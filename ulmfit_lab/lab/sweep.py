@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from ulmfit_lab.config import flatten
 from ulmfit_lab.errors import ConfigError, DataError, nearest
+from ulmfit_lab.lab.confounds import refuse_confounds
 from ulmfit_lab.lab.display import Display
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
 from ulmfit_lab.lab.home import Home
@@ -76,7 +77,8 @@ class CellObserver(Observer):
 def plan_sweep(
     experiment: Experiment, scale: str, overrides: Changes | None, home: Home, data: Path | None, tracker: Tracker
 ) -> Plan:
-    """What `sweep` would do now."""
+    """What `sweep` would do now. Raises ConfigError where variants differ in what they do not declare."""
+    refuse_confounds(experiment, scale, overrides)
     store = Store(home.stages)
     planned = plan_cells(experiment, scale, overrides, data, finished_cells(tracker, experiment.name, scale))
     return make_plan(planned, store, Rates(store))

@@ -10,11 +10,6 @@ import inspect
 import json
 import logging
 import os
-import re
-import signal
-import sqlite3
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,9 +30,11 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
 
 from ulmfit_lab.errors import LabError
-from ulmfit_lab.lab.home import Home, redact
+from ulmfit_lab.lab.home import Home, redact, write_ahead
 from ulmfit_lab.lab.interrupts import shielded
 from ulmfit_lab.lab.provenance import source_tags
+from ulmfit_lab.lab.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun
+from ulmfit_lab.lab.wording import LONGEST_TAG, cut, describe_cell, metric_names, title
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
     from ulmfit_lab.training.loop import Point
@@ -46,10 +43,11 @@ BATCH, FLUSH_SECONDS = 1000, 10.0
 """Most metrics MLflow takes in a call: one alone costs 16 ms, 1,000 together about 110 ms."""
 PARAMS_A_BATCH = 100
 PAGE = 1000
-LONGEST_TAG, LONGEST_DIGEST = 7900, 36  # characters; MLflow refuses tags of more than 8,000
+LONGEST_DIGEST = 36  # characters
+REPRODUCTIONS = "reproductions"
+"""The MLflow experiment of runs that make others again."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Makes the UI open on the runs; without it, it opens on the traces of language model agents."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""What MLflow's UI takes for experiments with runs to compare, and not with traces of agents."""
 
 
 class Client(MlflowClient):  # type: ignore[misc]
@@ -58,27 +56,6 @@ class Client(MlflowClient):  # type: ignore[misc]
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
         return shielded(found) if not name.startswith("_") and inspect.ismethod(found) else found
-
-
-@dataclass(frozen=True)
-class TrackedRun:
-    """A cell's run as it is tracked."""
-
-    run_id: str
-    status: str
-    name: str
-    experiment: str
-    scale: str
-    variant: str
-    level: str
-    seed: int
-    cell: str
-    parent: str
-    params: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-    start: int
-    end: int | None
 
 
 @dataclass
@@ -94,6 +71,12 @@ class RunLog:
     buffer: list[Metric] = field(default_factory=list)
     flushed: float = field(default_factory=time.monotonic)
     monitor: SystemMetricsMonitor | None = None
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Params, which cannot be changed afterwards."""
+        listed = [Param(key, str(value)) for key, value in params.items()]
+        for start in range(0, len(listed), PARAMS_A_BATCH):
+            self.client.log_batch(self.run_id, params=listed[start : start + PARAMS_A_BATCH])
 
     def log_points(self, prefix: str, points: Iterable[Point]) -> None:
         """Points of a curve; names become prefix/name. Written in batches, every few seconds at least."""
@@ -198,6 +181,11 @@ class Tracker:
             tags = {**KIND, "mlflow.note.content": description}
             return found or str(self.client.create_experiment(title(experiment, scale), place, tags))
 
+    def experiments(self) -> dict[str, str]:
+        """Name -> id of the experiments that hold runs of the lab."""
+        found = self.client.search_experiments()
+        return {str(e.name): str(e.experiment_id) for e in found if KIND.items() <= e.tags.items()}
+
     def lock(self) -> FileLock:
         """Held while something is looked up and made if it is not there."""
         return FileLock(self.artifacts.parent / "mlflow.lock")
@@ -220,32 +208,83 @@ class Tracker:
 
     def start_cell(self, parent: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
         """A running run for a cell; tags name its experiment, scale, variant, level, seed and `lab.cell`."""
-        where = self.client.get_run(parent).info.experiment_id
+        own = {"lab.kind": "cell", "mlflow.parentRunId": parent}
+        return self._start(self.client.get_run(parent).info.experiment_id, name, params, {**tags, **own})
+
+    def start_reproduction(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
+        """A running run that makes another one again, in an experiment of its own: no sweep counts it."""
+        where = self.make_experiment(REPRODUCTIONS, "", "Tracked runs, made again")
+        return self._start(where, name, params, {**tags, "lab.kind": "reproduction"})
+
+    def _start(self, where: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
         note = {"mlflow.note.content": describe_cell(tags)}
-        own = {"lab.kind": "cell", "mlflow.parentRunId": parent, **source_tags(tags)}
-        run = self.client.create_run(where, run_name=name, tags={**note, **tags, **own})
-        listed = [Param(key, str(value)) for key, value in params.items()]
-        for start in range(0, len(listed), PARAMS_A_BATCH):
-            self.client.log_batch(run.info.run_id, params=listed[start : start + PARAMS_A_BATCH])
-        return RunLog(self.client, run.info.run_id)
+        run = self.client.create_run(where, run_name=name, tags={**note, **tags, **source_tags(tags)})
+        log = RunLog(self.client, run.info.run_id)
+        log.log_params(params)
+        return log
 
     def runs(self, experiment: str, scale: str, status: str | None = None, cell: str | None = None) -> list[TrackedRun]:
         """The cells' runs, oldest first; only those of a status, or of one cell, if asked for."""
         where = self.find_experiment(experiment, scale)
-        if where is None:
-            return []
         wanted = "tags.`lab.kind` = 'cell'" + (f" and attributes.status = '{status}'" if status else "")
         wanted += f" and tags.`lab.cell` = '{cell}'" if cell else ""
+        return self._search([where], wanted) if where else []
+
+    def find_runs(self, prefix: str) -> list[TrackedRun]:
+        """The cells' runs of all experiments whose id begins so, here or where they were made."""
+        everywhere = [str(each.experiment_id) for each in self.client.search_experiments()]
+        ids = ("attributes.run_id", f"tags.`{IMPORTED}`")
+        found = [self._search(everywhere, f"tags.`lab.kind` = 'cell' and {name} LIKE '{prefix}%'") for name in ids]
+        return list({run.run_id: run for run in (*found[0], *found[1])}.values())
+
+    def _search(self, where: Sequence[str], wanted: str) -> list[TrackedRun]:
         found: list[TrackedRun] = []
         token = None
         while True:
             page = self.client.search_runs(
-                [where], wanted, ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], token
+                list(where), wanted, ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], token
             )
             found += [tracked(run) for run in page]
             token = page.token
             if not token:
                 return found
+
+    def declaration_of(self, parent: str) -> str:
+        """The declaration that a sweep's parent run is found by."""
+        return str(self.client.get_run(parent).data.tags["lab.declaration"])
+
+    def histories(self, run: TrackedRun) -> dict[str, list[Measured]]:
+        """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
+        names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
+        found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
+        return {name: [(m.step, m.value, m.timestamp) for m in points] for name, points in found.items()}
+
+    def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[Measured]]) -> None:
+        """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
+
+        Raises LabError where MLflow refuses what it holds.
+        """
+        where = self.client.get_run(parent).info.experiment_id
+        tags = {**run.tags, "lab.kind": "cell", "mlflow.parentRunId": parent, IMPORTED: run.origin}
+        once = {name: [(0, value, run.end or run.start)] for name, value in run.metrics.items()}
+        points = [(name, *point) for name, listed in {**once, **histories}.items() for point in listed]
+        made = ""
+        try:
+            short = {name: value[:LONGEST_TAG] for name, value in tags.items()}
+            made = self.client.create_run(where, run.start, short, run.name).info.run_id
+            log = RunLog(self.client, made)
+            log.log_params(run.params)
+            log.log_inputs((*data, {}) for data in run.inputs)
+            log.buffer += [Metric(name, value, when, step) for name, step, value, when in points]
+            log.flush()
+            self.client.set_terminated(made, run.status, run.end)
+        except BaseException as error:
+            if made:
+                self.client.set_terminated(made, "KILLED")
+            if isinstance(error, MlflowException):
+                why = str(error).partition("\n")[0]
+                raise LabError(f"Run {run.origin} cannot be imported; MLflow says: {why}") from error
+            raise
 
     def close_abandoned(self, experiment: str, scale: str, alive: Callable[[str], bool]) -> None:
         """Mark as KILLED the running runs of cells that no process is running."""
@@ -270,37 +309,6 @@ class Tracker:
         log.finish(status)
 
 
-def title(experiment: str, scale: str) -> str:
-    """Name of the MLflow experiment; without a slash, which the UI takes for a folder."""
-    return f"{experiment} ({scale})"
-
-
-def describe_cell(tags: Mapping[str, str]) -> str:
-    """A run's description, in a sentence."""
-    level = f" at level {tags['level']}" if tags.get("level") else ""
-    whole = f"`{tags.get('experiment', '')}`, scale {tags.get('scale', '')}"
-    return f"Variant **{tags.get('variant', '')}**{level}, seed {tags.get('seed', '')}, of {whole}."
-
-
-def cut(text: str) -> str:
-    """As many whole lines of a description as MLflow takes."""
-    if len(text) <= LONGEST_TAG:
-        return text
-    return text[: LONGEST_TAG - 40].rpartition("\n")[0] + "\n\n(cut; the whole is among the files)"
-
-
-def metric_names(names: Iterable[str]) -> list[str]:
-    """A name that MLflow takes for each name, no two the same, and the same ones every time."""
-    taken: list[str] = []
-    for name in names:
-        parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
-        plain = "/".join(part for part in parts if part not in ("", ".", "..")).lstrip(".")[:240] or "_"
-        while plain in taken:
-            plain += "_"
-        taken.append(plain)
-    return taken
-
-
 def tracked(run: Run) -> TrackedRun:
     """MLflow's run as ours."""
     tags = run.data.tags
@@ -316,9 +324,16 @@ def tracked(run: Run) -> TrackedRun:
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         tags=dict(tags),
+        inputs=tuple(data_set(each) for each in run.inputs.dataset_inputs),
         start=run.info.start_time,
         end=run.info.end_time,
     )
+
+
+def data_set(found: DatasetInput) -> tuple[str, str, str, str]:
+    """Name, digest, source and context of a run's data set."""
+    context = {tag.key: tag.value for tag in found.tags}.get("mlflow.data.context", "")
+    return found.dataset.name, found.dataset.digest, found.dataset.source, context
 
 
 def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
@@ -340,35 +355,3 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
     return Tracker(client, home.artifacts, uri)
-
-
-def write_ahead(database: str | None) -> None:
-    """SQLite's write-ahead log: readers and one writer at once, and shorter waits between writers."""
-    connection = sqlite3.connect(database or ":memory:")
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
-
-
-def server_command(home: Home, uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Arguments and environment of MLflow's server; the store's URI may hold a password, which arguments show."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": home.artifacts.as_uri()}
-    return command, {**os.environ, **stores}
-
-
-def serve(home: Home, tracking_uri: str | None, host: str, port: int) -> int:
-    """MLflow's web UI over the store, in the foreground; on loopback unless another address was asked for."""
-    uri = open_tracker(home, tracking_uri).uri
-    if host not in LOOPBACK:
-        print(f"warning: {host} can be reached from other machines, and MLflow asks for no password", file=sys.stderr)
-    print(f"MLflow on http://{host}:{port} over {redact(uri)}; Ctrl-C ends it.", flush=True)
-    command, environment = server_command(home, uri, host, port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else a kill would leave the server behind
-    with subprocess.Popen(command, env=environment) as server:
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            server.terminate()
-            return 0

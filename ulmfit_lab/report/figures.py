@@ -53,19 +53,26 @@ Found = Mapping[tuple[str, str], Summary]
 
 
 def figure_bytes(
-    runs: pd.DataFrame, spec: ReportSpec, picture: Callable[[pd.DataFrame, ReportSpec], Figure]
+    runs: pd.DataFrame,
+    spec: ReportSpec,
+    picture: Callable[[pd.DataFrame, ReportSpec], Figure],
+    formats: Sequence[str] = ("svg", "png"),
 ) -> dict[str, bytes]:
     """File name -> bytes of the figure that `picture` draws, as SVG and as PNG."""
-    return saved(lambda: picture(runs, spec), "figure")
+    return saved(lambda: picture(runs, spec), "figure", formats)
 
 
-def saved(make: Callable[[], Figure], name: str) -> dict[str, bytes]:
-    """File name -> bytes of a figure, as SVG and as PNG, without date or version; it is made once for each."""
-    svg, png = io.BytesIO(), io.BytesIO()
+def saved(picture: Callable[[], Figure], name: str, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
+    """File name -> bytes of a figure, without date or version; it is drawn anew for each format."""
+    options: Mapping[str, dict[str, Any]] = {
+        "svg": {"metadata": {"Date": None, "Creator": None}},
+        "png": {"metadata": {"Software": None}, "dpi": DPI},
+    }
+    files = {f"{name}.{format}": io.BytesIO() for format in formats}
     with mpl.rc_context(STYLE):
-        make().savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        make().savefig(png, format="png", metadata={"Software": None}, dpi=DPI)
-    return {f"{name}.svg": svg.getvalue(), f"{name}.png": png.getvalue()}
+        for format, file in zip(formats, files.values(), strict=True):
+            picture().savefig(file, format=format, **options[format])
+    return {name: file.getvalue() for name, file in files.items()}
 
 
 def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from ulmfit_lab.report.runs import check_grid, csv_text, read_runs
 from ulmfit_lab.report.scatter import draw_scatter
 from ulmfit_lab.report.spec import Published, ReportSpec
 from ulmfit_lab.report.tables import markdown_report
+
+DATA = "data/"
+"""How the names of columns begin that hold the digest of a text."""
 
 __all__ = ["Published", "ReportSpec", "read_runs", "sweep_metrics", "write_report"]
 
@@ -34,14 +37,19 @@ def write_report(
 
     Raises IncompleteError, and writes nothing, for a grid with holes.
     """
-    table = check_grid(runs, spec)
-    data = csv_text(table).encode()
-    files = {
-        "runs.csv": data,
-        "table.md": markdown_report(table, spec, tuning, searched).encode(),
-        **figure_bytes(table, spec, draw_scatter if spec.associations else draw),
-        "figure.json": sidecar(table, spec, data).encode(),
-    }
+    return write_files(report_files(check_grid(runs, spec), spec, tuning, searched), folder)
+
+
+def report_files(
+    table: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None
+) -> dict[str, bytes]:
+    """File name -> bytes of the whole report on the runs of a complete grid."""
+    files = text_files(table, spec, tuning, searched) | picture_files(table, spec)
+    return files | {"figure.json": sidecar(table, spec, digests(files)).encode()}
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write files into a folder, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         with replacing(folder / name) as temporary:
@@ -49,14 +57,37 @@ def write_report(
     return [folder / name for name in files]
 
 
-def sidecar(runs: pd.DataFrame, spec: ReportSpec, data: bytes) -> str:
-    """What the figure was made from, as JSON."""
+def text_files(
+    table: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None
+) -> dict[str, bytes]:
+    """File name -> bytes of the runs of a complete grid and of the tables made from them."""
+    tables = markdown_report(table, spec, tuning, searched)
+    return {"runs.csv": csv_text(table).encode(), "table.md": tables.encode()}
+
+
+def picture_files(table: pd.DataFrame, spec: ReportSpec, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
+    """File name -> bytes of the figure: what was measured, or what is associated with it."""
+    return figure_bytes(table, spec, draw_scatter if spec.associations else draw, formats)
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """File name -> sha256 of its bytes."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) -> str:
+    """What the figure was made from, and what was written with it, as JSON.
+
+    written: file name -> sha256, runs.csv among them.
+    """
     facts = {
         "experiment": spec.name,
         "scale": spec.scale,
         "measure": spec.measure,
         "declaration": fingerprint(declared(spec)),
-        "runs_sha256": hashlib.sha256(data).hexdigest(),
+        "runs_sha256": written["runs.csv"],
+        "files": {name: digest for name, digest in sorted(written.items()) if name != "runs.csv"},
+        "data": data_digests(runs),
         "commits": sorted(set(runs["commit"])),
         "dirty_runs": int(runs["dirty"].sum()),
         "runs": list(runs["run_id"]),
@@ -67,6 +98,12 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, data: bytes) -> str:
 def declared(spec: ReportSpec) -> dict[str, Any]:
     """All that the report was told; associations only where there are any, as older reports knew of none."""
     return {name: value for name, value in dataclasses.asdict(spec).items() if name != "associations" or value}
+
+
+def data_digests(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """Data set -> the digests (their first characters) of all texts of that name that the runs read."""
+    named = [str(name) for name in runs.columns if str(name).startswith(DATA)]
+    return {name.removeprefix(DATA): sorted({str(v) for v in runs[name] if v}) for name in named}
 
 
 def sweep_metrics(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, float]:

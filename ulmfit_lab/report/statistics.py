@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
 
 Verdict = Literal["better", "worse", "no difference shown", "too few seeds"]
 
@@ -112,7 +112,28 @@ def further_seeds(result: Paired, power: float = 0.8, alpha: float = ALPHA) -> i
     return further.start + bisect_left(further, True, key=lambda more: _power(effect, result.n + more, alpha) >= power)
 
 
+def smallest_difference(sd: float, n: int, power: float = 0.8, alpha: float = ALPHA) -> float | None:
+    """The smallest difference that a paired t test of n pairs shows with this power, in the unit of the sd.
+
+    sd: of the paired differences
+
+    None where no claim could have been made at all: with too few pairs.
+    """
+    if n < FEWEST_SEEDS:
+        return None
+    high = 1.0
+    while _power(high, n, alpha) < power:
+        high *= 2
+    return sd * float(brentq(lambda effect: _power(effect, n, alpha) - power, 0.0, high))
+
+
 def _power(effect: float, n: int, alpha: float) -> float:
-    """Power of a two-sided paired t test; 1 where the effect is so large that its distribution underflows to nan."""
-    reached = math.nan if math.isinf(effect) else float(TTestPower().power(effect, n, alpha))
-    return 1.0 if math.isnan(reached) else reached
+    """Power of a two-sided paired t test for an effect in sds, by the noncentral t distribution.
+
+    The far tail underflows to nan where it adds less than rounding does.
+    """
+    if math.isinf(effect):
+        return 1.0
+    bound, shift = float(stats.t.ppf(1 - alpha / 2, n - 1)), effect * math.sqrt(n)
+    near, far = float(stats.nct.sf(bound, n - 1, shift)), float(stats.nct.cdf(-bound, n - 1, shift))
+    return near if math.isnan(far) else near + far

@@ -1,0 +1,126 @@
+"""The ledger says of every claim what its runs say, with what they could have said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from ulmfit_lab.report.compare import comparisons
+from ulmfit_lab.report.figures import saved
+from ulmfit_lab.report.ledger import HEADER, Entry, Result, ledger_row, ledger_text, result_of
+from ulmfit_lab.report.ledger_figure import draw_ledger, oriented
+from ulmfit_lab.report.spec import Published, ReportSpec
+from ulmfit_lab.report.statistics import ALPHA, smallest_difference
+
+CONTRAST = ("word2vec", "random", "1000")
+
+
+def entry(result: Result | None) -> Entry:
+    return Entry("vectors", "They do.", "A lecture, 58:20", "vectors", result)
+
+
+def cells(result: Result | None) -> dict[str, str]:
+    """Column -> cell."""
+    return dict(zip(HEADER, ledger_row(entry(result)), strict=True))
+
+
+def test_a_row_holds_claim_verdict_effect_published_and_cost(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    (row,) = [row for row in comparisons(runs, spec) if row.level == "1000" and row.variant == "word2vec"]
+    told = cells(result_of(runs, spec, [CONTRAST]))
+    assert told["claim"] == "They do." and told["source"] == "A lecture, 58:20"
+    assert "[table](vectors/table.md)" in told["experiment"] and "[figure](vectors/figure.svg)" in told["experiment"]
+    assert told["verdict"] == "word2vec - random (labels 1,000): **better**" and told["n"] == "6"
+    assert told["difference"] == f"{row.result.difference:+.2f} ({row.result.low:+.2f} to {row.result.high:+.2f})"
+    assert told["could have shown"] == "-"
+    assert told["published"].startswith("word2vec - random (labels 1,000): published -2.50, here -")
+    assert told["published"].endswith(": agrees; a paper")
+    assert told["cost"] == "12 s"  # 36 runs of a third of a second
+
+
+def test_where_nothing_was_shown_the_power_is_that_of_the_hardest_test(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    seeds = runs["seed"].to_numpy()
+    noisy = runs.assign(**{"final/error": 0.3 + 0.02 * ((7 * runs.index.to_numpy() + seeds) % 5)})
+    result = result_of(noisy, spec, [CONTRAST])
+    (headline,) = result.headlines
+    assert headline.row.verdict == "no difference shown"
+    assert headline.smallest == smallest_difference(headline.row.result.sd, 6, alpha=ALPHA / 2)  # at two levels
+    assert cells(result)["could have shown"] == f"{headline.smallest:.2f}"
+
+
+def test_too_few_seeds_could_have_shown_nothing(
+    runs_of: Callable[[ReportSpec], pd.DataFrame], spec_with: Callable[..., ReportSpec]
+) -> None:
+    spec = spec_with(seeds=(0, 1))
+    told = cells(result_of(runs_of(spec), spec, [CONTRAST]))
+    assert (told["could have shown"], told["n"]) == ("nothing", "2") and "too few seeds" in told["verdict"]
+
+
+def test_contrasts_come_in_the_order_in_which_they_are_asked_for(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    asked = [CONTRAST, ("word2vec", "random", "100")]
+    result = result_of(runs, spec, asked)
+    assert [(h.row.variant, h.row.against, h.row.level) for h in result.headlines] == asked
+    assert cells(result)["verdict"].count("<br>") == 1
+
+
+def test_many_published_figures_are_counted(runs: pd.DataFrame, spec_with: Callable[..., ReportSpec]) -> None:
+    published = [
+        Published(variant="tf-idf", against="random", what="x", value=v, source="a paper") for v in (-1, -2, 3)
+    ]
+    more = [Published(variant="tf-idf", against="word2vec", what="x", value=v, source="a paper") for v in (-1, 2, 3)]
+    spec = spec_with(published=(*published, *more))
+    told = cells(result_of(runs, spec, [CONTRAST]))["published"].split("<br>")
+    assert len(told) == 4 and told[-1] == "and 3 more in the table, of which 1 agree"
+    assert [("disagrees" in line) for line in told[:3]] == [False, False, True]
+
+
+def test_published_figures_of_the_headline_are_preferred(
+    runs: pd.DataFrame, spec_with: Callable[..., ReportSpec]
+) -> None:
+    both = (
+        Published(variant="tf-idf", against="random", what="x", value=-1.0, source="another paper"),
+        Published(variant="random", against="word2vec", what="x", value=1.0, source="a paper"),  # the other way round
+    )
+    spec = spec_with(published=both)
+    assert [row.level for _, row in result_of(runs, spec, [CONTRAST]).published] == ["1000"]
+    told = cells(result_of(runs, spec, [CONTRAST]))["published"]
+    assert told.startswith("random - word2vec (labels 1,000): published +1.00") and "agrees; a paper" in told
+
+
+def test_an_experiment_without_runs_is_not_run_yet(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    assert cells(None)["verdict"] == "not run yet"
+    text = ledger_text([entry(None), entry(result_of(runs, spec, [CONTRAST]))], "ledger.svg")
+    assert "![" in text and text.count("\n| ") == 3  # header and two rows
+    assert "![" not in ledger_text([entry(None)], "")
+
+
+def test_left_of_zero_is_better_in_percent_of_the_variant_compared_with(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    (headline,) = result_of(runs, spec, [CONTRAST]).headlines
+    against = 100 * runs[(runs["variant"] == "random") & (runs["level"] == "1000")]["final/error"].mean()
+    middle, low, high = oriented(headline, spec)
+    assert middle == pytest.approx(100 * headline.row.result.difference / against)
+    assert low < middle < high < 0
+    turned = oriented(headline, replace(spec, lower_is_better=False))
+    assert turned == pytest.approx((-middle, -high, -low))
+    assert math.isnan(replace(headline, against_mean=0.0).percent(1.0))
+
+
+def test_the_figure_is_the_same_bytes_twice_and_tells_verdicts_apart(
+    runs_of: Callable[[ReportSpec], pd.DataFrame], spec_with: Callable[..., ReportSpec], runs: pd.DataFrame
+) -> None:
+    few = spec_with(seeds=(0,))
+    found = [
+        entry(result_of(runs, spec_with(), [CONTRAST])),
+        entry(result_of(runs_of(few), few, [CONTRAST])),
+        entry(None),
+    ]
+    one, two = (saved(lambda: draw_ledger(found), "ledger") for _ in range(2))
+    assert one == two and sorted(one) == ["ledger.png", "ledger.svg"]
+    axis = draw_ledger(found).axes[0]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["better", "too few seeds"]
+    marks = {(line.get_marker(), line.get_markerfacecolor() == "white") for line in axis.get_legend().get_lines()}
+    assert len(marks) == 2
+    assert len(axis.get_yticklabels()) == 4

@@ -1,0 +1,41 @@
+"""A run as the lab sees it, wherever it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOGGED_ONCE = ("final/", "best/", "cost/")
+"""How the names of metrics begin that a run logs once, at its end."""
+IMPORTED = "lab.imported"
+"""Tag of a run that was made elsewhere: its id there."""
+Measured = tuple[int, float, int]
+"""Step, value, and when (ms since 1970)."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A cell's run as it is tracked."""
+
+    run_id: str
+    status: str
+    name: str
+    experiment: str
+    scale: str
+    variant: str
+    level: str
+    seed: int
+    cell: str
+    parent: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    inputs: tuple[tuple[str, str, str, str], ...]
+    """Name, digest (its first characters), source and context of every data set."""
+    start: int
+    """Milliseconds since 1970, as `end`."""
+    end: int | None
+
+    @property
+    def origin(self) -> str:
+        """The id under which it was made: for an imported run, its id where it ran."""
+        return self.tags.get(IMPORTED, self.run_id)

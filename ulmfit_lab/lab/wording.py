@@ -1,0 +1,39 @@
+"""What MLflow shows of a run, in words and names that it takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+LONGEST_TAG = 7900  # characters; MLflow refuses tags of more than 8,000
+
+
+def title(experiment: str, scale: str) -> str:
+    """Name of the MLflow experiment; without a slash, which the UI takes for a folder."""
+    return f"{experiment} ({scale})" if scale else experiment
+
+
+def describe_cell(tags: Mapping[str, str]) -> str:
+    """A run's description, in a sentence."""
+    level = f" at level {tags['level']}" if tags.get("level") else ""
+    whole = f"`{tags.get('experiment', '')}`, scale {tags.get('scale', '')}"
+    return f"Variant **{tags.get('variant', '')}**{level}, seed {tags.get('seed', '')}, of {whole}."
+
+
+def cut(text: str) -> str:
+    """As many whole lines of a description as MLflow takes."""
+    if len(text) <= LONGEST_TAG:
+        return text
+    return text[: LONGEST_TAG - 40].rpartition("\n")[0] + "\n\n(cut; the whole is among the files)"
+
+
+def metric_names(names: Iterable[str]) -> list[str]:
+    """A name that MLflow takes for each name, no two the same, and the same ones every time."""
+    taken: list[str] = []
+    for name in names:
+        parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
+        plain = "/".join(part for part in parts if part not in ("", ".", "..")).lstrip(".")[:240] or "_"
+        while plain in taken:
+            plain += "_"
+        taken.append(plain)
+    return taken

@@ -1,0 +1,148 @@
+"""The ledger: one row a claim, with what its headline contrasts showed and what they could have shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, summaries
+from ulmfit_lab.report.spec import Published, ReportSpec, level_words
+from ulmfit_lab.report.statistics import ALPHA, smallest_difference
+from ulmfit_lab.report.tables import duration, markdown, signed
+
+Contrast = tuple[str, str, str]
+"""Variant, against, level."""
+
+HEADER = ("claim", "source", "experiment", "verdict", "n", "difference", "could have shown", "published", "cost")
+INTRODUCTION = """# Ledger
+
+Every claim, the experiment that tests it, and what came out. Written by `ulmfit-lab report` from the committed runs."""
+NOTES = """Verdict: of the contrasts that answer the claim; p of a paired t test, corrected over all comparisons of the
+experiment (Holm). Difference: variant minus against, in the unit of the measure, with its 95% t interval (not
+corrected). Could have shown: where no difference was shown, the smallest one that this many seeds with this spread
+would have shown four times in five, even as the hardest test of the experiment. Published: the published difference
+of a pair, the one found here, and whether they point the same way. Cost: computing time of the runs; stages that
+other runs had computed before are not counted."""
+MOST_PUBLISHED = 3
+"""Published figures that a row shows before it only counts them."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A contrast that answers the claim."""
+
+    row: Row
+    against_mean: float
+    """Mean of the variant compared with, in the report's unit."""
+    smallest: float | None
+    """The smallest difference that would have been shown four times in five; None where none could have been."""
+
+    def percent(self, value: float) -> float:
+        """A difference as a share of the mean of the variant compared with."""
+        return 100 * value / self.against_mean if self.against_mean else math.nan
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment's runs say of its claim."""
+
+    spec: ReportSpec
+    headlines: tuple[Headline, ...]
+    published: tuple[tuple[Published, Row], ...]
+    """Published figures beside what was found: those of headline contrasts, or else all, at the last level."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the ledger: a claim, and the result of its experiment where there is one."""
+
+    name: str
+    claim: str
+    source: str
+    link: str = ""
+    """Folder of the report, as the ledger's file reaches it."""
+    result: Result | None = None
+
+
+def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast]) -> Result:
+    """What the runs of a complete grid say of the contrasts that answer the claim."""
+    rows = comparisons(runs, spec)
+    found, hardest = summaries(runs, spec), ALPHA / max(len(rows), 1)
+    chosen = [row for contrast in contrasts for row in rows if (row.variant, row.against, row.level) == contrast]
+    headlines = [
+        Headline(
+            row, found[row.against, row.level].mean, smallest_difference(row.result.sd, row.result.n, alpha=hardest)
+        )
+        for row in chosen
+    ]
+    beside = [(each, row) for each in spec.published for row in answers(rows, each) if row.level == spec.levels[-1]]
+    pairs = {(variant, against) for variant, against, _ in contrasts}
+    asked = [(each, row) for each, row in beside if {(row.variant, row.against), (row.against, row.variant)} & pairs]
+    return Result(spec, tuple(headlines), tuple(asked or beside), float(runs["computed_seconds"].sum()))
+
+
+def ledger_text(entries: Sequence[Entry], figure: str) -> str:
+    """The ledger in Markdown; figure: name of the picture's file, empty where nothing was run."""
+    picture = [f"![Difference of every headline contrast]({figure})"] if figure else []
+    table = markdown(HEADER, [ledger_row(entry) for entry in entries])
+    return "\n\n".join([INTRODUCTION, *picture, table, NOTES]) + "\n"
+
+
+def ledger_row(entry: Entry) -> list[str]:
+    """A claim in cells; several contrasts are lines of a cell."""
+    if entry.result is None:
+        return [entry.claim, entry.source, f"`{entry.name}`", "not run yet", *[""] * (len(HEADER) - 4)]
+    result, spec = entry.result, entry.result.spec
+    lines = [
+        [verdict_words(each, spec) for each in result.headlines],
+        [str(len(spec.seeds))],
+        [difference_words(each.row, spec) for each in result.headlines],
+        [power_words(each, spec) for each in result.headlines],
+        published_words(result),
+        [duration(result.seconds)],
+    ]
+    links = f"[table]({entry.link}/table.md), [figure]({entry.link}/figure.svg)"
+    experiment = f"`{entry.name}`, scale {spec.scale}: {spec.measure_label}; {links}"
+    return [entry.claim, entry.source, experiment, *("<br>".join(cell) for cell in lines)]
+
+
+def contrast_words(row: Row, spec: ReportSpec) -> str:
+    """A contrast by its names, with its level where there is one."""
+    level = f" ({spec.level_name} {level_words(row.level)})" if row.level else ""
+    return f"{row.variant} - {row.against}{level}"
+
+
+def verdict_words(headline: Headline, spec: ReportSpec) -> str:
+    """The contrast and its verdict."""
+    return f"{contrast_words(headline.row, spec)}: **{headline.row.verdict}**"
+
+
+def difference_words(row: Row, spec: ReportSpec) -> str:
+    """The difference with its interval."""
+    low, high = row.result.low, row.result.high
+    interval = "" if math.isnan(low) else f" ({signed(low, spec)} to {signed(high, spec)})"
+    return signed(row.result.difference, spec) + interval
+
+
+def power_words(headline: Headline, spec: ReportSpec) -> str:
+    """What the contrast could have shown, where it showed nothing."""
+    if headline.row.verdict in SHOWN:
+        return "-"
+    return "nothing" if headline.smallest is None else f"{headline.smallest:.{spec.decimals}f}"
+
+
+def published_words(result: Result) -> list[str]:
+    """Published differences beside those found here; many are counted."""
+    spec, told = result.spec, []
+    for published, row in result.published[:MOST_PUBLISHED]:
+        figures = f"published {signed(published.value, spec)}, here {signed(row.result.difference, spec)}"
+        told.append(f"{contrast_words(row, spec)}: {figures}: {direction(published.value, row)}; {published.source}")
+    more = result.published[MOST_PUBLISHED:]
+    if more:
+        agree = sum(published.value * row.result.difference > 0 for published, row in more)
+        told.append(f"and {len(more)} more in the table, of which {agree} agree")
+    return told

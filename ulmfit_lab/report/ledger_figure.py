@@ -1,0 +1,117 @@
+"""The ledger as a picture: every headline contrast's difference in percent, with its interval, marked by verdict.
+
+Percent of the mean of the variant compared with is a unit that errors and perplexities share and that shows how wide
+an interval is. In units of the differences' own spread all intervals over equally many seeds would be equally wide.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ulmfit_lab.report.figures import WIDTH, WRAP_CAPTION
+from ulmfit_lab.report.ledger import Entry, Headline, contrast_words
+from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.report.statistics import Verdict
+
+ROW = 0.2  # inches
+CUT = 2.5
+"""The axis ends at this many times the largest difference, if intervals reach further."""
+CAPTION = (
+    "Difference of variant and against, paired by seed, in percent of the mean of against, with its 95% t interval "
+    "(not corrected; the mean that it is divided by is taken as known). Left of zero the variant is better: where "
+    "higher is better, signs are turned. The verdict is corrected for all comparisons of the experiment."
+)
+
+
+def look(verdict: Verdict) -> dict[str, Any]:
+    """Colour, marker and filling, each enough to tell the verdicts apart in grey."""
+    colours = sns.color_palette("colorblind", 10)
+    looks: Mapping[Verdict, tuple[Any, str, bool]] = {
+        "better": (colours[0], "o", True),
+        "worse": (colours[3], "s", True),
+        "no difference shown": ("0.4", "o", False),
+        "too few seeds": ("0.6", "D", False),
+    }
+    colour, marker, filled = looks[verdict]
+    return {"color": colour, "marker": marker, "markerfacecolor": colour if filled else "white", "markersize": 5.5}
+
+
+def draw_ledger(entries: Sequence[Entry]) -> Figure:
+    """A row a headline contrast, under the name of its experiment; experiments without runs are left out."""
+    shown = [(entry.name, entry.result) for entry in entries if entry.result]
+    labels: list[tuple[str, bool]] = []
+    placed: list[tuple[int, Headline, ReportSpec]] = []
+    for name, result in shown:
+        labels.append((f"{name} ({result.spec.scale})", True))
+        for headline in result.headlines:
+            placed.append((len(labels), headline, result.spec))
+            labels.append((contrast_words(headline.row, result.spec), False))
+    figure = Figure(figsize=(WIDTH, 1.7 + ROW * len(labels)), layout="constrained")
+    axis = figure.subplots()
+    for place, headline, spec in placed:
+        draw_headline(axis, place, headline, spec)
+    cut = window(axis, [(headline, spec) for _, headline, spec in placed])
+    label_rows(axis, labels)
+    axis.axvline(0, color="0.3", linewidth=0.9, zorder=1)
+    axis.set(xlabel="difference (%)")
+    sns.despine(ax=axis, left=True)
+    annotate(figure, axis, [headline.row.verdict for _, headline, _ in placed], cut=cut)
+    return figure
+
+
+def oriented(headline: Headline, spec: ReportSpec) -> tuple[float, float, float]:
+    """Difference and interval in percent, turned so that left is better; nan where there is no interval."""
+    result, sign = headline.row.result, 1 if spec.lower_is_better else -1
+    middle, *ends = (sign * headline.percent(v) for v in (result.difference, result.low, result.high))
+    low, high = sorted(ends)
+    return middle, low, high
+
+
+def draw_headline(axis: Axes, place: int, headline: Headline, spec: ReportSpec) -> None:
+    """A mark with its interval."""
+    middle, low, high = oriented(headline, spec)
+    style = look(headline.row.verdict)
+    if not math.isnan(low):
+        axis.plot([low, high], [place, place], color=style["color"], linewidth=1.5, zorder=2)
+    axis.plot([middle], [place], linestyle="none", zorder=3, **style)
+
+
+def window(axis: Axes, placed: Sequence[tuple[Headline, ReportSpec]]) -> bool:
+    """Cut the axis where a few wide intervals would flatten all else; returns whether any reaches beyond."""
+    values = np.abs([oriented(*each) for each in placed])
+    points, reach = float(np.nanmax(values[:, 0])), float(np.nanmax(values))
+    if points > 0:
+        limit = min(CUT * points, 1.05 * reach)
+        axis.set_xlim(-limit, limit)
+    return reach > CUT * points > 0
+
+
+def label_rows(axis: Axes, labels: Sequence[tuple[str, bool]]) -> None:
+    """Names of the rows; those of experiments stand out."""
+    axis.set_yticks(range(len(labels)), [name for name, _ in labels])
+    for text, (_, heading) in zip(axis.get_yticklabels(), labels, strict=True):
+        text.set_fontweight("bold" if heading else "normal")
+        text.set_fontsize(8)
+    axis.set_ylim(len(labels) - 0.4, -0.6)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(visible=False, axis="y")
+
+
+def annotate(figure: Figure, axis: Axes, verdicts: Sequence[Verdict], *, cut: bool) -> None:
+    """What is drawn, and what each mark means."""
+    figure.suptitle("What the claims' headline contrasts showed", x=0.012, ha="left", fontsize=10.5, fontweight="bold")
+    beyond = " Some intervals reach beyond the axis." if cut else ""
+    caption = textwrap.fill(CAPTION + beyond, WRAP_CAPTION)
+    figure.supxlabel(caption, x=0.012, ha="left", fontsize=7.5, color="0.35")
+    marks = [Line2D([], [], linewidth=1.5, label=name, **look(name)) for name in dict.fromkeys(verdicts)]
+    where: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
+    axis.legend(handles=marks, frameon=False, ncols=len(marks), fontsize=8, **where)
