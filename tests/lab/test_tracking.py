@@ -253,7 +253,7 @@ def test_the_store_is_in_write_ahead_mode(shared: Shared) -> None:
 def test_an_experiment_deleted_in_mlflow_is_an_error_that_says_how_to_restore_it(shared: Shared) -> None:
     where = shared.tracker.make_experiment("deleted", "tiny", "")
     shared.tracker.client.delete_experiment(where)
-    with pytest.raises(LabError, match=f"deleted/tiny was deleted.*--experiment-id {where}"):
+    with pytest.raises(LabError, match=rf"deleted \(tiny\) was deleted.*--experiment-id {where}"):
         shared.cell(experiment="deleted")
 
 

