@@ -145,11 +145,11 @@ def test_runs_are_listed_over_pages_by_status_and_without_sweeps(
 def test_points_are_written_when_a_batch_is_full_and_none_is_lost(shared: Shared) -> None:
     log = shared.cell()
     points = [Point(step, step / 10, {"loss": 1 / (step + 1), "rate": 0.5}) for step in range(700)]
-    log.log_points("classifier", points[:499])
+    log.log_points("classifier", points[:449])
     assert shared.history(log, "classifier/loss") == []
-    log.log_points("classifier", points[499:500])
-    assert len(shared.history(log, "classifier/loss")) == 500
-    log.log_points("classifier", points[500:])
+    log.log_points("classifier", points[449:450])
+    assert len(shared.history(log, "classifier/loss")) == 450
+    log.log_points("classifier", points[450:])
     log.log_points("more", [Point(0, 0.0, {f"value{i}": float(i) for i in range(1500)})])  # more than a batch at once
     log.finish("FINISHED")
     assert shared.history(log, "more/value1499") == [(0, 1499.0)]
@@ -175,8 +175,8 @@ def test_a_run_holds_its_data_sets_curves_and_files(shared: Shared, tmp_path: Pa
     assert shared.artifact(log, "tables/confusion.csv").read_text() == "1,2\n"
 
 
-def test_tracking_a_run_costs_less_than_one_percent_of_half_a_minute(shared: Shared) -> None:
-    # CPU time, so that a busy machine does not matter: 0.1 s here, for three models' curves and a whole config
+def test_tracking_a_run_costs_less_than_one_percent_of_twenty_seconds(shared: Shared) -> None:
+    # CPU time, so that a busy machine does not matter: 0.08 s here, for three models' curves and a whole config
     points = [Point(k, k / 40, {"loss": 1.0, "lr": 0.1}) for k in range(POINTS)]
     config = {**flatten(RunConfig()), "seed": 3}
     facts = {"experiment": "words", "scale": "tiny", "variant": "random", "level": "500", "seed": "3", "lab.cell": "f"}
@@ -188,7 +188,7 @@ def test_tracking_a_run_costs_less_than_one_percent_of_half_a_minute(shared: Sha
             log.log_points(stage, points)
         log.set_tags({f"stage.{n}": "f" for n in range(10)})
         log.log_final({f"final/{n}": 0.5 for n in range(20)})
-    assert time.process_time() - began < 0.3
+    assert time.process_time() - began < 0.2
 
 
 def test_an_exception_fails_the_run_with_reason_and_traceback(shared: Shared) -> None:

@@ -23,7 +23,7 @@ from ulmfit_lab.training.steps import Step, autocast
 
 logger = logging.getLogger(__name__)
 
-POINTS_PER_EPOCH, POINTS = 40, 100
+POINTS_PER_EPOCH, POINTS = 40, 50
 """Most points of a curve, for each epoch and in all; each is the mean since the one before."""
 CHECKPOINT_SECONDS = 30.0
 """Time between two resume states; what an interruption can cost at most."""
