@@ -26,19 +26,22 @@ EXPERIMENT = Experiment(
         "untied weights": {"lm.tie_weights": False},
         "fixed lengths": {"pretraining.stochastic_bptt": False},
         "weight decay": {"pretraining.weight_decay": 0.01},
-        "NT-ASGD": {"pretraining.optimizer": "nt-asgd", "pretraining.schedule": "constant"},
+        "NT-ASGD": {"pretraining.optimizer": "nt-asgd", "pretraining.schedule": "constant", "pretraining.lr": 10.0},
     },
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500},
         "demo": {**LM_ALONE, "general.test_tokens": 30_000},
-        "small": LANGUAGE_MODEL,
+        # few tokens, many epochs: parts that regularise have something to do, and NT-ASGD something to average
+        "small": {**LANGUAGE_MODEL, "general.max_tokens": 50_000, "pretraining.epochs": 12},
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },
     measure="final/perplexity",
     measure_label="Test perplexity",
     measure_scale=1.0,
     search={"pretraining.lr": (3e-3, 1e-2, 3e-2)},
+    search_for={"NT-ASGD": {"pretraining.lr": (3.0, 10.0, 30.0)}},
     search_seeds=(1001,),
+    search_measure="final/valid_loss",
     published=(
         Published(
             variant="no weight dropout",
@@ -72,5 +75,7 @@ EXPERIMENT = Experiment(
     notes=(
         "The baseline is trained with Adam and no weight decay, as ULMFiT does; the paper's with NT-ASGD and weight "
         "decay, which are variants here.",
+        "NT-ASGD is SGD until validation has not improved for five epochs. Its rates are of another size than Adam's, "
+        "so it searches as many of its own.",
     ),
 )

@@ -1,10 +1,13 @@
 """Is one multiplier of the five dropouts left to tune, and does less data need more of it?
 
-All sizes of corpus are read for the same number of epochs, so a larger corpus also means more steps.
+Beside the multipliers, each of the five dropouts is switched off alone: with good ratios none should be missed.
+`ulmfit-lab tune` looks for the best multiplier of the smaller corpus. All sizes of corpus are read for the same
+number of epochs, so a larger corpus also means more steps.
 """
 
 from ulmfit_lab.lab.experiment import Experiment
 from ulmfit_lab.lab.scales import LANGUAGE_MODEL
+from ulmfit_lab.lab.space import Range
 
 LM_ALONE = {"until": "pretrained", "pretraining.seed": None}
 
@@ -21,6 +24,11 @@ EXPERIMENT = Experiment(
         "0.5": {},
         "1": {"lm.drop_mult": 1.0},
         "1.5": {"lm.drop_mult": 1.5},
+        "no input dropout": {"lm.input_dropout": 0.0},
+        "no output dropout": {"lm.output_dropout": 0.0},
+        "no weight dropout": {"lm.weight_dropout": 0.0},
+        "no embedding dropout": {"lm.embedding_dropout": 0.0},
+        "no hidden dropout": {"lm.hidden_dropout": 0.0},
     },
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500, "lm.drop_mult": 0.5},
@@ -39,7 +47,12 @@ EXPERIMENT = Experiment(
     measure="final/perplexity",
     measure_label="Test perplexity",
     measure_scale=1.0,
+    search={"lm.drop_mult": Range(0.0, 1.5)},
+    search_variants=("0.5",),
+    search_measure="final/valid_loss",
+    search_level={"tiny": 1000, "demo": 100_000, "small": 25_000, "paper": 2_000_000},
     notes=(
+        "The search of the multiplier stands beside the comparison and decides nothing in it.",
         "A corpus has the vocabulary of its own words, so perplexities compare between multipliers of one size, and "
         "not between sizes.",
     ),

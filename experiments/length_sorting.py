@@ -1,6 +1,7 @@
 """What do batches of documents of about the same length save, and do they cost any accuracy?"""
 
 from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.report.spec import Also
 
 EXPERIMENT = Experiment(
     name="length_sorting",
@@ -19,5 +20,9 @@ EXPERIMENT = Experiment(
         "small": {"target.labels": 1000, "classifier.epochs": 4},
         "paper": {"target.labels": 1000},
     },
+    also=(
+        Also(measure="final/padding", label="Padding of the training batches (%)", scale=100.0),
+        Also(measure="computed_seconds", label="Time of training and testing (s)"),
+    ),
     contrasts=(("sortish", "shuffled"), ("sorted", "shuffled"), ("sortish", "sorted")),
 )

@@ -115,6 +115,18 @@ def test_a_search_may_not_see_test_documents_nor_be_empty(changes: Any, says: st
         replace(DROPOUT, **changes)
 
 
+def test_a_variant_may_search_values_of_its_own_but_no_more_of_them() -> None:
+    listed = replace(DROPOUT, search={"classifier.lr": (1e-3, 1e-2)})
+    own = replace(listed, search_for={"half": {"classifier.lr": (1.0, 10.0)}})
+    assert own.search_space("half") == {"classifier.lr": (1.0, 10.0)}
+    assert own.search_space("none") == {"classifier.lr": (1e-3, 1e-2)}
+    for refused in ({"half": {"classifier.lr": (1.0, 3.0, 10.0)}}, {"half": {"classifier.clip": (1.0, 2.0)}}):
+        with pytest.raises(ConfigError, match="'half' must give fields of search"):
+            replace(listed, search_for=refused)
+    with pytest.raises(ConfigError, match="Did you mean 'half'"):
+        replace(listed, search_for={"hafl": {"classifier.lr": (1.0, 10.0)}})
+
+
 @pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0), (False, True), ("a", "b")])
 def test_a_range_goes_from_a_number_to_a_greater_one(ends: Any) -> None:
     with pytest.raises(ConfigError, match="a greater one"):

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from ulmfit_lab.errors import IncompleteError
 from ulmfit_lab.report.compare import Row
-from ulmfit_lab.report.runs import tidy
-from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.report.runs import check_grid, tidy
+from ulmfit_lab.report.spec import Also, ReportSpec
 from ulmfit_lab.report.statistics import Paired, Summary
 from ulmfit_lab.report.tables import (
     comparison_row,
@@ -84,6 +84,18 @@ def test_the_report_says_what_was_asked_claimed_and_found(runs: pd.DataFrame, sp
     assert "| word2vec - random | 100 | -5.00 | -2.50 | agrees | IMDb | a paper |" in text
 
 
+def test_a_further_number_is_shown_in_its_own_unit_and_not_tested(
+    runs: pd.DataFrame, spec_with: Callable[..., ReportSpec]
+) -> None:
+    also = Also(measure="reused_seconds", label="Saved (h)", scale=1 / 3600)
+    text = markdown_report(tidy(runs), spec_with(also=(also,)))
+    assert "## Saved (h)\n\nBeside the measure, and not tested." in text
+    assert text.count("| word2vec | 0.017 ± 0.000 (6) | 0.017 ± 0.000 (6) |") == 1
+    assert text.count("| p |") == 1  # of the measure's comparisons
+    with pytest.raises(IncompleteError, match="no run has the measure 'final/padding'"):
+        check_grid(runs, spec_with(also=(Also(measure="final/padding", label="Padding"),)))
+
+
 def test_a_report_without_levels_has_no_column_for_them(
     runs_of: Callable[[ReportSpec], pd.DataFrame], spec_with: Callable[..., ReportSpec]
 ) -> None:
@@ -132,6 +144,14 @@ def test_recipes_show_every_try_and_the_lowest_error_as_chosen() -> None:
         "| b | 0.01 | slanted | 20.00 |  |",
     ]
     assert tuning_part(None) == []
+
+
+def test_a_variants_own_range_is_told() -> None:
+    tuning = pd.DataFrame(
+        {"variant": ["a", "b"], "pretraining.lr": [0.01, 10.0], "valid_loss": [4, 5], "seeds": [1, 1]}
+    )
+    searched = {"space": {"pretraining.lr": [0.01, 0.03]}, "space_of": {"b": {"pretraining.lr": [10.0, 30.0]}}}
+    assert "Tuned: pretraining.lr (one of 0.01, 0.03). b: pretraining.lr (one of 10, 30)." in tuning_part(tuning, searched)[1]
 
 
 def test_of_a_search_the_three_best_complete_trials_of_each_variant_are_shown() -> None:

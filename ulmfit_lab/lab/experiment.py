@@ -22,8 +22,8 @@ from typing import Any
 from ulmfit_lab.config import RunConfig, fingerprint, flatten, override
 from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.lab.scales import SCALES
-from ulmfit_lab.lab.space import Space, check_space
-from ulmfit_lab.report.spec import Associations, Published
+from ulmfit_lab.lab.space import Space, check_space, size
+from ulmfit_lab.report.spec import Also, Associations, Published
 
 Changes = Mapping[str, Any]
 
@@ -59,6 +59,8 @@ class Experiment:
     """Scale -> variant -> fields that were tuned for it on validation data (see search)."""
     search: Space = field(default_factory=dict)
     """Field -> Range, or list of choices, that `tune` searches for each variant."""
+    search_for: Mapping[str, Space] = field(default_factory=dict)
+    """Variant -> searched fields for which it needs values of its own, as SGD's rates are not Adam's."""
     search_variants: Sequence[str] = ()
     """Variants that are searched; none given: all. Those without an LSTM never are."""
     search_budget: int = 12
@@ -75,6 +77,8 @@ class Experiment:
     measure_scale: float = 100.0
     """What the measure is multiplied by where it is shown."""
     lower_is_better: bool = True
+    also: Sequence[Also] = ()
+    """Further numbers of the runs that the report shows and does not test."""
     reference: str | None = None
     """Variant drawn as a line to compare with."""
     contrasts: Sequence[tuple[str, str]] = ()
@@ -94,6 +98,10 @@ class Experiment:
             _refuse_twins(self.name, configs)
         if self.search:
             _check_search(self)
+
+    def search_space(self, variant: str) -> Space:
+        """What `tune` searches for a variant."""
+        return {**self.search, **self.search_for.get(variant, {})}
 
     def levels_at(self, scale: str) -> tuple[Any, ...]:
         """The crossed field's values at a scale; (None,) where nothing is crossed."""
@@ -200,7 +208,7 @@ def _check_names(experiment: Experiment) -> None:
     named += [name for pair in experiment.contrasts for name in pair]
     named += [variant for by_variant in experiment.recipes.values() for variant in by_variant]
     named += [name for row in experiment.published for name in (row.variant, row.against)]
-    named += experiment.search_variants
+    named += [*experiment.search_variants, *experiment.search_for]
     if experiment.associations:
         named += experiment.associations.variants
         if experiment.across:
@@ -229,6 +237,13 @@ def _check_search(experiment: Experiment) -> None:
     data = [path for path in experiment.search if path.startswith("target.")]
     if data:
         raise ConfigError(f"{name}: {data[0]} decides the labelled documents, which a search must leave as they are.")
+    for variant, space in experiment.search_for.items():
+        if not set(space) <= set(experiment.search) or size(experiment.search_space(variant)) != size(
+            experiment.search
+        ):
+            raise ConfigError(
+                f"{name}: search_for {variant!r} must give fields of search as many values as search does."
+            )
     try:
         for scale in SCALES:
             _check_searched(experiment, scale)
@@ -242,8 +257,8 @@ def _check_searched(experiment: Experiment, scale: str) -> None:
     if lacking or not searched:
         raise ConfigError(f"{lacking[0]!r} has no LSTM to tune." if lacking else "no variant has an LSTM to tune.")
     configs = {variant: variant_config(experiment, scale, variant) for variant in searched}
-    for config in configs.values():
-        check_space(experiment.search, config)
+    for variant, config in configs.items():
+        check_space(experiment.search_space(variant), config)
     kept = {v: {p: x for p, x in flatten(c).items() if p not in experiment.search} for v, c in configs.items()}
     _refuse_twins("without what is searched", kept)
 

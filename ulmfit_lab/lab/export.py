@@ -76,4 +76,5 @@ def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = 
         published=tuple(experiment.published),
         notes=tuple(experiment.notes),
         associations=experiment.associations,
+        also=tuple(experiment.also),
     )

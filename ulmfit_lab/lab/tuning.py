@@ -138,26 +138,28 @@ def plan_tuning(
     found = []
     for variant in searched_variants(experiment, scale):
         level, config = search_config(experiment, scale, variant, overrides)
-        check_space(experiment.search, config)
+        space = experiment.search_space(variant)
+        check_space(space, config)
         if config.until != "classifier" and experiment.search_measure.endswith("error"):
             cure = 'search_measure="final/valid_loss"'
             raise ConfigError(f"{name}: {variant!r} ends at a language model, which has no errors; give it {cure}.")
         values = flatten(config)
-        recipe = {path: values[path] for path in experiment.search}
-        for path in outside(experiment.search, recipe):
+        recipe = {path: values[path] for path in space}
+        for path in outside(space, recipe):
             where = f"{name}: {variant!r} has {path} = {recipe[path]} now"
-            raise ConfigError(f"{where}, which its search of {experiment.search[path]} leaves out; widen the search.")
-        identity = identity_of(experiment, config, data)
-        search = open_search(home, f"{name}-tuning-{scale}", f"{variant} {identity}", experiment.search, recipe)
+            raise ConfigError(f"{where}, which its search of {space[path]} leaves out; widen the search.")
+        identity = identity_of(experiment, variant, config, data)
+        search = open_search(home, f"{name}-tuning-{scale}", f"{variant} {identity}", space, recipe)
         found.append(Searched(variant, level, config, identity, search))
     return Tuning(experiment, scale, budget, data, home, tracker, found)
 
 
-def identity_of(experiment: Experiment, config: RunConfig, data: Path | None) -> str:
+def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: Path | None) -> str:
     """What determines a variant's trials beside the first: config, data, code, space, seeds and measure."""
-    lowest = override(config, next(extremes(experiment.search)))
+    space = experiment.search_space(variant)
+    lowest = override(config, next(extremes(space)))
     stages = [plan_run(lowest, seed, data).fingerprint for seed in experiment.search_seeds]
-    key = {"config": changed(lowest), "stages": stages, "space": described(experiment.search)}
+    key = {"config": changed(lowest), "stages": stages, "space": described(space)}
     return fingerprint(key | {"seeds": list(experiment.search_seeds), "measure": experiment.search_measure})
 
 
@@ -225,6 +227,7 @@ def tuning_facts(tuning: Tuning) -> dict[str, Any]:
         "budget": tuning.trials,
         "seeds": list(experiment.search_seeds),
         "space": described(experiment.search),
+        "space_of": {variant: described(space) for variant, space in experiment.search_for.items()},
         "sampler": "tree-structured Parzen estimator (Optuna's TPESampler); the first trial is the recipe there was",
         "pruner": f"Wilcoxon signed-rank test against the best trial, over seeds, p < {HOPELESS}",
         "importance_method": IMPORTANCE,

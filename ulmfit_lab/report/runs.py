@@ -129,7 +129,8 @@ def _refuse_twice(table: pd.DataFrame, spec: ReportSpec) -> None:
 
 def _compared(table: pd.DataFrame, spec: ReportSpec) -> Iterator[tuple[str, pd.DataFrame]]:
     """Every measure that the report compares, with the runs over which it does."""
-    yield spec.measure, table
+    for name in (spec.measure, *(each.measure for each in spec.also)):
+        yield name, table
     if spec.associations:
         models = table[table["variant"].isin(spec.models)]
         for name in (spec.associations.y, *(each.measure for each in spec.associations.x)):

@@ -19,6 +19,17 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Also:
+    """A further number of the runs, which the report shows beside the measure and does not test."""
+
+    measure: str
+    """Column of the runs, such as final/padding."""
+    label: str
+    scale: float = 1.0
+    """What it is multiplied by where it is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A number of a model that may tell what the model is worth downstream."""
 
@@ -88,6 +99,7 @@ class ReportSpec:
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
     associations: Associations | None = None
+    also: tuple[Also, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:

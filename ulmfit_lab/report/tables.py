@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -54,6 +55,7 @@ def markdown_report(
         f"## {spec.measure_label}",
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
+        *also_part(runs, spec),
         *(["## Comparisons", TESTS, markdown(*comparison_cells(rows, spec))] if rows else []),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
@@ -80,6 +82,15 @@ def result_cells(runs: pd.DataFrame, spec: ReportSpec) -> Cells:
     found = summaries(runs, spec)
     header = ["variant", *(f"{spec.level_name} {level_words(level)}" if level else "result" for level in spec.levels)]
     return header, [[v, *(mean_sd(found[v, level], spec) for level in spec.levels)] for v in spec.variants]
+
+
+def also_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+    """The further numbers that are shown and not tested, a table each."""
+    parts = []
+    for also in spec.also:
+        shown = replace(spec, measure=also.measure, measure_label=also.label, measure_scale=also.scale)
+        parts += [f"## {also.label}", "Beside the measure, and not tested.", markdown(*result_cells(runs, shown))]
+    return parts
 
 
 def mean_sd(summary: Summary, spec: ReportSpec) -> str:
@@ -176,6 +187,7 @@ def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:
     words = measure_words(measure_of(tuning))[0].removesuffix(" (%)")
     parts = [
         f"Tuned{at}: {fields}.",
+        *(f"{variant}: {own_space(found)}." for variant, found in searched.get("space_of", {}).items()),
         f"Every variant tried {tries} recipes, each with {tuning['seeds'].max()} seeds that no comparison uses;",
         f"the lowest mean {words} was chosen, and no test document had a say.",
     ]
@@ -188,6 +200,11 @@ def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:
             f"Shown: the {TRIALS_SHOWN} best of each variant.",
         ]
     return " ".join(parts)
+
+
+def own_space(space: Mapping[str, Any]) -> str:
+    """The values of a variant's own that it was searched over."""
+    return ", ".join(f"{path} ({values_words(values)})" for path, values in space.items())
 
 
 def value_words(value: object) -> str:
