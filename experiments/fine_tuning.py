@@ -43,6 +43,7 @@ EXPERIMENT = Experiment(
         "paper": ULMFIT,
     },
     search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
+    search_seeds=(1001, 1002),
     published=tuple(
         Published(
             variant=variant,
