@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": ULMFIT,
         "demo": {**ULMFIT, "target.labels": 500},
-        "small": {**TREC_6, **ULMFIT, "target.labels": 0},
+        "small": {**TREC_6, **ULMFIT, "target.labels": 2000},
         "paper": ULMFIT,
     },
     search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
@@ -67,4 +67,5 @@ EXPERIMENT = Experiment(
             ("freez + cos", 6.38, TABLE_7),
         )
     ),
+    notes=("The published figures are of all 5,452 labels, ours at the small scale of 2,000.",),
 )
