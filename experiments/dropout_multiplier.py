@@ -51,6 +51,7 @@ EXPERIMENT = Experiment(
     search_variants=("0.5",),
     search_measure="final/valid_loss",
     search_level={"tiny": 1000, "demo": 100_000, "small": 25_000, "paper": 2_000_000},
+    headline=tuple((variant, "0.5", tokens) for tokens in (25_000, 100_000) for variant in ("0", "1.5")),
     notes=(
         "The search of the multiplier stands beside the comparison and decides nothing in it.",
         "A corpus has the vocabulary of its own words, so perplexities compare between multipliers of one size, and "

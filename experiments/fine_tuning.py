@@ -44,6 +44,9 @@ EXPERIMENT = Experiment(
     },
     search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
     search_seeds=(1001, 1002),
+    headline=tuple(
+        (variant, "freez + discr + stlr", None) for variant in ("LM: full", "full", "freez + stlr", "freez + discr")
+    ),
     published=tuple(
         Published(
             variant=variant,

@@ -26,6 +26,7 @@ EXPERIMENT = Experiment(
     across_label="Labelled documents",
     levels={"tiny": (60,), "demo": (100, 500), "small": (100, 1000), "paper": (100, 1000)},
     contrasts=(("mean", "zeros"), ("normal", "zeros"), ("uniform", "zeros"), ("mean", "normal")),
+    headline=(("mean", "zeros", 100), ("mean", "zeros", 1000)),
     notes=(
         "The draws have the mean and the standard deviation of the known rows, column by column.",
         "The pretrained model is shared by all seeds; it is moved to the target's words and fine-tuned once a seed.",
