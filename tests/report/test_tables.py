@@ -119,6 +119,11 @@ def test_a_path_of_the_user_is_not_shown(runs: pd.DataFrame, spec: ReportSpec) -
     assert "target own files" in text and "secret" not in text
 
 
+def test_data_that_a_language_model_alone_never_reads_is_not_listed(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    alone = runs.assign(**{"param/until": "pretrained", "param/general.name": "wiki", "param/general.split": "all"})
+    assert "Data: general wiki (all)." in facts(tidy(alone), spec)
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(119.4, "119 s"), (120, "2.0 min"), (7200, "2.0 h")])
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
@@ -151,7 +156,10 @@ def test_a_variants_own_range_is_told() -> None:
         {"variant": ["a", "b"], "pretraining.lr": [0.01, 10.0], "valid_loss": [4, 5], "seeds": [1, 1]}
     )
     searched = {"space": {"pretraining.lr": [0.01, 0.03]}, "space_of": {"b": {"pretraining.lr": [10.0, 30.0]}}}
-    assert "Tuned: pretraining.lr (one of 0.01, 0.03). b: pretraining.lr (one of 10, 30)." in tuning_part(tuning, searched)[1]
+    assert (
+        "Tuned: pretraining.lr (one of 0.01, 0.03). b: pretraining.lr (one of 10, 30)."
+        in tuning_part(tuning, searched)[1]
+    )
 
 
 def test_of_a_search_the_three_best_complete_trials_of_each_variant_are_shown() -> None:

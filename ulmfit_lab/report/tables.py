@@ -228,7 +228,8 @@ def facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
 def data_line(runs: pd.DataFrame) -> list[str]:
     """The named sets that the runs read; a user's own path is not shown."""
     parts = []
-    for role in ("target", "general", "unlabelled"):
+    alone = set(column(runs, "param/until")) == {"pretrained"}  # a language model that reads the general corpus only
+    for role in ("general",) if alone else ("target", "general", "unlabelled"):
         names = [column(runs, f"param/{role}.{field}") for field in ("name", "split", "path")]
         sets = {f"{name} ({split})" if not path else "own files" for name, split, path in zip(*names, strict=True)}
         given = sorted(text for text in sets if not text.startswith(" ("))
