@@ -38,6 +38,20 @@ EXPERIMENT = Experiment(
     measure="final/perplexity",
     measure_label="Test perplexity",
     measure_scale=1.0,
+    recipes={
+        # the winners of `ulmfit-lab tune`; results/awd_lstm/tuning.csv has what was tried
+        "small": {
+            "AWD-LSTM": {"pretraining.lr": 0.03},
+            "no weight dropout": {"pretraining.lr": 0.03},
+            "no embedding dropout": {"pretraining.lr": 0.01},
+            "no dropout at all": {"pretraining.lr": 0.01},
+            "no AR, TAR": {"pretraining.lr": 0.03},
+            "untied weights": {"pretraining.lr": 0.01},
+            "fixed lengths": {"pretraining.lr": 0.01},
+            "weight decay": {"pretraining.lr": 0.03},
+            "NT-ASGD": {"pretraining.lr": 10.0},
+        },
+    },
     search={"pretraining.lr": (3e-3, 1e-2, 3e-2)},
     search_for={"NT-ASGD": {"pretraining.lr": (3.0, 10.0, 30.0)}},
     search_seeds=(1001,),

@@ -1,8 +1,8 @@
 """Is one multiplier of the five dropouts left to tune, and does less data need more of it?
 
-Beside the multipliers, each of the five dropouts is switched off alone: with good ratios none should be missed.
-`ulmfit-lab tune` looks for the best multiplier of the smaller corpus. All sizes of corpus are read for the same
-number of epochs, so a larger corpus also means more steps.
+Whether the ratios that it multiplies are good is the question of `dropout_ratios`. `ulmfit-lab tune` looks for the
+best multiplier of the smaller corpus. All sizes of corpus are read for the same number of epochs, so a larger corpus
+also means more steps.
 """
 
 from ulmfit_lab.lab.experiment import Experiment
@@ -24,11 +24,6 @@ EXPERIMENT = Experiment(
         "0.5": {},
         "1": {"lm.drop_mult": 1.0},
         "1.5": {"lm.drop_mult": 1.5},
-        "no input dropout": {"lm.input_dropout": 0.0},
-        "no output dropout": {"lm.output_dropout": 0.0},
-        "no weight dropout": {"lm.weight_dropout": 0.0},
-        "no embedding dropout": {"lm.embedding_dropout": 0.0},
-        "no hidden dropout": {"lm.hidden_dropout": 0.0},
     },
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500, "lm.drop_mult": 0.5},

@@ -17,7 +17,7 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": {},
         "demo": {"target.labels": 1000},
-        "small": {"target.labels": 1000, "classifier.epochs": 4},
+        "small": {"target.labels": 1000, "classifier.epochs": 4, "classifier.lr": 1e-2},
         "paper": {"target.labels": 1000},
     },
     also=(
