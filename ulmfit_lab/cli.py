@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ulmfit_lab.lab.experiment import Experiment
     from ulmfit_lab.lab.home import Home
     from ulmfit_lab.lab.plan import Plan
+    from ulmfit_lab.lab.sweep import Outcome
 
 EPILOG = """
 Any field of a run's config can be replaced for all variants, by its dotted path:
@@ -112,6 +113,11 @@ def _experiment_options(command: argparse.ArgumentParser, *, optional: bool = Fa
     command.add_argument("--scale", default="small", help="tiny, demo, small or paper (default: small)")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")
+    command.add_argument("--max-seeds", type=int, metavar="N", help="with --until-decided: seeds at most")
+    command.add_argument("--batch-seeds", type=int, default=2, metavar="N", help="seeds added at a time (default: 2)")
+    command.add_argument(
+        "--until-decided", action="store_true", help="add seeds only where a comparison is open, up to --max-seeds"
+    )
     command.add_argument("--levels", metavar="A,B", help="values of the crossed field, such as numbers of labels")
     command.add_argument("--config-help", action="store_true", help="list the config fields that can be replaced")
 
@@ -140,6 +146,8 @@ def plan_command(args: argparse.Namespace) -> int:
     console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
     for line in difference_lines(experiment, args.scale, overrides):
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    if plan.looks:
+        console.print(str(plan.looks))
     console.print(f"{len(plan.cells)} runs, {len(plan.cells) - len(plan.todo)} of them finished.")
     if plan.todo:
         console.print(plan_table(plan))
@@ -158,20 +166,15 @@ def sweep_command(args: argparse.Namespace) -> int:
     print("\n".join(difference_lines(experiment, args.scale, overrides)), file=sys.stderr)
     options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
     display = Display(workers=args.workers)
-    with workers() as others:
-
-        def before(plan: Plan) -> None:
-            if plan.todo:
-                others.extend(start_worker(args.argv) for _ in range(args.workers - 1))
-
-        outcome = sweep(experiment, args.scale, display=display, retries=args.retries, before=before, **options)
-        for process in others:
-            process.wait()
-    if others and outcome.elsewhere:  # what a worker left behind, if one was killed
-        outcome = sweep(experiment, args.scale, display=display, retries=args.retries, **options)
-    if outcome.finished:
-        spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
-        print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
+    run = partial(sweep, experiment, args.scale, display=display, retries=args.retries, **options)
+    while True:
+        outcome = shared(run, args)
+        if outcome.finished:
+            spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
+            print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
+        clean = outcome.finished and not (outcome.failures or outcome.elsewhere or args.worker)
+        if not (experiment.looks and clean):  # else there is something new to look at
+            break
     if outcome.elsewhere:
         print(f"{outcome.elsewhere} runs are being made by another process.")
     for name, reason in outcome.failures:
@@ -182,6 +185,20 @@ def sweep_command(args: argparse.Namespace) -> int:
     if not outcome.elsewhere and not args.worker:
         return report_here(args)
     return 0
+
+
+def shared(run: Callable[..., Outcome], args: argparse.Namespace) -> Outcome:
+    """Run a sweep with as many processes as are asked for."""
+    with workers() as others:
+
+        def before(plan: Plan) -> None:
+            if plan.todo:
+                others.extend(start_worker(args.argv) for _ in range(args.workers - 1))
+
+        outcome = run(before=before)
+        for process in others:
+            process.wait()
+    return run() if others and outcome.elsewhere else outcome  # what a worker left behind, if one was killed
 
 
 @contextmanager
@@ -281,14 +298,18 @@ def ui_command(args: argparse.Namespace) -> int:
 
 def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
     """The experiment as declared, with the command line's seeds, levels and replaced fields."""
-    from ulmfit_lab.lab.experiment import base_config, load_experiment
+    from ulmfit_lab.lab.experiment import base_config, load_experiment, until_decided
 
     experiment = load_experiment(args.experiment)
     base = base_config(experiment, args.scale)
     if args.seeds is not None:
         if args.seeds < 1:
             raise ConfigError(f"--seeds {args.seeds} must be at least 1.")
-        experiment = replace(experiment, seeds=tuple(range(args.seeds)))
+        experiment = replace(experiment, seeds=tuple(range(args.seeds)), looks=())
+    if args.max_seeds is not None:
+        experiment = until_decided(experiment, args.max_seeds, args.batch_seeds)
+    if args.until_decided and not experiment.looks:
+        raise ConfigError(f"{experiment.name} declares no looks; say how far to go with --max-seeds N.")
     if args.levels is not None:
         experiment = replace(experiment, levels={**experiment.levels, args.scale: _levels(args.levels, experiment)})
     overrides = _overrides(base, ["--help"] if args.config_help else args.rest)
@@ -350,7 +371,7 @@ def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: 
     from ulmfit_lab.lab.experiment import declaration
 
     root = Path(args.results)
-    if overrides or any(getattr(args, name, None) is not None for name in ("seeds", "levels", "budget")):
+    if overrides or any(getattr(args, name, None) is not None for name in ("seeds", "max_seeds", "levels", "budget")):
         return root / "custom" / f"{experiment.name}-{declaration(experiment, args.scale, overrides)[:8]}"
     return folder_of(root, experiment.name, args.scale)
 

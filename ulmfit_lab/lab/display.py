@@ -43,6 +43,8 @@ class Display:
 
     def plan(self, plan: Plan) -> None:
         """Say what will be done and what it will cost, before it starts."""
+        if plan.looks:
+            self.console.print(str(plan.looks))
         done, todo = len(plan.cells) - len(plan.todo), len(plan.todo)
         if not todo:
             self.console.print(f"All {done} runs are finished; nothing to do.")

@@ -15,7 +15,7 @@ import importlib.util
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space, size
 from ulmfit_lab.report.spec import Also, Associations, Published
+from ulmfit_lab.report.statistics import FEWEST_SEEDS
 
 Changes = Mapping[str, Any]
 
@@ -70,6 +71,9 @@ class Experiment:
     search_level: Mapping[str, Any] = field(default_factory=dict)
     """Scale -> level of the crossed field at which `tune` searches."""
     seeds: Sequence[int] = tuple(range(6))
+    looks: Sequence[int] = ()
+    """Numbers of seeds, up to all, at which a sweep looks: it adds seeds only where a comparison is still open. None:
+    all seeds are run, and compared once. To be chosen before the first look, and kept."""
     search_seeds: Sequence[int] = (1001, 1002, 1003)
     """Seeds of `tune`; none of them is a seed of the comparison. With fewer than three no trial can stop early."""
     measure: str = "final/error"
@@ -163,6 +167,23 @@ def known_scale(scale: str) -> None:
         raise ConfigError(f"{scale!r} is not a scale. {nearest(scale, SCALES)}")
 
 
+def until_decided(experiment: Experiment, most: int, batch: int) -> Experiment:
+    """The experiment with looks after its own seeds and after every batch more, up to so many.
+
+    Further seeds are those that follow, but for seeds that a search has used. Raises ConfigError for numbers that make
+    no such sweep.
+    """
+    fewest = len(experiment.seeds)
+    if most <= fewest or batch < 1:
+        raise ConfigError(
+            f"{experiment.name} has {fewest} seeds: --max-seeds {most} must be more than that, and "
+            f"--batch-seeds {batch} at least 1."
+        )
+    further = (seed for seed in itertools.count(max(experiment.seeds) + 1) if seed not in experiment.search_seeds)
+    seeds = (*experiment.seeds, *itertools.islice(further, most - fewest))
+    return replace(experiment, seeds=seeds, looks=(*range(fewest, most, batch), most))
+
+
 def cells(experiment: Experiment, scale: str, overrides: Changes | None = None) -> list[Cell]:
     """Every run that an experiment declares at a scale, seed by seed, so that pairs complete early."""
     found = []
@@ -175,8 +196,9 @@ def cells(experiment: Experiment, scale: str, overrides: Changes | None = None) 
 
 
 def declaration(experiment: Experiment, scale: str, overrides: Changes | None = None) -> str:
-    """Fingerprint of what is compared: the variants' configs, levels and seeds."""
-    return fingerprint([[c.variant, c.level, c.seed, flatten(c.config)] for c in cells(experiment, scale, overrides)])
+    """Fingerprint of what is compared: the variants' configs, levels and seeds, and the looks where there are any."""
+    found = [[c.variant, c.level, c.seed, flatten(c.config)] for c in cells(experiment, scale, overrides)]
+    return fingerprint([found, list(experiment.looks)] if experiment.looks else found)
 
 
 def searched_variants(experiment: Experiment, scale: str) -> list[str]:
@@ -209,7 +231,15 @@ def _check_names(experiment: Experiment) -> None:
     named += [variant for by_variant in experiment.recipes.values() for variant in by_variant]
     named += [name for row in experiment.published for name in (row.variant, row.against)]
     named += [*experiment.search_variants, *experiment.search_for]
+    looks = list(experiment.looks)
+    if looks and (looks != sorted(set(looks)) or looks[0] < FEWEST_SEEDS or looks[-1] != len(experiment.seeds)):
+        raise ConfigError(
+            f"{experiment.name}: looks {looks} must rise, from {FEWEST_SEEDS} seeds or more to all of them, "
+            f"{len(experiment.seeds)}."
+        )
     if experiment.associations:
+        if looks:
+            raise ConfigError(f"{experiment.name}: associations are looked at once; take the looks out.")
         named += experiment.associations.variants
         if experiment.across:
             raise ConfigError(f"{experiment.name}: associations need one level; cross nothing with the variants.")

@@ -77,4 +77,5 @@ def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = 
         notes=tuple(experiment.notes),
         associations=experiment.associations,
         also=tuple(experiment.also),
+        looks=tuple(experiment.looks),
     )

@@ -24,6 +24,7 @@ from ulmfit_lab.lab import computations
 from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, cells
 from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Stage, Store
+from ulmfit_lab.report.looks import Looks
 from ulmfit_lab.training.steps import autocast, language_model_step
 
 UNMEASURED: Mapping[str, float] = {
@@ -55,6 +56,8 @@ class Plan:
     """Fingerprint -> predicted seconds of every stage still to compute."""
     reused: Mapping[str, float]
     """Fingerprint -> seconds once spent on every finished stage that a missing cell reuses."""
+    looks: Looks | None = None
+    """How far comparisons are decided, where seeds are added only as long as they are not."""
 
     @cached_property
     def todo(self) -> tuple[PlannedCell, ...]:

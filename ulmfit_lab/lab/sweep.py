@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from ulmfit_lab.config import flatten
 from ulmfit_lab.errors import ConfigError, DataError, nearest
 from ulmfit_lab.lab.confounds import refuse_confounds
 from ulmfit_lab.lab.display import Display
-from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
+from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, declaration
+from ulmfit_lab.lab.export import report_spec
 from ulmfit_lab.lab.home import Home
 from ulmfit_lab.lab.interrupts import interruptible
 from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
@@ -27,6 +28,7 @@ from ulmfit_lab.lab.provenance import provenance
 from ulmfit_lab.lab.store import Observer, Stage, Store, Stored, is_locked
 from ulmfit_lab.lab.study import Study, open_study
 from ulmfit_lab.lab.tracking import RunLog, Tracker
+from ulmfit_lab.report.looks import take_looks
 from ulmfit_lab.training.loop import Point, Progress
 
 PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
@@ -77,16 +79,26 @@ class CellObserver(Observer):
 def plan_sweep(
     experiment: Experiment, scale: str, overrides: Changes | None, home: Home, data: Path | None, tracker: Tracker
 ) -> Plan:
-    """What `sweep` would do now. Raises ConfigError where variants differ in what they do not declare."""
+    """What `sweep` would do now; where there are looks, up to the next one.
+
+    Raises ConfigError where variants differ in what they do not declare.
+    """
     refuse_confounds(experiment, scale, overrides)
     store = Store(home.stages)
-    planned = plan_cells(experiment, scale, overrides, data, finished_cells(tracker, experiment.name, scale))
+    finished = {run.cell: run for run in tracker.runs(experiment.name, scale, status="FINISHED")}
+    planned = plan_cells(experiment, scale, overrides, data, finished)
+    if experiment.looks:
+        found = {place(each.cell): finished[each.stage.fingerprint].metrics for each in planned if each.done}
+        scaled = {cell: metrics[experiment.measure] * experiment.measure_scale for cell, metrics in found.items()}
+        looks = take_looks(scaled, report_spec(experiment, scale, overrides))
+        planned = [each for each in planned if place(each.cell) in looks.needed]
+        return replace(make_plan(planned, store, Rates(store)), looks=looks)
     return make_plan(planned, store, Rates(store))
 
 
-def finished_cells(tracker: Tracker, experiment: str, scale: str) -> set[str]:
-    """Fingerprints of the cells that have a finished run."""
-    return {run.cell for run in tracker.runs(experiment, scale, status="FINISHED")}
+def place(cell: Cell) -> tuple[str, str, int]:
+    """A cell as a report knows it."""
+    return cell.variant, cell.level_name, cell.seed
 
 
 def sweep(

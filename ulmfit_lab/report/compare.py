@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from ulmfit_lab.report.looks import Place, take_looks
+from ulmfit_lab.report.runs import measured_in
 from ulmfit_lab.report.spec import Published, ReportSpec, level_words
 from ulmfit_lab.report.statistics import (
     ALPHA,
@@ -41,10 +43,10 @@ class Row:
 
 
 def values(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> list[float]:
-    """The measure of a variant at a level, scaled, in the order of the seeds."""
+    """The measure of a variant at a level, scaled, in the order of the seeds that it has."""
     chosen = runs[(runs["variant"] == variant) & (runs["level"] == level)]
     by_seed = dict(zip(chosen["seed"], chosen[spec.measure], strict=True))
-    return [float(by_seed[seed]) * spec.measure_scale for seed in spec.seeds]
+    return [float(by_seed[seed]) * spec.measure_scale for seed in spec.seeds if seed in by_seed]
 
 
 def summaries(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, str], Summary]:
@@ -55,7 +57,7 @@ def summaries(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, str], Sum
 def comparisons(runs: pd.DataFrame, spec: ReportSpec) -> list[Row]:
     """Every pair at every level, paired by seed, corrected together (Holm)."""
     places = [(level, variant, against) for variant, against in spec.pairs for level in spec.levels]
-    results = [paired(values(runs, spec, v, level), values(runs, spec, a, level)) for level, v, a in places]
+    results = compared(runs, spec, places)
     corrected = holm([result.p for result in results])
     # the hardest test of Holm's family has this alpha, so the seeds that it asks for suffice for any of them
     hardest = ALPHA / max(len(places), 1)
@@ -63,6 +65,14 @@ def comparisons(runs: pd.DataFrame, spec: ReportSpec) -> list[Row]:
         _row(place, result, p, spec.lower_is_better, hardest)
         for place, result, p in zip(places, results, corrected, strict=True)
     ]
+
+
+def compared(runs: pd.DataFrame, spec: ReportSpec, places: Sequence[Place]) -> list[Paired]:
+    """The paired test at each place; where there are looks, as of its latest one."""
+    if spec.looks:
+        results = take_looks(measured_in(runs, spec), spec).results
+        return [results[place] for place in places]
+    return [paired(values(runs, spec, v, level), values(runs, spec, a, level)) for level, v, a in places]
 
 
 def _row(place: tuple[str, str, str], result: Paired, p: float, lower_is_better: bool, alpha: float) -> Row:
@@ -101,7 +111,15 @@ def headline(rows: Sequence[Row], spec: ReportSpec) -> str:
         return f"{have} too few for a claim ({FEWEST_SEEDS} are needed); the differences only describe these runs."
     groups = _grouped(rows)
     ranked = sorted(groups, key=lambda key: (*SHOWN, "no difference shown").index(key[0]))
-    return f"Over {n} paired seeds, " + "; ".join(_clause(*key, groups[key], spec) for key in ranked) + "."
+    return (
+        f"Over {seeds_words(rows)} paired seeds, " + "; ".join(_clause(*key, groups[key], spec) for key in ranked) + "."
+    )
+
+
+def seeds_words(rows: Sequence[Row]) -> str:
+    """Over how many seeds comparisons were made: 6, or 6 to 12."""
+    fewest, most = (which(row.result.n for row in rows) for which in (min, max))
+    return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def _grouped(rows: Sequence[Row]) -> dict[tuple[Verdict, str, tuple[str, ...]], list[str]]:

@@ -128,7 +128,8 @@ def entitle(figure: Figure, question: str, caption: str) -> None:
 def caption_of(spec: ReportSpec, *, cut: bool = False) -> str:
     """What is drawn, over how many seeds."""
     n, lines = len(spec.seeds), on_axis(spec)
-    mean = f"mean and 95% t interval over n = {n} seeds" if n > 1 else "one seed, so no interval"
+    seeds = f"{spec.looks[0]} to {n}" if spec.looks else n
+    mean = f"mean and 95% t interval over n = {seeds} seeds" if n > 1 else "one seed, so no interval"
     points = [] if lines or n == 1 else ["small dots are single seeds"]
     banded = n > 1 and len(drawn(spec)) < len(spec.variants)
     band = ["the grey band is the reference's interval"] if banded else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, summaries
+from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, seeds_words, summaries
 from ulmfit_lab.report.spec import Published, ReportSpec, level_words
 from ulmfit_lab.report.statistics import ALPHA, smallest_difference
 from ulmfit_lab.report.tables import duration, markdown, signed
@@ -99,7 +99,7 @@ def ledger_row(entry: Entry) -> list[str]:
     result, spec = entry.result, entry.result.spec
     lines = [
         [verdict_words(each, spec) for each in result.headlines],
-        [str(len(spec.seeds))],
+        [seeds_words([each.row for each in result.headlines])] if result.headlines else [str(len(spec.seeds))],
         [difference_words(each.row, spec) for each in result.headlines],
         [power_words(each, spec) for each in result.headlines],
         published_words(result),

@@ -96,8 +96,9 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) ->
 
 
 def declared(spec: ReportSpec) -> dict[str, Any]:
-    """All that the report was told; associations only where there are any, as older reports knew of none."""
-    return {name: value for name, value in dataclasses.asdict(spec).items() if name != "associations" or value}
+    """All that the report was told; what older reports did not know of only where it says something."""
+    newer = "associations", "also", "looks"
+    return {name: value for name, value in dataclasses.asdict(spec).items() if name not in newer or value}
 
 
 def data_digests(runs: pd.DataFrame) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ulmfit_lab.errors import DataError, IncompleteError, MismatchError
+from ulmfit_lab.report.looks import Cell, take_looks
 from ulmfit_lab.report.spec import ReportSpec
 
 IDENTITY = (
@@ -23,9 +24,6 @@ VOCABULARY = "param/vocabulary"
 """Column with the digest of the vocabulary that a run's language model predicts."""
 SHOWN = 3
 """Cells that a message names before it only counts them."""
-
-Cell = tuple[str, str, int]
-"""Variant, level, seed."""
 
 
 def tidy(runs: pd.DataFrame) -> pd.DataFrame:
@@ -82,8 +80,21 @@ def read_runs(path: Path) -> pd.DataFrame:
 
 
 def declared_cells(spec: ReportSpec) -> list[Cell]:
-    """Every cell that the report needs, in its order."""
+    """Every cell that the report can need, in its order."""
     return list(itertools.product(spec.variants, spec.levels, spec.seeds))
+
+
+def measured_in(table: pd.DataFrame, spec: ReportSpec) -> dict[Cell, float]:
+    """What each run of a tidy table measured, in the unit that the report shows."""
+    return dict(zip(_cells(table), table[spec.measure] * spec.measure_scale, strict=True))
+
+
+def needed_cells(table: pd.DataFrame, spec: ReportSpec) -> list[Cell]:
+    """Every cell that the report needs, in its order: where there are looks, as many as these runs call for."""
+    if not spec.looks:
+        return declared_cells(spec)
+    needed = take_looks(measured_in(table, spec) if spec.measure in table.columns else {}, spec).needed
+    return [cell for cell in declared_cells(spec) if cell in needed]
 
 
 def check_grid(runs: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame:
@@ -94,7 +105,7 @@ def check_grid(runs: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame:
     """
     table = tidy(runs)
     mine = (table["experiment"] == spec.name) & (table["scale"] == spec.scale) & (table["status"] == FINISHED)
-    order = {cell: place for place, cell in enumerate(declared_cells(spec))}
+    order = {cell: place for place, cell in enumerate(needed_cells(table[mine], spec))}
     table = table[mine].assign(place=[order.get(cell, -1) for cell in _cells(table[mine])])
     table = table[table["place"] >= 0].sort_values(["place", "run_id"]).drop(columns="place").reset_index(drop=True)
     for refuse in (_refuse_holes, _refuse_twice, _refuse_unmeasured, _refuse_vocabularies):
@@ -107,7 +118,7 @@ def _cells(table: pd.DataFrame) -> list[Cell]:
 
 
 def _refuse_holes(table: pd.DataFrame, spec: ReportSpec) -> None:
-    finished, declared = set(_cells(table)), declared_cells(spec)
+    finished, declared = set(_cells(table)), needed_cells(table, spec)
     holes = [cell for cell in declared if cell not in finished]
     if holes:
         raise IncompleteError(

@@ -100,6 +100,8 @@ class ReportSpec:
     notes: tuple[str, ...] = ()
     associations: Associations | None = None
     also: tuple[Also, ...] = ()
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds at which comparisons are looked at, those decided getting no more; none: once, at the end."""
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from ulmfit_lab.report.association_words import association_parts, association_verdicts
 from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, headline, summaries
 from ulmfit_lab.report.runs import check_grid
+from ulmfit_lab.report.sequential import RULE
 from ulmfit_lab.report.spec import ReportSpec, level_words
 from ulmfit_lab.report.statistics import MOST_SEEDS, Summary
 from ulmfit_lab.report.tuning import (
@@ -56,7 +57,11 @@ def markdown_report(
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
         *also_part(runs, spec),
-        *(["## Comparisons", TESTS, markdown(*comparison_cells(rows, spec))] if rows else []),
+        *(
+            ["## Comparisons", " ".join([TESTS, *looks_words(spec)]), markdown(*comparison_cells(rows, spec))]
+            if rows
+            else []
+        ),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
         *tuning_part(tuning, searched),
@@ -82,6 +87,15 @@ def result_cells(runs: pd.DataFrame, spec: ReportSpec) -> Cells:
     found = summaries(runs, spec)
     header = ["variant", *(f"{spec.level_name} {level_words(level)}" if level else "result" for level in spec.levels)]
     return header, [[v, *(mean_sd(found[v, level], spec) for level in spec.levels)] for v in spec.variants]
+
+
+def looks_words(spec: ReportSpec) -> list[str]:
+    """How the comparisons were looked at while seeds were added."""
+    if not spec.looks:
+        return []
+    looks = ", ".join(map(str, spec.looks))
+    said = f"Comparisons were looked at after {looks} seeds, and got no more once they were decided."
+    return [said, f"p and interval are repeated ones, which such looks do not make too good: {RULE}."]
 
 
 def also_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
@@ -215,9 +229,12 @@ def value_words(value: object) -> str:
 def facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     """How many runs, on which data, what they cost, and which code made them; a line each."""
     seeds = ", ".join(str(seed) for seed in spec.seeds)
+    most = len(spec.variants) * len(spec.levels) * len(spec.seeds)
+    saved = [f"All cells with all seeds would have been {most} runs."] if spec.looks else []
     levels = f", {len(spec.levels)} levels of {spec.level_name}" if spec.levels != ("",) else ""
     return [
         f"{len(runs)} runs at scale `{spec.scale}`: {len(spec.variants)} variants{levels}, seeds {seeds}.",
+        *saved,
         *data_line(runs),
         f"Computing took {duration(runs['computed_seconds'].sum())}; "
         f"reusing stages saved {duration(runs['reused_seconds'].sum())}.",
@@ -272,7 +289,7 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
     header, cells = result_cells(runs, spec)
     return Group(
         Text(spec.question, style="bold"),
-        Text(f"{spec.measure_label}, mean ± sd over {len(spec.seeds)} seeds; {better(spec)}"),
+        Text(f"{spec.measure_label}, mean ± sd over {'' if spec.looks else len(spec.seeds)} seeds; {better(spec)}"),
         text_table(header, [[cell.removesuffix(f" ({len(spec.seeds)})") for cell in row] for row in cells]),
         Text("\nVariant minus against, paired by seed; 95% interval; p corrected (Holm)"),
         text_table(*compact_cells(rows, spec)),

@@ -1,0 +1,86 @@
+"""Looks add seeds where a comparison is open, and nowhere else."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ulmfit_lab.errors import IncompleteError
+from ulmfit_lab.report.compare import comparisons, headline
+from ulmfit_lab.report.looks import Cell, take_looks
+from ulmfit_lab.report.runs import check_grid, tidy
+from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.report.tables import markdown_report
+
+LOOKS = (6, 8, 10)
+
+
+@pytest.fixture
+def spec(spec_with: Callable[..., ReportSpec]) -> ReportSpec:
+    """Two comparisons: one of a huge difference, one of none."""
+    contrasts = (("word2vec", "random"), ("tf-idf", "random"))
+    return spec_with(levels=("100",), seeds=tuple(range(10)), looks=LOOKS, contrasts=contrasts, published=())
+
+
+def measure(spec: ReportSpec, shift: float = 40.0) -> dict[Cell, float]:
+    """What every cell would measure: word2vec differs, tf-idf differs in noise alone."""
+    noise = np.random.default_rng(0).standard_normal((3, len(spec.seeds)))
+    means = dict(zip(spec.variants, (50.0, 50.0 - shift, 50.0), strict=True))
+    cells = itertools.product(spec.variants, spec.levels, spec.seeds)
+    return {(v, at, s): means[v] + noise[spec.variants.index(v), s] for v, at, s in cells}
+
+
+def run_until_decided(spec: ReportSpec, world: dict[Cell, float]) -> set[Cell]:
+    """Make the runs that each next look needs, as a sweep does."""
+    made: set[Cell] = set()
+    while not (looks := take_looks({cell: world[cell] for cell in made}, spec)).ended:
+        assert looks.needed - made
+        made |= looks.needed
+    return made
+
+
+def test_a_decided_comparison_gets_no_more_seeds_and_an_open_one_all(spec: ReportSpec) -> None:
+    made = run_until_decided(spec, measure(spec))
+    count = {v: sum(cell[0] == v for cell in made) for v in spec.variants}
+    assert count == {"random": 10, "word2vec": 6, "tf-idf": 10}
+
+
+def test_nothing_is_added_where_all_is_decided(spec: ReportSpec) -> None:
+    one = measure(spec)
+    for cell in [cell for cell in one if cell[0] == "tf-idf"]:
+        one[cell] += 30
+    assert len(run_until_decided(spec, one)) == 18
+
+
+def test_what_was_decided_stays_decided_by_the_seeds_that_it_had(spec: ReportSpec) -> None:
+    world = measure(spec)
+    early = take_looks({cell: v for cell, v in world.items() if cell[2] < 6}, spec)
+    late = take_looks(world, spec)
+    place = ("100", "word2vec", "random")
+    assert early.results[place] == late.results[place] and late.results[place].n == 6
+    assert early.open == late.open == (("100", "tf-idf", "random"),)
+
+
+def test_the_report_needs_just_these_runs_and_says_how_they_came_about(
+    spec: ReportSpec, runs_of: Callable[[ReportSpec], pd.DataFrame]
+) -> None:
+    world = measure(spec)
+    made = run_until_decided(spec, world)
+    runs = runs_of(spec)
+    cells = list(zip(runs["variant"], runs["level"], runs["seed"], strict=True))
+    runs["final/error"] = [world[cell] / 100 for cell in cells]
+    kept = runs[[cell in made for cell in cells]]
+    table = check_grid(kept, spec)
+    assert len(table) == 26
+    pd.testing.assert_frame_equal(check_grid(runs, spec), table)  # what nobody needed is left out
+    rows = comparisons(table, spec)
+    assert [(row.result.n, row.verdict) for row in rows] == [(6, "better"), (10, "no difference shown")]
+    assert headline(rows, spec).startswith("Over 6 to 10 paired seeds, ")
+    text = markdown_report(tidy(table), spec)
+    assert "looked at after 6, 8, 10 seeds" in text and "would have been 30 runs" in text
+    with pytest.raises(IncompleteError, match="1 of 26 runs are missing"):
+        check_grid(kept.iloc[:-1], spec)
