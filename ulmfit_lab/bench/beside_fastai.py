@@ -41,7 +41,7 @@ def training(bench: Bench, name: str, model: Model, rounds: int, steps: int) -> 
     targets = {"bfloat16": "training", "float32": "training, float32"}
     rows = [beside_fastai(f"{about}, {p}", found[p], found, "tokens/s", targets[p]) for p in PRECISIONS]
     rows += [near_peak(f"Matrix products of {about[0].lower()}{about[1:]}, {p}", model, p, found) for p in PRECISIONS]
-    both = {"unit": "tokens/s", "against": "one process of two threads"}
+    both: dict[str, Any] = {"unit": "tokens/s", "against": "one process of two threads"}
     rows.append(compared(f"{about}, two processes of one thread", found["two processes"], found["bfloat16"], **both))
     if bench.fastai:
         both |= {"against": "fastai under autocast", "note": "fastai's own mixed precision is for GPUs alone"}
@@ -71,9 +71,8 @@ def beside_fastai(
 def near_peak(name: str, model: Model, precision: str, found: Mapping[str, Sequence[float]]) -> Row:
     """What the model's own matrix products come to, as a share of what products alone reach here."""
     flops, peaks = [rate * model.training_flops for rate in found[precision]], found[f"peak {precision}"]
-    billions = {"ours": median(flops) / 1e9, "other": median(peaks) / 1e9}
-    row = Row(name, "GFLOP/s", **billions, against="peak", form="share", target="share of the peak")
-    return valued(row, ratio(flops, peaks))
+    ours, other = median(flops) / 1e9, median(peaks) / 1e9
+    return valued(Row(name, "GFLOP/s", ours, other, "peak", "share", target="share of the peak"), ratio(flops, peaks))
 
 
 def losses(bench: Bench) -> list[Row]:
@@ -119,7 +118,8 @@ def classifiers(bench: Bench) -> list[Row]:
 
 def memory(bench: Bench) -> list[Row]:
     """Most memory of a fresh process that makes a full-size training step."""
-    model, facts = bench.sizes.full, {**bench.streams(bench.sizes.full.words, 1), "steps": 1}
+    model = bench.sizes.full
+    facts: dict[str, Any] = {**bench.streams(model.words, 1), "steps": 1}
     wanted = {precision: bench.ours(TRAIN, model, precision, **facts) for precision in PRECISIONS}
     if bench.fastai:
         wanted[f"{FASTAI} float32"] = bench.theirs(TRAIN, model, **facts)

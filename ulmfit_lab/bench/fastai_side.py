@@ -49,7 +49,7 @@ class Clock(Callback):  # type: ignore[misc]
     order = 100
 
     def __init__(self, size: Callable[[Any], int]) -> None:
-        self.size, self.units, self.seconds = size, 0.0, 0.0
+        self.size, self.units, self.seconds, self.began = size, 0.0, 0.0, 0.0
 
     def after_batch(self) -> None:
         """A step has been made."""

@@ -15,41 +15,41 @@ from ulmfit_lab.bench.paired import in_turns
 from ulmfit_lab.bench.rows import Row, compared, missing
 from ulmfit_lab.bench.setting import Bench
 from ulmfit_lab.errors import LabError
-from ulmfit_lab.lab.experiment import experiment_files, load_experiment
-from ulmfit_lab.lab.plan import plan_cells
+from ulmfit_lab.lab.experiment import cells, experiment_files, load_experiment
+from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.store import Store
 
 SWEPT = "bptt"
 """An experiment whose runs share nothing but their text, so that two workers have work from the start."""
 
 
-def shared_and_alone(cells: Sequence[Sequence[str]], seconds: Mapping[str, float]) -> tuple[float, float]:
+def shared_and_alone(planned: Sequence[Sequence[str]], seconds: Mapping[str, float]) -> tuple[float, float]:
     """Seconds of computing each distinct stage of these cells once, and of computing all of every cell's.
 
     >>> shared_and_alone([["tokens", "a"], ["tokens", "b"]], {"tokens": 5, "a": 1, "b": 2})
     (8, 13)
     """
-    once = {stage for cell in cells for stage in cell}
-    return sum(seconds[stage] for stage in once), sum(seconds[stage] for cell in cells for stage in cell)
+    once = {stage for cell in planned for stage in cell}
+    return sum(seconds[stage] for stage in once), sum(seconds[stage] for cell in planned for stage in cell)
 
 
 def grid(bench: Bench) -> list[Row]:
     """All planned experiments together, as far as every stage of an experiment's has been measured here."""
     scale, store = bench.sizes.grid_scale, Store(bench.home / "stages")
     counted: list[str] = []
-    cells: list[list[str]] = []
+    planned: list[list[str]] = []
     seconds: dict[str, float] = {}
     for name in experiment_files():
         found = measured_cells(name, scale, bench.data, store, seconds)
         if found:
             counted.append(name)
-            cells += found
+            planned += found
     title = f"Time of the experiments' grids at scale {scale}, each stage once"
     facts: dict[str, Any] = {"unit": "s", "against": "each run from the start", "target": "grid"}
-    if not cells:
+    if not planned:
         return [missing(title, "this home holds no experiment's stages; sweep some, or give --home", **facts)]
-    shared, alone = shared_and_alone(cells, seconds)
-    note = f"{len(cells)} runs of {', '.join(counted)}; computed from the seconds that each finished stage took"
+    shared, alone = shared_and_alone(planned, seconds)
+    note = f"{len(planned)} runs of {', '.join(counted)}; computed from the seconds that each finished stage took"
     return [Row(title, ours=shared, other=alone, value=alone / shared, pairs=1, note=note, **facts)]
 
 
@@ -57,21 +57,20 @@ def measured_cells(
     name: str, scale: str, data: Path | None, store: Store, seconds: dict[str, float]
 ) -> list[list[str]]:
     """Fingerprints of the stages of each planned cell, whose times go into `seconds`; none where one is missing."""
+    found = []
     try:
-        planned = plan_cells(load_experiment(name), scale, None, data, ())
+        for cell in cells(load_experiment(name), scale):
+            ancestry = plan_run(cell.config, cell.seed, data).ancestry()
+            for stage in ancestry:
+                if stage.fingerprint not in seconds:
+                    stored = store.find(stage)
+                    if stored is None:
+                        return []
+                    seconds[stage.fingerprint] = stored.seconds
+            found.append([stage.fingerprint for stage in ancestry])
     except LabError:  # its texts are not here
         return []
-    cells = []
-    for each in planned:
-        ancestry = each.stage.ancestry()
-        for stage in ancestry:
-            if stage.fingerprint not in seconds:
-                stored = store.find(stage)
-                if stored is None:
-                    return []
-                seconds[stage.fingerprint] = stored.seconds
-        cells.append([stage.fingerprint for stage in ancestry])
-    return cells
+    return found
 
 
 def workers(bench: Bench) -> list[Row]:

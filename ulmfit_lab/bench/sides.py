@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ Facts = dict[str, Any]
 Task = tuple[Sequence[str], Mapping[str, Any]]
 """Command of a side, and what it is told to do."""
 OURS = [sys.executable, "-m", "ulmfit_lab.bench.our_side"]
-LAST_LINES = 400  # characters of what a side said before it ended
+LAST_WORDS = 400  # characters
 
 
 class Side:
-    """A process that was given a task as a line of JSON, and answers every further line with one."""
+    """A process that is given a task as a line of JSON, and answers it, and every further line, with one."""
 
     def __init__(self, command: Sequence[str], spec: Mapping[str, Any], log: Path) -> None:
         self.log = log
@@ -32,21 +32,22 @@ class Side:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(spec)
             )
         self.say(json.dumps(spec))
-        self.facts = self.hear()
 
     def say(self, line: str) -> None:
-        """Write a line."""
+        """Write a line; a side that has ended is found out by the next `hear`."""
         assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
 
     def hear(self) -> Facts:
         """The next answer; raises LabError, with its last words, where the process has ended instead."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            said = self.log.read_text()[-LAST_LINES:]
-            raise LabError(f"A side of a benchmark ended with status {self.process.wait()}: {said}")
+            self.close()
+            said = self.log.read_text()[-LAST_WORDS:]
+            raise LabError(f"A side of a benchmark ended with status {self.process.returncode}: {said}")
         found: Facts = json.loads(line)
         return found
 
@@ -57,11 +58,10 @@ class Side:
 
     def close(self) -> None:
         """End the process."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            with suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
         self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
 
 
 def environment(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -91,6 +91,8 @@ def opened(wanted: Mapping[str, Task], logs: Path) -> Iterator[dict[str, Side]]:
         for number, (name, (command, spec)) in enumerate(wanted.items()):
             sides[name] = Side(command, spec, logs / f"side-{number}.log")
             stack.callback(sides[name].close)
+        for side in sides.values():
+            side.hear()
         yield sides
 
 
