@@ -16,7 +16,7 @@ def bench_options(bench: argparse.ArgumentParser) -> None:
     """Options of `bench`."""
     bench.add_argument("what", metavar="WHAT", nargs="*", help="subjects to measure (default: all; see the table)")
     bench.add_argument("--json", action="store_true", help="print one JSON object")
-    bench.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works; nothing is written")
+    bench.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; nothing is written")
     bench.add_argument("--fastai", metavar="PYTHON", help=f"Python of an environment with fastai (default: {FASTAI})")
     bench.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     bench.add_argument("--results", default="results/benchmarks", metavar="DIR", help="default: results/benchmarks")

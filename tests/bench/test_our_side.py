@@ -14,6 +14,7 @@ from ulmfit_lab.bench.growth import Measured, draw_growth, rows_of
 from ulmfit_lab.bench.our_side import TASKS, Clocked, config_of
 from ulmfit_lab.bench.setting import QUICK, Bench
 from ulmfit_lab.bench.sides import Side, answers_in_turns, environment, rates
+from ulmfit_lab.cli_bench import FASTAI
 from ulmfit_lab.errors import LabError
 
 
@@ -81,6 +82,17 @@ def test_a_tasks_config_is_the_specs(bench: Bench) -> None:
     assert (config.lm.emb_size, config.lm.hidden_size, config.lm.n_layers) == (24, 32, 3)
     assert (config.compute.threads, config.compute.precision) == (3, "bfloat16")
     assert not config.pretraining.stochastic_bptt
+
+
+@pytest.mark.parametrize("task", ["train language model", "train classifier"])
+def test_fastais_side_does_as_much(bench: Bench, facts: dict[str, Any], task: str) -> None:
+    python = Path(__file__).resolve().parents[2] / FASTAI
+    if not python.exists():
+        pytest.skip("`make bench` has not installed fastai")
+    facts = {**facts, **bench.streams(bench.sizes.small.words, 3), "steps": 3}
+    answer = bench.once(replace(bench, fastai=python).theirs(task, bench.sizes.small, **facts))
+    ours = TASKS[task](bench.spec(task, bench.sizes.small, **facts))()
+    assert answer["units"] == ours["units"] and answer["seconds"] > 0
 
 
 def test_a_side_answers_every_go(bench: Bench) -> None:

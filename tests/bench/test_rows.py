@@ -16,7 +16,8 @@ SPEED = {"unit": "tokens/s", "against": "fastai", "target": "training"}
 
 def benchmarks(*rows: Row) -> dict[str, Any]:
     facts = {"CPU": "a", "cores": 2}
-    return {"quick": False, "subjects": {"training": {"facts": facts, "rows": [row.as_json() for row in rows]}}}
+    subject = {"facts": facts, "load": 0.5, "rows": [row.as_json() for row in rows]}
+    return {"quick": False, "subjects": {"training": subject}}
 
 
 def test_a_row_by_hand() -> None:
@@ -50,6 +51,14 @@ def test_rows_without_a_target_come_after_those_with_one() -> None:
     first, _, second = text.partition("## Without a target")
     assert "Promised" in first and "Plain" not in first and "Plain" in second
     assert "0 of the 1 targets that were measured are met" in first
+
+
+def test_machines_that_differ_are_told_apart() -> None:
+    known = benchmarks(compared("Promised", [1], [2], **SPEED))
+    other = {"facts": {"CPU": "b", "cores": 2}, "load": 0.0, "rows": []}
+    known["subjects"] |= {"loss": known["subjects"]["training"], "text": other}
+    told = tables(known).partition("## Measured on")[2]
+    assert "* training (load 0.5), loss (load 0.5): CPU a; cores 2." in told and "* text (load 0): CPU b" in told
 
 
 def test_values_are_shown_in_their_units() -> None:

@@ -106,13 +106,13 @@ def classifiers(bench: Bench) -> list[Row]:
     answers = answers_in_turns(wanted, bench.sizes.rounds, bench.folder)
     found = {name: rates(each) for name, each in answers.items()}
     name, unit = f"Classifier training on {bench.reviews[0]} reviews, small size", "documents/s"
-    padding = {name: each[0]["padding"] for name, each in answers.items()}
-    share = Row("Padding in its batches", "", padding["bfloat16"], padding.get(f"{FASTAI} float32"), FASTAI)
+    padding = {name: 100 * each[0]["padding"] for name, each in answers.items()}
+    share = Row("Padding in its batches", "%", padding["bfloat16"], padding.get(f"{FASTAI} float32"), FASTAI)
     note = "shares of all places; fastai's encoder leaves out most of its own, a window at a time"
     return [
         beside_fastai(f"{name}, bfloat16", found["bfloat16"], found, unit, "classifier"),
         beside_fastai(f"{name}, float32", found["float32"], found, unit),
-        replace(share, form="share", value=padding["bfloat16"], note=note),
+        replace(share, form="share", value=padding["bfloat16"] / 100, note=note),
     ]
 
 

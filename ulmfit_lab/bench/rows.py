@@ -142,12 +142,15 @@ def number(value: float) -> str:
 
 
 def _machines(subjects: Mapping[str, Any]) -> str:
-    """Each distinct set of facts, with the subjects that were measured under it."""
+    """Each distinct set of facts, with the subjects that were measured under it and the machine's load before."""
     found: dict[str, list[str]] = {}
     for name, subject in subjects.items():
-        facts = subject["facts"]
-        found.setdefault("; ".join(f"{key} {value}" for key, value in facts.items()), []).append(name)
-    return "\n".join(f"* {', '.join(names)}: {facts}." for facts, names in found.items())
+        facts = "; ".join(f"{key} {value}" for key, value in subject["facts"].items())
+        found.setdefault(facts, []).append(f"{name} (load {subject['load']:g})")
+    lines = [f"* {', '.join(names)}: {facts}." for facts, names in found.items()]
+    return "\n".join(
+        [*lines, "", "Load is the machine's load average when the subject began, of whatever else it did."]
+    )
 
 
 def with_table(readme: str, table_file: str) -> str:

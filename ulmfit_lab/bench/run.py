@@ -47,6 +47,8 @@ SUBJECTS: Mapping[str, Callable[[Bench], Found | list[Row]]] = {
     "tracking": tracking_cost.tracking,
     "growth": growing,
 }
+QUICKLY = ("training", "classifier", "text", "grid")
+"""What is measured at quick sizes where nothing is named."""
 
 
 def run(
@@ -59,7 +61,7 @@ def run(
     results: Path | None,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure these subjects, or all, and return the JSON object of all that is known.
+    """Measure these subjects, or all, and return the JSON object of them.
 
     With a folder for results each subject is written there as soon as it is measured, beside those that were measured
     before. Raises ConfigError for a subject that there is not.
@@ -68,16 +70,16 @@ def run(
         if name not in SUBJECTS:
             raise ConfigError(f"There is no benchmark {name!r}. {nearest(name, SUBJECTS)}")
     sizes = QUICK if quick else Sizes()
-    known: dict[str, Any] = read(results) if results else {"subjects": {}}
+    known = read(results) if results else {}
     measured: dict[str, Any] = {"quick": quick, "subjects": {}}
     facts = machine_facts(sizes, fastai)
-    for name in wanted or SUBJECTS:
+    for name in wanted or (QUICKLY if quick else SUBJECTS):
         tell(f"{name} ...")
-        before = {**facts, "load before": round(os.getloadavg()[0], 2)}
+        load = round(os.getloadavg()[0], 2)
         with tempfile.TemporaryDirectory() as folder:
             found = SUBJECTS[name](Bench(sizes, fastai, data, Path(folder), home))
         found = found if isinstance(found, Found) else Found(found)
-        measured["subjects"][name] = {"facts": before, "rows": [row.as_json() for row in found.rows]}
+        measured["subjects"][name] = {"facts": facts, "load": load, "rows": [row.as_json() for row in found.rows]}
         if results:
             known["subjects"] |= measured["subjects"]
             write(known, found.figures, results)
