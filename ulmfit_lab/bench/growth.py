@@ -10,7 +10,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 
 from ulmfit_lab.bench.arithmetic import Model
 from ulmfit_lab.bench.rows import Row
@@ -89,8 +89,9 @@ def draw_growth(series: Series) -> Figure:
         draw(axes[0, column], values, [each.seconds * 1e3 for each in found], [e[0] * 1e3 for e in expected])
         draw(axes[1, column], values, [each.bytes / MIB for each in found], [e[1] / MIB for e in expected])
         axes[1, column].set_xlabel(name)
-    axes[0, 0].set_ylabel("Time of a step (ms)")
-    axes[1, 0].set_ylabel("Peak memory (MB)")
+    for axis, label in zip(axes[:, 0], ("Time of a step (ms)", "Peak memory (MB)"), strict=True):
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
     caption = (
@@ -103,12 +104,20 @@ def draw_growth(series: Series) -> Figure:
 
 
 def draw(axis: Axes, values: Sequence[int], measured: Sequence[float], expected: Sequence[float]) -> None:
-    """One panel; both axes are logarithmic."""
+    """One panel; both axes begin at 0, so that what is proportional is a straight line."""
     axis.plot(values, expected, color="black", linestyle="--", linewidth=1.2, label="by arithmetic")
     look = {key: value for key, value in look_of(0).items() if key not in ("elinewidth", "capsize", "linestyle")}
     axis.plot(values, measured, label="measured", **look, linestyle="none")
-    axis.set(xscale="log", yscale="log")
-    axis.set_xticks([values[0], values[-1]], [f"{value:,}" for value in (values[0], values[-1])])
-    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlim(0, 1.08 * values[-1])
+    axis.set_xticks([0, values[-1]], ["0", tick(values[-1])])
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     sns.despine(ax=axis)
+
+
+def tick(value: int) -> str:
+    """A number on an axis.
+
+    >>> tick(64_000_000), tick(60_000)
+    ('64 million', '60,000')
+    """
+    return f"{value / 1e6:g} million" if value >= 1e6 else f"{value:,}"

