@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.cli_bench import bench_options
+from ulmfit_lab.cli_bench import bench_here, bench_options
 from ulmfit_lab.cli_runs import reproduce_options, travel_options
 from ulmfit_lab.errors import ConfigError, LabError
 
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     report = add(
         "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
     )
-    bench_options(add("bench", bench_command, "measure speed and memory, beside fastai and the machine's limit"))
+    bench_options(add("bench", bench_here, "measure speed and memory, beside fastai and the machine's limit"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     for each in (plan, sweep, tune, runs, report):
         _experiment_options(each, optional=each is report)
@@ -249,13 +249,6 @@ def reproduce_command(args: argparse.Namespace) -> int:
 
     home, tracker = open_lab(args)
     return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), reuse_stages=args.reuse_stages)
-
-
-def bench_command(args: argparse.Namespace) -> int:
-    """Measure speed and memory."""
-    from ulmfit_lab.cli_bench import bench_here
-
-    return bench_here(args, data_of(args))
 
 
 def report_command(args: argparse.Namespace) -> int:

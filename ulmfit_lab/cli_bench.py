@@ -22,18 +22,18 @@ def bench_options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--results", default="results/benchmarks", metavar="DIR", help="default: results/benchmarks")
 
 
-def bench_here(args: argparse.Namespace, data: Path | None) -> int:
+def bench_here(args: argparse.Namespace) -> int:
     """Measure, write, and print the tables or the JSON object."""
     from ulmfit_lab.bench.rows import tables
     from ulmfit_lab.bench.run import run
-    from ulmfit_lab.lab.home import open_home
+    from ulmfit_lab.lab.home import data_dir, open_home
 
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     found = run(
         args.what,
         quick=args.quick,
         fastai=fastai_python(args.fastai),
-        data=data,
+        data=data_dir(args.data_dir),
         home=open_home(args.home).root,
         results=None if args.quick else Path(args.results),
         tell=tell,
