@@ -42,6 +42,24 @@ EXPERIMENT = Experiment(
         "small": {**TREC_6, **ULMFIT, "target.labels": 2000},
         "paper": ULMFIT,
     },
+    recipes={
+        # the winners of `ulmfit-lab tune`; results/fine_tuning/tuning.csv has what was tried
+        "small": {
+            "freez + discr + stlr": {"classifier.lr": 0.015},
+            "LM: none": {"classifier.lr": 0.015},
+            "LM: full": {"classifier.lr": 0.015},
+            "LM: full + discr": {"classifier.lr": 0.015},
+            "from scratch": {"classifier.lr": 0.015},
+            "full": {"classifier.lr": 0.003},
+            "full + discr": {"classifier.lr": 0.007},
+            "last": {"classifier.lr": 0.007},
+            "chain-thaw": {"classifier.lr": 0.003},
+            "freez": {"classifier.lr": 0.003},
+            "freez + discr": {"classifier.lr": 0.015},
+            "freez + stlr": {"classifier.lr": 0.007},
+            "freez + cos": {"classifier.lr": 0.007},
+        },
+    },
     search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
     search_seeds=(1001, 1002),
     headline=tuple(
