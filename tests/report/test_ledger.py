@@ -9,10 +9,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.compare import comparisons
 from ulmfit_lab.report.figures import saved
 from ulmfit_lab.report.ledger import HEADER, Entry, Result, ledger_row, ledger_text, result_of
 from ulmfit_lab.report.ledger_figure import draw_ledger, oriented
+from ulmfit_lab.report.runs import tidy
 from ulmfit_lab.report.spec import Published, ReportSpec
 from ulmfit_lab.report.statistics import ALPHA, smallest_difference
 
@@ -88,6 +90,12 @@ def test_published_figures_of_the_headline_are_preferred(
     assert [row.level for _, row in result_of(runs, spec, [CONTRAST]).published] == ["1000"]
     told = cells(result_of(runs, spec, [CONTRAST]))["published"]
     assert told.startswith("random - word2vec (labels 1,000): published +1.00") and "agrees; a paper" in told
+
+
+def test_what_is_associated_has_its_verdicts_in_the_row(associated: tuple[pd.DataFrame, ReportSpec]) -> None:
+    runs, spec = associated
+    told = cells(result_of(tidy(runs), spec, []))["verdict"].split("<br>")
+    assert told == association_verdicts(tidy(runs), spec) and "steadiness" in told[0]
 
 
 def test_an_experiment_without_runs_is_not_run_yet(runs: pd.DataFrame, spec: ReportSpec) -> None:

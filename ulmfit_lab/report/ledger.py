@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, seeds_words, summaries
 from ulmfit_lab.report.spec import Published, ReportSpec, level_words
 from ulmfit_lab.report.statistics import ALPHA, smallest_difference
@@ -54,6 +55,8 @@ class Result:
     published: tuple[tuple[Published, Row], ...]
     """Published figures beside what was found: those of headline contrasts, or else all, at the last level."""
     seconds: float
+    associated: tuple[str, ...] = ()
+    """Verdicts on numbers that were held against an outcome, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast
     beside = [(each, row) for each in spec.published for row in answers(rows, each) if row.level == spec.levels[-1]]
     pairs = {(variant, against) for variant, against, _ in contrasts}
     asked = [(each, row) for each, row in beside if {(row.variant, row.against), (row.against, row.variant)} & pairs]
-    return Result(spec, tuple(headlines), tuple(asked or beside), float(runs["computed_seconds"].sum()))
+    cost, associated = float(runs["computed_seconds"].sum()), tuple(association_verdicts(runs, spec))
+    return Result(spec, tuple(headlines), tuple(asked or beside), cost, associated)
 
 
 def ledger_text(entries: Sequence[Entry], figure: str) -> str:
@@ -98,7 +102,7 @@ def ledger_row(entry: Entry) -> list[str]:
         return [entry.claim, entry.source, f"`{entry.name}`", "not run yet", *[""] * (len(HEADER) - 4)]
     result, spec = entry.result, entry.result.spec
     lines = [
-        [verdict_words(each, spec) for each in result.headlines],
+        [*(verdict_words(each, spec) for each in result.headlines), *result.associated],
         [seeds_words([each.row for each in result.headlines])] if result.headlines else [str(len(spec.seeds))],
         [difference_words(each.row, spec) for each in result.headlines],
         [power_words(each, spec) for each in result.headlines],
