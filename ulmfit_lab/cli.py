@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ulmfit_lab.cli_common import data_of, open_lab
 from ulmfit_lab.cli_runs import reproduce_options, travel_options
+from ulmfit_lab.cli_use import use_commands
 from ulmfit_lab.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
     from ulmfit_lab.lab.experiment import Experiment
-    from ulmfit_lab.lab.home import Home
     from ulmfit_lab.lab.plan import Plan
 
 EPILOG = """
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
         "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
     )
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
+    use_commands(add)
     for each in (plan, sweep, tune, runs, report):
         _experiment_options(each, optional=each is report)
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
@@ -246,7 +248,8 @@ def reproduce_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.cli_runs import reproduce_here
 
     home, tracker = open_lab(args)
-    return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), reuse_stages=args.reuse_stages)
+    how = {"reuse_stages": args.reuse_stages, "keep_stages": args.keep_stages}
+    return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), **how)
 
 
 def report_command(args: argparse.Namespace) -> int:
@@ -326,22 +329,6 @@ def _path(token: str, known: dict[str, Any]) -> str:
     path = token[2:].partition("=")[0].replace("-", "_")
     head, _, last = path.rpartition(".")
     return path if path in known else f"{head}.{last.removeprefix('no_')}"
-
-
-def open_lab(args: argparse.Namespace) -> tuple[Home, Any]:
-    """The home folder and the tracker on its store."""
-    from ulmfit_lab.lab.home import open_home
-    from ulmfit_lab.lab.tracking import open_tracker
-
-    home = open_home(args.home)
-    return home, open_tracker(home, args.tracking_uri)
-
-
-def data_of(args: argparse.Namespace) -> Path | None:
-    """The folder of named data sets, if the user has said one."""
-    from ulmfit_lab.lab.home import data_dir
-
-    return data_dir(args.data_dir)
 
 
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:

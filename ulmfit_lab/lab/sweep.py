@@ -80,7 +80,8 @@ def plan_sweep(
     """What `sweep` would do now. Raises ConfigError where variants differ in what they do not declare."""
     refuse_confounds(experiment, scale, overrides)
     store = Store(home.stages)
-    planned = plan_cells(experiment, scale, overrides, data, finished_cells(tracker, experiment.name, scale))
+    finished = finished_cells(tracker, experiment.name, scale)
+    planned = plan_cells(experiment, scale, overrides, data, finished, home.imported)
     return make_plan(planned, store, Rates(store))
 
 
