@@ -30,6 +30,8 @@ Add = Callable[[str, Any, str], argparse.ArgumentParser]
 
 def use_commands(add: Add) -> None:
     """Add the commands and their options."""
+    new = add("new", new_command, "write the module of an experiment of your own, ready to run")
+    new.add_argument("name", metavar="NAME", help="its name: letters, digits and underscores")
     taken = add("import-fastai", import_command, "take in a language model that fastai 0.7, 1 or 2 saved")
     taken.add_argument("--weights", required=True, metavar="FILE", help="the weights (.pth or .h5)")
     taken.add_argument("--vocab", required=True, metavar="FILE", help="its words: itos.pkl, a JSON list, or a .txt")
@@ -59,6 +61,15 @@ def use_commands(add: Add) -> None:
         each.add_argument("--run", required=True, metavar="RUN", dest="run_name", help=RUN, **several)
     for each in (given, labels, more, close, beside):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
+
+
+def new_command(args: argparse.Namespace) -> int:
+    """Write the module, and say what comes next."""
+    from ulmfit_lab.lab.template import new_experiment
+
+    print(f"Written: {new_experiment(args.name, Path('experiments'))}")
+    print(f"Look at what it would do: ulmfit-lab plan {args.name} --scale demo")
+    return 0
 
 
 def import_command(args: argparse.Namespace) -> int:
