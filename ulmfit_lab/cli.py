@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli_bench import bench_here, bench_options
+from ulmfit_lab.cli_common import data_of, open_lab
 from ulmfit_lab.cli_runs import reproduce_options, travel_options
+from ulmfit_lab.cli_use import use_commands
 from ulmfit_lab.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
     from ulmfit_lab.lab.experiment import Experiment
-    from ulmfit_lab.lab.home import Home
     from ulmfit_lab.lab.plan import Plan
     from ulmfit_lab.lab.sweep import Outcome
 
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     )
     bench_options(add("bench", bench_here, "measure speed and memory, beside fastai and the machine's limit"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
+    use_commands(add)
     for each in (plan, sweep, tune, runs, report):
         _experiment_options(each, optional=each is report)
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
@@ -265,7 +267,8 @@ def reproduce_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.cli_runs import reproduce_here
 
     home, tracker = open_lab(args)
-    return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), reuse_stages=args.reuse_stages)
+    how = {"reuse_stages": args.reuse_stages, "keep_stages": args.keep_stages}
+    return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), **how)
 
 
 def report_command(args: argparse.Namespace) -> int:
@@ -349,22 +352,6 @@ def _path(token: str, known: dict[str, Any]) -> str:
     path = token[2:].partition("=")[0].replace("-", "_")
     head, _, last = path.rpartition(".")
     return path if path in known else f"{head}.{last.removeprefix('no_')}"
-
-
-def open_lab(args: argparse.Namespace) -> tuple[Home, Any]:
-    """The home folder and the tracker on its store."""
-    from ulmfit_lab.lab.home import open_home
-    from ulmfit_lab.lab.tracking import open_tracker
-
-    home = open_home(args.home)
-    return home, open_tracker(home, args.tracking_uri)
-
-
-def data_of(args: argparse.Namespace) -> Path | None:
-    """The folder of named data sets, if the user has said one."""
-    from ulmfit_lab.lab.home import data_dir
-
-    return data_dir(args.data_dir)
 
 
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:

@@ -28,6 +28,7 @@ def reproduce_options(again: argparse.ArgumentParser) -> None:
     stages = again.add_mutually_exclusive_group()
     stages.add_argument("--fresh-home", action="store_true", help="compute every stage anew (the default)")
     stages.add_argument("--reuse-stages", action="store_true", help="compute the last stage anew, reuse the others")
+    stages.add_argument("--keep-stages", action="store_true", help="compute what the home lacks, and keep it there")
 
 
 def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: bool) -> int:
@@ -78,7 +79,14 @@ def import_here(
 
 
 def reproduce_here(
-    run_id: str, home: Home, data: Path | None, tracker: Tracker, results: Path, *, reuse_stages: bool
+    run_id: str,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    results: Path,
+    *,
+    reuse_stages: bool,
+    keep_stages: bool = False,
 ) -> int:
     """Make a run again and print each metric beside the tracked one."""
     from rich.console import Console
@@ -89,9 +97,10 @@ def reproduce_here(
 
     run = find_run(run_id, tracker, results)
     print(f"{run.experiment}, scale {run.scale}: {run.name}")
-    for caution in cautions(run, plan_again(run, data)[1]):
+    for caution in cautions(run, plan_again(run, data, home.imported)[1]):
         print(f"warning: {caution}", file=sys.stderr)
-    found = reproduce(run, home, data, tracker, Display(), reuse_stages=reuse_stages)
+    how = {"reuse_stages": reuse_stages, "keep_stages": keep_stages}
+    found = reproduce(run, home, data, tracker, Display(), **how)
     cells = [[m.name, repr(m.tracked), repr(m.again), "" if m.same else "differs"] for m in found.compared]
     Console().print(text_table(["metric", "tracked", "again", ""], cells))
     print(f"{found.verdict}\nTracked as run {found.run_id}.")

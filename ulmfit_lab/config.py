@@ -249,6 +249,8 @@ class RunConfig:
     """Unlabelled text of the target's kind, to fine-tune on; none given: the target's own training texts."""
     language: str = "en"
     """Language of spaCy's tokenizer."""
+    imported: str = ""
+    """Name of a language model of others that takes the place of pretraining (see ulmfit-lab import-fastai)."""
     vocabulary: VocabularyRules = field(default_factory=VocabularyRules)
     """Which words are known."""
     vectors: Vectors = field(default_factory=Vectors)

@@ -39,6 +39,11 @@ class Home:
         return self.root / "studies"
 
     @property
+    def imported(self) -> Path:
+        """Language models of others."""
+        return self.root / "imported"
+
+    @property
     def artifacts(self) -> Path:
         """What runs log as files."""
         return self.root / "artifacts"

@@ -80,12 +80,17 @@ class Plan:
 
 
 def plan_cells(
-    experiment: Experiment, scale: str, overrides: Changes | None, data: Path | None, done: Collection[str]
+    experiment: Experiment,
+    scale: str,
+    overrides: Changes | None,
+    data: Path | None,
+    done: Collection[str],
+    imported: Path,
 ) -> list[PlannedCell]:
     """Every declared cell with its stage, and whether its fingerprint is among the finished ones."""
     planned = []
     for cell in cells(experiment, scale, overrides):
-        stage = plan_run(cell.config, cell.seed, data)
+        stage = plan_run(cell.config, cell.seed, data, imported)
         planned.append(PlannedCell(cell, stage, stage.fingerprint in done))
     return planned
 

@@ -40,7 +40,7 @@ def publish(
         written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
         print_report(runs, spec)
         return written
-    planned = plan_cells(experiment, scale, overrides, data, ())
+    planned = plan_cells(experiment, scale, overrides, data, (), home.imported)
     runs = runs_table(declared_runs(tracked, planned))
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
     print_report(runs, spec)

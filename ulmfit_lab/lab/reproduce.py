@@ -148,26 +148,34 @@ def cautions(run: TrackedRun, stage: Stage) -> list[str]:
     return found
 
 
-def plan_again(run: TrackedRun, data: Path | None) -> tuple[RunConfig, Stage]:
+def plan_again(run: TrackedRun, data: Path | None, imported: Path | None = None) -> tuple[RunConfig, Stage]:
     """The run's config and its last stage; a device that was left open is the CPU, whose numbers can be repeated."""
     config = config_of(run)
     if config.compute.device == "auto":
         config = override(config, {"compute.device": "cpu"})
-    return config, plan_run(config, run.seed, data)
+    return config, plan_run(config, run.seed, data, imported)
 
 
 def reproduce(
-    run: TrackedRun, home: Home, data: Path | None, tracker: Tracker, display: Display, *, reuse_stages: bool = False
+    run: TrackedRun,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    display: Display,
+    *,
+    reuse_stages: bool = False,
+    keep_stages: bool = False,
 ) -> Reproduction:
     """Compute a run's stages again and compare its metrics; tracked under `reproductions`.
 
-    Every stage is computed anew; with reuse_stages the home's finished ones are taken, all but the last.
+    Every stage is computed anew; with reuse_stages the home's finished ones are taken, all but the last. With
+    keep_stages those that the home lacks are computed there, for a run whose stages have gone.
     """
-    config, stage = plan_again(run, data)
+    config, stage = plan_again(run, data, home.imported)
     tags = {name: run.tags.get(name, "") for name in ("experiment", "scale", "variant", "level")}
     tags |= {"seed": str(run.seed), "lab.reproduces": run.origin, **provenance()}
     with tempfile.TemporaryDirectory(prefix="ulmfit-lab-") as folder:
-        store = Store(Path(folder) / "stages")
+        store = Store(home.stages if keep_stages else Path(folder) / "stages")
         if reuse_stages:
             lend(stage, Store(home.stages), store)
         log = tracker.start_reproduction(f"{run.name} again", flatten(config) | {"seed": run.seed}, tags)

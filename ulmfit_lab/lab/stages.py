@@ -19,6 +19,7 @@ from typing import Any
 from ulmfit_lab.config import Corpus, LanguageModelFit, RunConfig, Source, changed, flatten, override
 from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.lab import baselines, computations
+from ulmfit_lab.lab.imported import find_import, imported_stage
 from ulmfit_lab.lab.store import Stage
 from ulmfit_lab.models.sentence_encoder import encoder_version
 from ulmfit_lab.text.sources import has_split, read_documents, source_bytes, source_digest
@@ -40,6 +41,7 @@ class Builder:
     config: RunConfig
     seed: int
     data: Path | None
+    imports: Path | None = None
 
     def last(self) -> Stage:
         """The stage whose summary holds the run's final numbers."""
@@ -198,7 +200,9 @@ class Builder:
         return self.stage("encoded", key, {name: texts}, baselines.encode_documents, tokens=tokens)
 
     def pretrained(self) -> Stage:
-        """The language model of the general corpus."""
+        """The language model of the general corpus, or the imported one."""
+        if self.config.imported:
+            return imported_stage(find_import(self.config, self.imports))
         fit = self.config.pretraining
         inputs = {"corpus": self.tokens(self.config.general), "vocabulary": self.general_vocabulary()}
         key = self.lm_key(fit, self.lm_seed(fit)) | {"corpus": _part(self.config.general)}
@@ -291,12 +295,14 @@ def first_texts(source: Source, data: Path | None) -> tuple[str, ...]:
     return tuple(document.text for document in islice(read_documents(source, data), SAMPLE))
 
 
-def plan_run(config: RunConfig, seed: int, data: Path | None) -> Stage:
+def plan_run(config: RunConfig, seed: int, data: Path | None, imported: Path | None = None) -> Stage:
     """The last stage of a run; `stage.ancestry()` lists all it takes.
+
+    data, imported: folders of the named data sets and of the language models that others trained
 
     Raises ConfigError and DataError where the config cannot be run on the data there is.
     """
-    return Builder(config, seed, data).last()
+    return Builder(config, seed, data, imported).last()
 
 
 def _sampling(config: RunConfig) -> dict[str, Any]:

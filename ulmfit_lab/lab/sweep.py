@@ -86,7 +86,7 @@ def plan_sweep(
     refuse_confounds(experiment, scale, overrides)
     store = Store(home.stages)
     finished = {run.cell: run for run in tracker.runs(experiment.name, scale, status="FINISHED")}
-    planned = plan_cells(experiment, scale, overrides, data, finished)
+    planned = plan_cells(experiment, scale, overrides, data, finished, home.imported)
     if experiment.looks:
         found = {place(each.cell): finished[each.stage.fingerprint].metrics for each in planned if each.done}
         scaled = {cell: metrics[experiment.measure] * experiment.measure_scale for cell, metrics in found.items()}

@@ -219,7 +219,7 @@ def import_runs(
     """
     travellers = read_table(path) if path.suffix == ".csv" else read_export(path)
     _refuse_strangers(travellers, experiment.name, scale, path)
-    wanted = {each.stage.fingerprint for each in plan_cells(experiment, scale, overrides, data, ())}
+    wanted = {each.stage.fingerprint for each in plan_cells(experiment, scale, overrides, data, (), home.imported)}
     today = declaration(experiment, scale, overrides)
     with FileLock(home.root / "import.lock"):
         here = tracker.runs(experiment.name, scale, "FINISHED")

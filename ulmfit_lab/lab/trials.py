@@ -85,7 +85,7 @@ class Tuning:
 
     def stage(self, each: Searched, values: Mapping[str, Any], seed: int) -> Stage:
         """The last stage of a variant's run with these values."""
-        return plan_run(override(each.config, values), seed, self.data)
+        return plan_run(override(each.config, values), seed, self.data, self.home.imported)
 
     @cached_property
     def parent(self) -> str:

@@ -148,17 +148,17 @@ def plan_tuning(
         for path in outside(space, recipe):
             where = f"{name}: {variant!r} has {path} = {recipe[path]} now"
             raise ConfigError(f"{where}, which its search of {space[path]} leaves out; widen the search.")
-        identity = identity_of(experiment, variant, config, data)
+        identity = identity_of(experiment, variant, config, data, home.imported)
         search = open_search(home, f"{name}-tuning-{scale}", f"{variant} {identity}", space, recipe)
         found.append(Searched(variant, level, config, identity, search))
     return Tuning(experiment, scale, budget, data, home, tracker, found)
 
 
-def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: Path | None) -> str:
+def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: Path | None, imported: Path) -> str:
     """What determines a variant's trials beside the first: config, data, code, space, seeds and measure."""
     space = experiment.search_space(variant)
     lowest = override(config, next(extremes(space)))
-    stages = [plan_run(lowest, seed, data).fingerprint for seed in experiment.search_seeds]
+    stages = [plan_run(lowest, seed, data, imported).fingerprint for seed in experiment.search_seeds]
     key = {"config": changed(lowest), "stages": stages, "space": described(space)}
     return fingerprint(key | {"seeds": list(experiment.search_seeds), "measure": experiment.search_measure})
 

@@ -1,0 +1,268 @@
+"""Trained runs put to use: labels, explanations, text, neighbours and comparisons come from what was trained."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ulmfit_lab.cli import main
+from ulmfit_lab.errors import ConfigError, DataError, LabError, MismatchError
+from ulmfit_lab.inference import (
+    Space,
+    explain,
+    generate,
+    load_classifier,
+    load_language_model,
+    nearest_words,
+    predict,
+    spaces_of,
+)
+from ulmfit_lab.lab.comparing import compare_runs
+from ulmfit_lab.lab.display import Display
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.lab.finding import find_named, stage_of
+from ulmfit_lab.lab.home import open_home
+from ulmfit_lab.lab.reproduce import reproduce
+from ulmfit_lab.lab.sweep import sweep
+from ulmfit_lab.lab.target import test_order as order_of_tests
+from ulmfit_lab.lab.tracking import open_tracker
+from ulmfit_lab.report.statistics import paired
+from ulmfit_lab.text.corpus import open_corpus
+
+TEXT = "A wonderful film, funny and moving; the best of the year."
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, sentences: Any, write_csv: Callable[..., Path]) -> dict[str, str]:
+    """Real sentences to train on, and others to test on."""
+    folder = tmp_path_factory.mktemp("data")
+    train, test = write_csv(folder / "train.csv", sentences[:240]), write_csv(folder / "test.csv", sentences[240:])
+    return {"target.path": str(train), "target.test_path": str(test), "general.path": str(train)}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, data: dict[str, str]) -> Any:
+    """A home, and the finished runs of an experiment in it by variant and seed."""
+    experiment = Experiment(
+        name="used",
+        question="?",
+        baseline="word2vec",
+        variants={
+            "word2vec": {"classifier.start": "word2vec"},
+            "fine-tuned": {"classifier.epochs": 3},
+            "backwards": {"lm.backwards": True},
+            "both": {"classifier.both_directions": True},
+            "TF-IDF": {"classifier.model": "tf-idf"},
+        },
+        scales={"tiny": {**data, "target.name": "", "general.name": ""}},
+        seeds=(0, 1),
+    )
+    home = open_home(str(tmp_path_factory.mktemp("home")))
+    tracker = open_tracker(home)
+    outcome = sweep(
+        experiment, "tiny", home=home, data=None, tracker=tracker, display=Display(Console(file=io.StringIO()))
+    )
+    assert not outcome.failures
+    runs = {(run.variant, run.seed): run for run in tracker.runs("used", "tiny", "FINISHED")}
+    return home, tracker, runs
+
+
+@pytest.fixture
+def command(lab: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command in the lab's home; returns status, stdout and stderr."""
+    monkeypatch.setenv("ULMFIT_LAB_HOME", str(lab[0].root))
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = main(arguments)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("variant", ["word2vec", "fine-tuned", "backwards"])
+def test_texts_get_the_probabilities_that_they_got_in_training(lab: Any, sentences: Any, variant: str) -> None:
+    home, _, runs = lab
+    run = runs[variant, 0]
+    stored = stage_of(run, "classifier", home)
+    assert stored is not None
+    tested = np.load(stored.folder / "test_predictions.npy")
+    folders = [path.parent for path in home.stages.glob("tokens/*/corpus.json")]
+    (corpus,) = [c for c in map(open_corpus, folders) if c.n_documents == 60]
+    texts = [sentences[240 + int(number)][0] for number in order_of_tests(corpus)[: len(tested)]]
+    np.testing.assert_allclose(predict(load_classifier(run, home), texts), tested, atol=1e-5)
+
+
+def test_two_directions_are_averaged(lab: Any) -> None:
+    home, _, runs = lab
+    both = load_classifier(runs["both", 0], home)
+    assert [config.lm.backwards for _, config in both.members] == [False, True]
+    alone = [predict(replace(both, members=(member,)), [TEXT, "bad"]) for member in both.members]
+    np.testing.assert_allclose(predict(both, [TEXT, "bad"]), (alone[0] + alone[1]) / 2, atol=1e-6)
+    assert not np.allclose(*alone)
+
+
+@pytest.mark.parametrize("variant", ["fine-tuned", "backwards", "both"])
+def test_explanations_add_up_and_follow_the_text(lab: Any, variant: str) -> None:
+    home, _, runs = lab
+    trained = load_classifier(runs[variant, 0], home)
+    found = explain(trained, TEXT)
+    assert found.words[:4] == ("xxbos", "a", "wonderful", "film") and len(found.values) == len(found.words)
+    (scores,) = predict(trained, [TEXT])
+    assert found.label == trained.classes[int(scores.argmax())]
+    assert found.probability == pytest.approx(float(scores.max()), abs=1e-5)
+    assert float(found.values.sum()) == pytest.approx(found.probability - found.baseline, abs=2e-3)
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "\ud800"])
+def test_a_text_without_words_is_named(lab: Any, text: str) -> None:
+    home, _, runs = lab
+    with pytest.raises(DataError, match="text 2"):
+        predict(load_classifier(runs["word2vec", 0], home), [TEXT, text])
+
+
+def test_generated_text_is_that_of_the_seed_and_holds_no_unknown_word(lab: Any) -> None:
+    home, _, runs = lab
+    for variant in ("fine-tuned", "backwards"):
+        trained = load_language_model(runs[variant, 0], home)
+        texts = {seed: generate(trained, "The film", tokens=30, temperature=2.0, seed=seed) for seed in range(4)}
+        assert texts[0] == generate(trained, "The film", tokens=30, temperature=2.0, seed=0)
+        assert len(set(texts.values())) > 1
+        words = " ".join(texts.values()).split(" ")
+        assert not {"xxunk", "xxpad", "xxbos"} & set(words) and set(words) <= set(trained.vocabulary.words)
+        assert all(len(text.split(" ")) <= 30 for text in texts.values())
+        cold = [generate(trained, "The film", tokens=5, temperature=t, seed=s) for t, s in ((0, 0), (0, 1), (1e-6, 2))]
+        assert len(set(cold)) == 1, "without temperature the likeliest word is taken"
+    for options in ({"tokens": 0}, {"temperature": -1.0}):
+        with pytest.raises(ConfigError):
+            generate(trained, "The film", **options)
+
+
+def test_the_nearest_words_are_those_of_the_largest_cosine() -> None:
+    rows = np.array([[9, 9], [0, 0], [1, 0], [3, 0.3], [0, 2], [-1, 0]], np.float32)
+    space = Space("two", ("xxunk", "xxpad", "good", "great", "film", "bad"), rows)
+    found = nearest_words(space, "GOOD", 2)
+    assert [word for word, _ in found] == ["great", "film"]
+    assert found[0][1] == pytest.approx(1 / np.sqrt(1.01), abs=1e-6) and found[1][1] == 0
+    assert nearest_words(space, "awful", 2) == []
+
+
+def test_a_run_has_the_spaces_that_it_learnt(lab: Any) -> None:
+    home, _, runs = lab
+    assert [space.name for space in spaces_of(runs["word2vec", 0], home)] == ["word vectors", "classifier"]
+    assert [space.name for space in spaces_of(runs["fine-tuned", 0], home)] == ["classifier"]
+    with pytest.raises(LabError, match="has neither word vectors nor an LSTM"):
+        spaces_of(runs["TF-IDF", 0], home)
+
+
+def test_runs_are_named_by_id_or_by_place(lab: Any, tmp_path: Path) -> None:
+    _, tracker, runs = lab
+    wanted = runs["fine-tuned", 1]
+    for name in (wanted.run_id[:12], "used/fine-tuned/1"):
+        assert find_named(name, tracker, tmp_path) == wanted
+    for name in ("used/fine-tuned/7", "used/nothing/1", "unused/fine-tuned/1", "used/1", "used/fine-tuned/one"):
+        with pytest.raises(LabError, match=name):
+            find_named(name, tracker, tmp_path)
+
+
+def test_what_keeps_no_model_is_told(lab: Any) -> None:
+    home, _, runs = lab
+    with pytest.raises(LabError, match="keeps no classifier"):
+        load_classifier(runs["TF-IDF", 0], home)
+    with pytest.raises(LabError, match="has no language model"):
+        load_language_model(runs["word2vec", 0], home)
+
+
+def test_a_stage_that_has_gone_is_made_again_and_kept(lab: Any) -> None:
+    home, tracker, runs = lab
+    run = runs["fine-tuned", 1]
+    stored = stage_of(run, "classifier", home)
+    assert stored is not None
+    before = predict(load_classifier(run, home), [TEXT])
+    shutil.rmtree(stored.folder)
+    with pytest.raises(MismatchError, match=f"ulmfit-lab reproduce {run.run_id} --keep-stages"):
+        load_classifier(run, home)
+    found = reproduce(run, home, None, tracker, Display(Console(file=io.StringIO())), keep_stages=True)
+    assert found.reproduced
+    np.testing.assert_array_equal(predict(load_classifier(run, home), [TEXT]), before)
+
+
+def test_runs_are_compared_over_the_seeds_that_their_variants_share(lab: Any) -> None:
+    _, tracker, runs = lab
+    found = compare_runs([runs["word2vec", 0], runs["fine-tuned", 1]], tracker)
+    assert found.fields["classifier.start"] == ("word2vec", "fine-tuned")
+    assert found.fields["classifier.epochs"] == ("2", "3") and found.fields["seed"] == ("0", "1")
+    assert "lm.emb_size" not in found.fields
+    assert found.metrics["final/error"] == tuple(
+        runs[name].metrics["final/error"] for name in (("word2vec", 0), ("fine-tuned", 1))
+    )
+    assert found.metrics["final/lm_perplexity"][0] is None
+    (row,) = found.rows
+    errors = [[100 * runs[v, s].metrics["final/error"] for s in (0, 1)] for v in ("fine-tuned", "word2vec")]
+    assert row.result == paired(*errors)
+    assert (row.variant, row.against, row.verdict, row.result.n) == ("fine-tuned", "word2vec", "too few seeds", 2)
+    assert not compare_runs([runs["word2vec", 0], runs["word2vec", 1]], tracker).rows
+    with pytest.raises(LabError, match="Two different runs"):
+        compare_runs([runs["word2vec", 0]] * 2, tracker)
+
+
+def test_predict_prints_a_table_or_lines_and_writes_a_page(
+    command: Any, lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = str(tmp_path / "page.html")
+    status, out, _ = command("predict", "--run", "used/fine-tuned/0", TEXT, "--explain", "--html", page)
+    assert status == 0 and "label" in out and "wonderful film" in out and "the words add up to" in out
+    assert "wonderful</span>" in Path(page).read_text()
+    (tmp_path / "texts.csv").write_text(f'text,other\n"{TEXT}",1\nbad,2\n')
+    status, out, _ = command("predict", "--run", "used/both/0", "--file", str(tmp_path / "texts.csv"), "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert status == 0 and [line["text"] for line in lines] == [TEXT, "bad"]
+    for line in lines:
+        assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert line["label"] == max(line["probabilities"], key=line["probabilities"].get)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{TEXT}\n\nbad\n"))
+    status, out, _ = command("predict", "--run", "used/both/0", "--json", "--explain")
+    again = [json.loads(line) for line in out.splitlines()]
+    assert [line["probabilities"] for line in again] == [line["probabilities"] for line in lines]
+    assert [word for word, _ in again[1]["attributions"]] == ["xxbos", "bad"]
+
+
+def test_generate_neighbours_and_compare_print_what_they_found(command: Any, lab: Any) -> None:
+    status, out, _ = command("generate", "--run", "used/fine-tuned/0", "--prompt", "The", "--tokens", "8")
+    assert status == 0 and 1 <= len(out.split()) <= 8
+    where = ("--run", "used/word2vec/0", "--run", "used/fine-tuned/0")
+    status, out, _ = command("neighbours", "film", "qwxyv", *where, "--count", "3")
+    assert status == 0 and "film: word vectors of word2vec" in out and "classifier of fine-tuned" in out
+    assert out.count("unknown") == 3
+    status, out, _ = command("compare", "used/word2vec/0", "used/fine-tuned/0")
+    assert status == 0 and "classifier.start" in out and "final/error" in out and "too few seeds" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("predict", "--run", "used/nothing/0", "text"), "No finished run"),
+        (("predict", "--run", "used/TF-IDF/0", "text"), "keeps no classifier"),
+        (("predict", "--run", "used/both/0", "text", "--file", "x.csv"), "not from both"),
+        (("predict", "--run", "used/both/0", "--file", "absent.csv"), "absent.csv"),
+        (("predict", "--run", "used/both/0", "text", "--html", "/no/such/folder/x.html"), "cannot be written"),
+        (("export-fastai", "--run", "used/word2vec/0", "--to", "x.pth"), "has no language model"),
+        (("export-fastai", "--run", "used/fine-tuned/0", "--to", "/no/such/x.pth"), "cannot be written"),
+        (("compare", "used/both/0"), "Two different runs"),
+        (("import-fastai", "--weights", "a.pth", "--vocab", "b.pkl", "--name", "x"), "b.pkl"),
+    ],
+)
+def test_a_mistake_is_one_line(command: Any, arguments: tuple[str, ...], says: str) -> None:
+    status, out, err = command(*arguments)
+    assert status == 2 and err.startswith("error: ") and len(err.splitlines()) == 1
+    assert says in err and "Traceback" not in out + err

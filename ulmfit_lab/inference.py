@@ -1,0 +1,217 @@
+"""Trained models put to use: labels of texts and the words they rest on, text that goes on, words that lie close.
+
+Texts go through the tokenizer, the rules and the cut of the run's training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from ulmfit_lab.config import RunConfig
+from ulmfit_lab.errors import ConfigError, LabError
+from ulmfit_lab.lab.computations import (
+    EVALUATION_BATCH,
+    batches_of,
+    classifier_for,
+    new_language_model,
+    stamp,
+    use,
+)
+from ulmfit_lab.lab.finding import classifiers_of, language_model_of, stage_of
+from ulmfit_lab.lab.home import Home
+from ulmfit_lab.lab.reproduce import config_of
+from ulmfit_lab.lab.tracked import TrackedRun
+from ulmfit_lab.models.attributions import integrated_gradients
+from ulmfit_lab.models.checkpoint import load_checkpoint, reading
+from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.models.word_vectors import WordVectors
+from ulmfit_lab.text.formats import make_document
+from ulmfit_lab.text.rules import BOS, PAD_ID, SPECIALS, UNK_ID
+from ulmfit_lab.text.subwords import END
+from ulmfit_lab.text.tokens import tokenize
+from ulmfit_lab.text.vocabulary import Vocabulary
+from ulmfit_lab.training.metrics import evaluate_classifier
+
+
+@dataclass(frozen=True)
+class TrainedLanguageModel:
+    """A run's language model, its words, and the run's config."""
+
+    model: LanguageModel
+    vocabulary: Vocabulary
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A run's classifier with its config, or one for each direction; all share words and classes."""
+
+    members: tuple[tuple[Classifier, RunConfig], ...]
+    vocabulary: Vocabulary
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The words of a text as a classifier reads them, and what each adds to the probability of the guess.
+
+    The values add up to the probability minus the baseline's, that of a text of which nothing is known, but for `gap`.
+    """
+
+    words: tuple[str, ...]
+    values: np.ndarray
+    label: str
+    probability: float
+    baseline: float
+    gap: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """Words and their vectors (n, d) of one model."""
+
+    name: str
+    words: tuple[str, ...]
+    matrix: np.ndarray
+
+
+def load_language_model(run: TrackedRun, home: Home) -> TrainedLanguageModel:
+    """The last language model of a run, in evaluation mode; raises LabError where it is not there any more."""
+    stored, config = language_model_of(run, home), config_of(run)
+    vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = new_language_model(config, len(vocabulary))
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("language-model", vocabulary, config))
+    return TrainedLanguageModel(model.eval(), vocabulary, config)
+
+
+def load_classifier(run: TrackedRun, home: Home) -> TrainedClassifier:
+    """The classifier of a run, in evaluation mode; raises LabError where it is not there any more, or keeps none."""
+    members = []
+    for stored, config in classifiers_of(run, home):
+        vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
+        classes = tuple(stored.summary["classes"])
+        model = classifier_for(vocabulary, {}, config, len(classes))
+        load_checkpoint(stored.folder / "model.safetensors", model, stamp("classifier", vocabulary, config))
+        members.append((model.eval(), config))
+    return TrainedClassifier(tuple(members), vocabulary, classes)
+
+
+def tokens_of(texts: Sequence[str], config: RunConfig) -> list[list[str]]:
+    """The words of each text, cut after the config's number; raises DataError for one that is empty."""
+    clean = [make_document([text], None, f"text {number}").text for number, text in enumerate(texts, 1)]
+    return [words[: config.target.max_length] for words in tokenize(clean, config.language)]
+
+
+def predict(trained: TrainedClassifier, texts: Sequence[str]) -> np.ndarray:
+    """Probabilities (n, C) of the classes for each text."""
+    if not texts:
+        return np.zeros((0, len(trained.classes)), np.float32)
+    ids = [trained.vocabulary.encode(words) for words in tokens_of(texts, trained.members[0][1])]
+    scores = []
+    for model, config in trained.members:
+        device = use(replace(config.compute, device="auto"))
+        batches = batches_of(ids, np.zeros(len(ids), np.int64), config, "sorted", EVALUATION_BATCH)
+        tested = evaluate_classifier(model.to(device), batches, device=device, precision=config.compute.precision)
+        scores.append(tested.predictions)
+    mean: np.ndarray = np.mean(scores, axis=0)
+    return mean
+
+
+def explain(trained: TrainedClassifier, text: str) -> Explanation:
+    """What each word of a text adds to the probability of the likeliest class (see `integrated_gradients`)."""
+    label = int(predict(trained, [text])[0].argmax())
+    (words,) = tokens_of([text], trained.members[0][1])
+    ids = np.array(trained.vocabulary.encode(words), dtype=np.int64)
+    found = []
+    for model, config in trained.members:
+        device = next(model.parameters()).device
+        step = -1 if config.lm.backwards else 1
+        read = torch.from_numpy(ids[::step].copy()).to(device)
+        one = integrated_gradients(model, read, label)
+        found.append((one.values.cpu().numpy()[::step], one.probability, one.baseline, one.gap))
+    values, *numbers = zip(*found, strict=True)
+    probability, baseline, gap = (float(np.mean(each)) for each in numbers)
+    shown = words if trained.vocabulary.merges is None else trained.vocabulary.decode(ids)
+    return Explanation(tuple(shown), np.mean(values, axis=0), trained.classes[label], probability, baseline, gap)
+
+
+def generate(
+    trained: TrainedLanguageModel, prompt: str, *, tokens: int = 50, temperature: float = 0.8, seed: int = 0
+) -> str:
+    """Text that goes on from a prompt, word by word, until a document would begin or there are so many tokens.
+
+    temperature  what the logits are divided by; 0 takes the likeliest word. Unknown words are never drawn. Of a model
+                 that reads backwards it is the text before the prompt.
+    """
+    if temperature < 0 or tokens < 1:
+        raise ConfigError(f"temperature = {temperature} must not be below 0, nor tokens = {tokens} below 1.")
+    backwards = trained.config.lm.backwards
+    (words,) = tokenize([prompt], trained.config.language)
+    first, *rest = [*words[:1], *words[:0:-1]] if backwards else words
+    found = list(_continue(trained, [first, *rest], tokens, temperature, seed))
+    text = ("" if trained.vocabulary.merges else " ").join(found[::-1] if backwards else found)
+    return text.strip(" ")
+
+
+def _continue(
+    trained: TrainedLanguageModel, words: Sequence[str], tokens: int, temperature: float, seed: int
+) -> Iterator[str]:
+    """The words (or pieces) that follow, in the order in which the model reads."""
+    generator = torch.Generator().manual_seed(seed)
+    window = torch.from_numpy(trained.vocabulary.encode(words).astype(np.int64))[:, None]
+    state = None
+    for _ in range(tokens):
+        with torch.inference_mode():
+            output, _, state = trained.model(window, state)
+            scores = trained.model.logits(output[-1, 0]).float()
+            scores[[UNK_ID, PAD_ID]] = -torch.inf
+            if temperature:
+                number = int(torch.multinomial((scores / temperature).softmax(0), 1, generator=generator))
+            else:
+                number = int(scores.argmax())
+        word = trained.vocabulary.words[number]
+        if word == BOS:
+            return
+        yield word
+        window = torch.tensor([[number]])
+
+
+def spaces_of(run: TrackedRun, home: Home) -> list[Space]:
+    """The word vectors of a run and the embedding of its last model, as far as it has them; raises LabError if none."""
+    found = []
+    if stored := stage_of(run, "vectors", home):
+        vectors = WordVectors.load(stored.folder)
+        found.append(Space("word vectors", vectors.words, vectors.matrix))
+    for kind in ("classifier", "fine-tuned", "pretrained"):
+        stored = stage_of(run, kind, home)
+        path = stored.folder / "model.safetensors" if stored else None
+        if stored and path and path.is_file():
+            with reading(path):
+                matrix = load_file(path)["encoder.embedding.weight"].numpy()
+            found.append(Space(kind, Vocabulary.load(stored.folder / "vocabulary.json").words, matrix))
+            break
+    if not found:
+        raise LabError(f"Run {run.origin} ({run.name}) has neither word vectors nor an LSTM; name one that has.")
+    return found
+
+
+def nearest_words(space: Space, word: str, n: int, language: str = "en") -> list[tuple[str, float]]:
+    """The n words whose vectors have the largest cosine with that of a word, markers left out; none if it is unknown.
+
+    The word is looked up as texts are read: in lower case, and without its ending where words are pieces.
+    """
+    (tokens,) = tokenize([word], language)
+    places = {known: place for place, known in enumerate(space.words)}
+    own = next((places[form] for form in (tokens[-1], tokens[-1] + END) if form in places), None)
+    if own is None or space.words[own] in SPECIALS:
+        return []
+    lengths = np.linalg.norm(space.matrix, axis=1)
+    cosines = space.matrix @ space.matrix[own] / np.maximum(lengths * lengths[own], 1e-12)
+    ranked = (int(place) for place in np.argsort(-cosines, kind="stable"))
+    others = [place for place in ranked if place != own and space.words[place] not in SPECIALS]
+    return [(space.words[place].strip(END), float(cosines[place])) for place in others[:n]]

@@ -1,0 +1,63 @@
+"""Which words of a document a classifier's guess rests on: integrated gradients of the embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ulmfit_lab.models.heads import Classifier, concat_pool
+
+STEPS, CHUNK = 128, 16
+"""Points on the path from the baseline, and how many of them are computed side by side."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What each word (T,) adds to the probability of a class, and that probability with and without all words."""
+
+    values: Tensor
+    probability: float
+    baseline: float
+
+    @property
+    def gap(self) -> float:
+        """What the sum of the values lacks of the difference of the probabilities: the error of the approximation."""
+        return self.probability - self.baseline - float(self.values.sum())
+
+
+def integrated_gradients(model: Classifier, ids: Tensor, label: int, steps: int = STEPS) -> Attribution:
+    """Integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 3) of a class's probability.
+
+    model  in evaluation mode
+    ids    (T,) int64, a document as the model reads it
+    label  number of the class
+
+    The path goes straight from embeddings of zeros, the padding's start, to the document's own; the integral is a sum
+    over the middles of equal steps. Completeness (their proposition 1): the values add up to the probability minus
+    that of the baseline, but for `gap`, which shrinks with more steps.
+    """
+    embedded = model.encoder.embedding(ids)[:, None].detach()  # (T, 1, E)
+    places = (torch.arange(steps, device=ids.device) + 0.5) / steps
+    total = torch.zeros_like(embedded)
+    with torch.backends.cudnn.flags(enabled=False):  # whose LSTM has gradients in training mode alone
+        for part in places.split(CHUNK):
+            x = (embedded * part[None, :, None]).requires_grad_()
+            (gradient,) = torch.autograd.grad(probabilities(model, x)[:, label].sum(), x)
+            total += gradient.sum(1, keepdim=True)
+        with torch.no_grad():
+            ends = probabilities(model, torch.cat([embedded, torch.zeros_like(embedded)], 1))[:, label]
+    values = (embedded * total / steps).sum(2)[:, 0]
+    return Attribution(values, float(ends[0]), float(ends[1]))
+
+
+def probabilities(model: Classifier, embedded: Tensor) -> Tensor:
+    """Probabilities (B, C) of documents of one length that are given as embeddings (T, B, E)."""
+    lengths = torch.full(embedded.shape[1:2], len(embedded), device=embedded.device)
+    layers = [embedded]
+    if model.pooling != "embeddings":
+        layers += [output for output, _ in model.encoder.run(embedded, None)]
+    pooled = layers if model.pooling == "mix" else layers[-1:]
+    logits: Tensor = model.head(torch.cat([concat_pool(layer, lengths) for layer in pooled], 1))
+    return logits.softmax(1)

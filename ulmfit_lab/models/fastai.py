@@ -1,0 +1,213 @@
+"""Language models in fastai's files: read from those of fastai 0.7, 1 and 2, written as fastai 2 does.
+
+A language model's names begin with `0.` (encoder) and `1.` (decoder), those of an encoder alone with nothing. The raw
+recurrent weights lie in the wrapped module in fastai 0.7 and beside it since. fastai 1 also saves the thinned ones, and
+all versions save the embedding twice; neither is read. fastai 0.7's decoder has no bias.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ulmfit_lab.errors import DataError, MismatchError
+from ulmfit_lab.files import replacing
+from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
+from ulmfit_lab.models.heads import LanguageModel
+from ulmfit_lab.models.transfer import move_language_model
+from ulmfit_lab.text.rules import BOS, FIELD, PAD, PAD_ID, REPEAT, SPECIALS, UNK, UPPER, WORD_REPEAT
+
+OLD_MARKERS = {
+    "_unk_": UNK, "_pad_": PAD, "xbos": BOS, "xfld": FIELD, "t_up": UPPER, "tk_rep": REPEAT, "tk_wrep": WORD_REPEAT,
+}  # fmt: skip
+"""fastai 0.7's markers, and ours that mean the same; those of fastai 1 and 2 have our names."""
+FILLER = "xxfake"
+"""Fills fastai 2's vocabularies up to a multiple of eight; no text holds it."""
+RECURRENT = re.compile(r"rnns\.(\d{1,2})\.(?:module\.)?(weight_ih|weight_hh|bias_ih|bias_hh)_l0(_raw)?")
+COPIES = frozenset({"encoder_dp.emb.weight", "encoder_with_dropout.embed.weight"})
+PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+NAMED = 3
+"""Names that a message shows before it only counts them."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a language model's weights say of its size."""
+
+    words: int
+    emb_size: int
+    hidden_size: int
+    n_layers: int
+    tie_weights: bool
+
+
+def read_fastai(weights: Path, vocabulary: Sequence[str]) -> tuple[LanguageModel, tuple[str, ...], Sizes]:
+    """A language model from a file of fastai's and its vocabulary; also the words it then reads, and its sizes.
+
+    Words of ours come first, as in every vocabulary here; one that fastai's lacks gets the mean row. An encoder alone
+    gets its own embedding as decoder. Raises DataError for a file that holds no such model (naming what is missing or
+    has a wrong shape) and MismatchError for a vocabulary of another size.
+    """
+    tensors = our_names(read_tensors(weights), weights)
+    sizes = check_shapes(tensors, weights)
+    if sizes.words != len(vocabulary):
+        raise MismatchError(
+            f"{weights} has rows for {sizes.words} words, but the vocabulary has {len(vocabulary)}; "
+            "give the vocabulary that was saved with it."
+        )
+    encoder = AWDLSTM(
+        sizes.words,
+        emb_size=sizes.emb_size,
+        hidden_size=sizes.hidden_size,
+        n_layers=sizes.n_layers,
+        dropouts=Dropouts(),
+        pad=PAD_ID,
+    )
+    model = LanguageModel(encoder, tie_weights=sizes.tie_weights)
+    model.load_state_dict(tensors)
+    old, new = renamed(vocabulary)
+    return move_language_model(model, old, new, "mean", torch.Generator()), new, sizes
+
+
+def renamed(vocabulary: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """fastai's words with our markers' names, in their order; and the vocabulary here: ours first, fillers left out.
+
+    Raises DataError for a word that is there twice.
+    """
+    present = set(vocabulary)
+    old = [ours if (ours := OLD_MARKERS.get(word, word)) not in present else word for word in vocabulary]
+    new = (*SPECIALS, *(word for word in old if word not in SPECIALS and word != FILLER))
+    if len(set(new)) < len(new):
+        ((twice, _),) = Counter(new).most_common(1)
+        raise DataError(f"The vocabulary holds {twice!r} twice; give one that holds each word once.")
+    return old, new
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file of torch's, by name; nothing in it is executed.
+
+    Raises DataError where it is absent, torn, or holds anything but plain values.
+    """
+    if not path.is_file():
+        raise DataError(f"There is no file {path}.")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds; all mean the same here
+        raise DataError(
+            f"{path} is torn, or holds more than weights ({type(error).__name__}); save it with with_opt=False."
+        ) from error
+    if isinstance(found, dict) and isinstance(found.get("model"), dict):
+        found = found["model"]
+    if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise DataError(f"{path} holds no weights by name; give a language model or encoder that fastai saved.")
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def our_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """fastai's weights under the names of `LanguageModel`, float32; a decoder bias of zeros where there is none.
+
+    Raises DataError for weights that an AWD-LSTM does not have, or that are not finite numbers.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if not is_sound(tensor):
+            raise DataError(f"{path}: {shown(name)} holds other things than finite numbers; use a sound file.")
+        plain = name.removeprefix("0.").removeprefix("module.")
+        recurrent = RECURRENT.fullmatch(plain)
+        if recurrent:
+            layer, part, raw = recurrent.groups()
+            ours = f"encoder.lstms.{int(layer)}.{part}"
+            if raw or ours not in found:
+                found[ours] = tensor.float()
+        elif plain == "encoder.weight":
+            found["encoder.embedding.weight"] = tensor.float()
+        elif name == "1.decoder.weight":
+            found["untied_weight"] = tensor.float()
+        elif name == "1.decoder.bias":
+            found["decoder_bias"] = tensor.float()
+        elif plain not in COPIES:
+            raise DataError(f"{path} holds {shown(name)}, which an AWD-LSTM does not have; give an AWD-LSTM's.")
+    embedding = found.get("encoder.embedding.weight")
+    if embedding is not None:
+        found.setdefault("decoder_bias", torch.zeros(embedding.shape[:1]))
+        if torch.equal(found.get("untied_weight", embedding), embedding):
+            found.pop("untied_weight", None)
+    return found
+
+
+def is_sound(tensor: Tensor) -> bool:
+    """Whether a tensor is made of finite floats, each with a place of its own in the file."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
+    whole = plain and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
+    return whole and bool(torch.isfinite(tensor).all())
+
+
+def shown(name: str) -> str:
+    """A name from a file, fit to be shown."""
+    return ascii(name[:80])
+
+
+def check_shapes(tensors: Mapping[str, Tensor], path: Path) -> Sizes:
+    """The sizes of a language model's weights; raises DataError, naming them, where some are missing or do not fit."""
+    layers = {int(name.split(".")[2]) for name in tensors if name.startswith("encoder.lstms.")}
+    n_layers = max(layers, default=0) + 1
+    names = [
+        "encoder.embedding.weight",
+        *(f"encoder.lstms.{i}.{part}" for i in range(n_layers) for part in PARTS),
+    ]
+    missing = [fastai_name(name) for name in names if name not in tensors]
+    if missing:
+        raise DataError(f"{path} lacks {listed(missing)}; give a whole language model or encoder of fastai's.")
+    embedding, recurrent = tensors["encoder.embedding.weight"], tensors["encoder.lstms.0.weight_hh"]
+    words, emb_size = embedding.shape if embedding.dim() == 2 else (0, 0)
+    hidden_size = recurrent.shape[-1] if recurrent.dim() == 2 else 0
+    wanted: dict[str, tuple[int, ...]] = {"encoder.embedding.weight": (words, emb_size), "decoder_bias": (words,)}
+    wanted["untied_weight"] = (words, emb_size)
+    below = emb_size
+    for layer in range(n_layers):
+        above = emb_size if layer == n_layers - 1 else hidden_size
+        shapes = ((4 * above, below), (4 * above, above), (4 * above,), (4 * above,))
+        wanted |= {f"encoder.lstms.{layer}.{part}": shape for part, shape in zip(PARTS, shapes, strict=True)}
+        below = above
+    for name, shape in wanted.items():
+        if name in tensors and tuple(tensors[name].shape) != shape:
+            have, need = (" x ".join(map(str, each)) or "scalar" for each in (tensors[name].shape, shape))
+            raise DataError(
+                f"{path}: {fastai_name(name)} is {have}, where {need} fits the other weights; give a sound file."
+            )
+    return Sizes(words, emb_size, hidden_size, n_layers, "untied_weight" not in tensors)
+
+
+def fastai_name(name: str) -> str:
+    """fastai 2's name of one of our weights."""
+    own = {
+        "encoder.embedding.weight": "0.encoder.weight",
+        "decoder_bias": "1.decoder.bias",
+        "untied_weight": "1.decoder.weight",
+    }
+    if name in own:
+        return own[name]
+    _, _, layer, part = name.split(".")
+    return f"0.rnns.{layer}.weight_hh_l0_raw" if part == "weight_hh" else f"0.rnns.{layer}.module.{part}_l0"
+
+
+def write_fastai(model: LanguageModel, path: Path) -> None:
+    """Write a language model's weights as fastai 2 does."""
+    state: dict[str, Any] = {fastai_name(name): tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    state["0.encoder_dp.emb.weight"] = state["0.encoder.weight"]
+    state["1.decoder.weight"] = model.decoder_weight.detach().cpu()
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
