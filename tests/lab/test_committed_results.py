@@ -34,5 +34,6 @@ def test_reports_are_written_as_they_are_committed(name: str, tmp_path: Path) ->
 def test_every_variant_has_the_recipe_that_the_search_found(name: str) -> None:
     experiment, (table, _) = load_experiment(name), read_tuning(RESULTS / name)
     if table is not None:
-        assert experiment.recipes["small"] == winners(table, experiment)
+        if not experiment.search_variants:  # the search of a factor itself stands beside the comparison
+            assert experiment.recipes["small"] == winners(table, experiment)
         assert table.groupby("variant").size().nunique() == 1
