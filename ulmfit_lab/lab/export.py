@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.lab.experiment import Changes, Experiment, cells
-from ulmfit_lab.lab.tracked import TrackedRun
+from ulmfit_lab.lab.tracked import LOOKS, TrackedRun
 from ulmfit_lab.report.spec import ReportSpec
 
 if TYPE_CHECKING:  # a report from runs.csv has no use for torch
@@ -50,6 +51,26 @@ def declared_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedCell]) ->
         if run.status == "FINISHED" and run.cell in wanted:
             newest[run.cell] = run
     return list(newest.values())
+
+
+def looks_tag(experiment: Experiment) -> dict[str, str]:
+    """What a run keeps, wherever it travels, of the plan of looks that it was made by."""
+    return {LOOKS: ", ".join(map(str, experiment.looks))} if experiment.looks else {}
+
+
+def refuse_other_looks(runs: Iterable[TrackedRun], experiment: Experiment) -> None:
+    """Raise ConfigError where a run was made by another plan of looks: changed afterwards, no p would mean what it says.
+
+    Without looks there is nothing to refuse: the seeds are those that were declared before any run.
+    """
+    planned = looks_tag(experiment).get(LOOKS)
+    for looks in (run.tags[LOOKS] for run in runs if planned and LOOKS in run.tags):
+        if looks != planned:
+            raise ConfigError(
+                f"{experiment.name}: runs were made to be looked at after {looks} seeds, not after {planned}; with "
+                "other looks afterwards no p or interval would hold. Keep to those (--max-seeds, --batch-seeds), or "
+                "start anew in another --home."
+            )
 
 
 def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:

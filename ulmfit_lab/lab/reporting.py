@@ -8,7 +8,7 @@ import pandas as pd
 
 from ulmfit_lab.errors import IncompleteError
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
-from ulmfit_lab.lab.export import declared_runs, report_spec, runs_table
+from ulmfit_lab.lab.export import declared_runs, refuse_other_looks, report_spec, runs_table
 from ulmfit_lab.lab.home import Home
 from ulmfit_lab.lab.plan import plan_cells
 from ulmfit_lab.lab.provenance import provenance
@@ -31,7 +31,7 @@ def publish(
 ) -> list[Path]:
     """Write runs.csv, table.md and the figures, print the table, and put all of it on the sweep's parent run.
 
-    Raises IncompleteError for a grid with holes.
+    Raises IncompleteError for a grid with holes, ConfigError for runs that were made by other looks.
     """
     spec = report_spec(experiment, scale, overrides)
     tracked = tracker.runs(experiment.name, scale)
@@ -41,7 +41,9 @@ def publish(
         print_report(runs, spec)
         return written
     planned = plan_cells(experiment, scale, overrides, data, (), home.imported)
-    runs = runs_table(declared_runs(tracked, planned))
+    mine = declared_runs(tracked, planned)
+    refuse_other_looks(mine, experiment)
+    runs = runs_table(mine)
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
     print_report(runs, spec)
     summarise(experiment, scale, overrides, tracker, runs, spec, folder)

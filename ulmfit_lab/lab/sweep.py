@@ -20,7 +20,7 @@ from ulmfit_lab.errors import ConfigError, DataError, nearest
 from ulmfit_lab.lab.confounds import refuse_confounds
 from ulmfit_lab.lab.display import Display
 from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, declaration
-from ulmfit_lab.lab.export import report_spec
+from ulmfit_lab.lab.export import looks_tag, refuse_other_looks, report_spec
 from ulmfit_lab.lab.home import Home
 from ulmfit_lab.lab.interrupts import interruptible
 from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
@@ -81,13 +81,14 @@ def plan_sweep(
 ) -> Plan:
     """What `sweep` would do now; where there are looks, up to the next one.
 
-    Raises ConfigError where variants differ in what they do not declare.
+    Raises ConfigError where variants differ in what they do not declare, and where runs were made by other looks.
     """
     refuse_confounds(experiment, scale, overrides)
     store = Store(home.stages)
     finished = {run.cell: run for run in tracker.runs(experiment.name, scale, status="FINISHED")}
     planned = plan_cells(experiment, scale, overrides, data, finished, home.imported)
     if experiment.looks:
+        refuse_other_looks((finished[each.stage.fingerprint] for each in planned if each.done), experiment)
         found = {place(each.cell): finished[each.stage.fingerprint].metrics for each in planned if each.done}
         scaled = {cell: metrics[experiment.measure] * experiment.measure_scale for cell, metrics in found.items()}
         looks = take_looks(scaled, report_spec(experiment, scale, overrides))
@@ -211,7 +212,7 @@ def track_cell(
 ) -> Result:
     """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
     cell, stage = planned.cell, planned.stage
-    tags = {**cell.tags, "lab.cell": stage.fingerprint, **provenance()}
+    tags = {**cell.tags, "lab.cell": stage.fingerprint, **looks_tag(experiment), **provenance()}
     params = flatten(cell.config) | {"seed": cell.seed}
     log = tracker.start_cell(parent, cell.label, params, tags)
     observer = CellObserver(log, display, stage)

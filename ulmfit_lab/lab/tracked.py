@@ -8,6 +8,8 @@ LOGGED_ONCE = ("final/", "best/", "cost/")
 """How the names of metrics begin that a run logs once, at its end."""
 IMPORTED = "lab.imported"
 """Tag of a run that was made elsewhere: its id there."""
+LOOKS = "lab.looks"
+"""Tag of a run that was made by a plan of looks: the numbers of seeds at which comparisons are looked at."""
 Measured = tuple[int, float, int]
 """Step, value, and when (ms since 1970)."""
 
