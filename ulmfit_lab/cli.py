@@ -171,14 +171,16 @@ def sweep_command(args: argparse.Namespace) -> int:
     options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
     display = Display(workers=args.workers)
     run = partial(sweep, experiment, args.scale, display=display, retries=args.retries, **options)
+    before: set[str] = set()
     while True:
         outcome = shared(run, args)
         if outcome.finished:
             spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
             print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
-        clean = outcome.finished and not (outcome.failures or outcome.elsewhere or args.worker)
-        if not (experiment.looks and clean):  # else there is something new to look at
-            break
+        todo = {each.stage.fingerprint for each in outcome.plan.todo}
+        if not experiment.looks or outcome.failures or args.worker or todo in (set(), before):
+            break  # else there may be something new to look at
+        before = todo
     if outcome.elsewhere:
         print(f"{outcome.elsewhere} runs are being made by another process.")
     for name, reason in outcome.failures:
@@ -202,7 +204,8 @@ def shared(run: Callable[..., Outcome], args: argparse.Namespace) -> Outcome:
         outcome = run(before=before)
         for process in others:
             process.wait()
-    return run() if others and outcome.elsewhere else outcome  # what a worker left behind, if one was killed
+    # what a worker left behind, if one was killed; with looks the next one finds it
+    return run() if others and outcome.elsewhere and not outcome.plan.looks else outcome
 
 
 @contextmanager

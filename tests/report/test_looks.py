@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from io import StringIO
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from ulmfit_lab.errors import IncompleteError
 from ulmfit_lab.report.compare import comparisons, headline
+from ulmfit_lab.report.figures import caption_of
+from ulmfit_lab.report.ledger import LOOKED, Entry, ledger_text, result_of
 from ulmfit_lab.report.looks import Cell, take_looks
 from ulmfit_lab.report.runs import check_grid, tidy
+from ulmfit_lab.report.sequential import level_at
 from ulmfit_lab.report.spec import ReportSpec
-from ulmfit_lab.report.tables import markdown_report
+from ulmfit_lab.report.statistics import smallest_difference
+from ulmfit_lab.report.tables import markdown_report, print_report
 
 LOOKS = (6, 8, 10)
 
@@ -43,6 +49,15 @@ def run_until_decided(spec: ReportSpec, world: dict[Cell, float]) -> set[Cell]:
     return made
 
 
+def runs_made(spec: ReportSpec, runs_of: Callable[[ReportSpec], pd.DataFrame]) -> tuple[list[bool], pd.DataFrame]:
+    """The table of runs with all seeds, and which of them a sweep makes."""
+    world = measure(spec)
+    made, runs = run_until_decided(spec, world), runs_of(spec)
+    cells = list(zip(runs["variant"], runs["level"], runs["seed"], strict=True))
+    runs["final/error"] = [world[cell] / 100 for cell in cells]
+    return [cell in made for cell in cells], runs
+
+
 def test_a_decided_comparison_gets_no_more_seeds_and_an_open_one_all(spec: ReportSpec) -> None:
     made = run_until_decided(spec, measure(spec))
     count = {v: sum(cell[0] == v for cell in made) for v in spec.variants}
@@ -68,12 +83,8 @@ def test_what_was_decided_stays_decided_by_the_seeds_that_it_had(spec: ReportSpe
 def test_the_report_needs_just_these_runs_and_says_how_they_came_about(
     spec: ReportSpec, runs_of: Callable[[ReportSpec], pd.DataFrame]
 ) -> None:
-    world = measure(spec)
-    made = run_until_decided(spec, world)
-    runs = runs_of(spec)
-    cells = list(zip(runs["variant"], runs["level"], runs["seed"], strict=True))
-    runs["final/error"] = [world[cell] / 100 for cell in cells]
-    kept = runs[[cell in made for cell in cells]]
+    made, runs = runs_made(spec, runs_of)
+    kept = runs[made]
     table = check_grid(kept, spec)
     assert len(table) == 26
     pd.testing.assert_frame_equal(check_grid(runs, spec), table)  # what nobody needed is left out
@@ -81,6 +92,32 @@ def test_the_report_needs_just_these_runs_and_says_how_they_came_about(
     assert [(row.result.n, row.verdict) for row in rows] == [(6, "better"), (10, "no difference shown")]
     assert headline(rows, spec).startswith("Over 6 to 10 paired seeds, ")
     text = markdown_report(tidy(table), spec)
-    assert "looked at after 6, 8, 10 seeds" in text and "would have been 30 runs" in text
-    with pytest.raises(IncompleteError, match="1 of 26 runs are missing"):
+    assert "looked at after 6, 8, 10 seeds" in text and "would have been 30 runs: looks saved 4." in text
+    assert "repeated p-value" in text and "95% t interval" not in text and "further seeds" not in text
+    assert "over n = 6 to 10 seeds, not adjusted for the looks" in caption_of(spec)
+    with pytest.raises(IncompleteError, match=r"1 of 26 runs are missing .*--until-decided` \(looks after 6, 8, 10"):
         check_grid(kept.iloc[:-1], spec)
+
+
+def test_the_terminal_says_that_p_and_interval_are_repeated_ones(
+    spec: ReportSpec, runs_of: Callable[[ReportSpec], pd.DataFrame]
+) -> None:
+    made, runs = runs_made(spec, runs_of)
+    console = Console(file=StringIO(), width=100)
+    print_report(runs[made], spec, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "over 6 to 10 seeds" in shown and "95% repeated interval; repeated p corrected (Holm)" in shown
+
+
+def test_the_ledger_tells_seeds_of_each_contrast_and_what_the_last_look_could_have_shown(
+    spec: ReportSpec, runs_of: Callable[[ReportSpec], pd.DataFrame]
+) -> None:
+    made, runs = runs_made(spec, runs_of)
+    contrasts = [(variant, "random", "100") for variant in ("word2vec", "tf-idf")]
+    result = result_of(check_grid(runs[made], spec), spec, contrasts)
+    level = level_at(LOOKS, 10, 0.025)  # of two comparisons the hardest
+    assert level < 0.025
+    open_ = result.headlines[1]
+    assert open_.smallest == smallest_difference(open_.row.result.sd, 10, alpha=level)
+    text = ledger_text([Entry("vectors", "A claim.", "A lecture", "vectors", result)], "")
+    assert "| 6 to 10 |" in text and text.endswith(LOOKED + "\n")

@@ -57,7 +57,7 @@ def test_all_intervals_of_a_path_hold_the_true_difference_together() -> None:
 def test_with_many_pairs_the_critical_values_are_near_the_published_ones() -> None:
     # Lan & DeMets 1983 for five equal steps: 4.877, 3.357, 2.680, 2.290, 2.031. Ours have the same shape in p, not the
     # same in spending, and are calibrated as a whole: the last is near theirs, and the first are out of reach like them
-    found = [critical_t((200, 400, 600, 800, 1000), n) for n in (200, 400, 600, 800, 1000)]
+    found = [critical_t((60, 120, 180, 240, 300), n) for n in (60, 120, 180, 240, 300)]
     assert found == sorted(found, reverse=True)
     assert found[0] > 4 and found[-1] == pytest.approx(2.03, abs=0.08)
 
@@ -98,6 +98,33 @@ def test_holm_keeps_the_error_over_comparisons_that_share_a_side_and_stop_at_dif
     assert np.mean(p.min(axis=1) * m < ALPHA) < ALPHA + error
     # two that do differ are rejected first, at an early look, and leave the other two alpha / 2
     assert np.mean(p[:, 2:].min(axis=1) * 2 < ALPHA) < ALPHA + error
+
+
+def holm_rejects(p: np.ndarray) -> np.ndarray:
+    """Which of the comparisons (R, m) Holm's procedure rejects."""
+    order, m = np.argsort(p, axis=1), p.shape[1]
+    passed = np.logical_and.accumulate(np.take_along_axis(p, order, 1) * (m - np.arange(m)) < ALPHA, axis=1)
+    found = np.empty_like(passed)
+    np.put_along_axis(found, order, passed, 1)
+    return found
+
+
+@pytest.mark.parametrize("effects", [(0.0, 0.0, 0.0), (2.5, 0.0, 0.0), (2.5, 1.2, 0.0)])
+def test_holm_keeps_the_error_where_decided_comparisons_stop_and_the_others_go_on(effects: tuple[float, ...]) -> None:
+    random, truth = np.random.default_rng(8), np.array(effects)
+    base, variants = (random.standard_normal((PATHS // 2, m, LOOKS[-1])) for m in (1, len(effects)))
+    differences = (variants - base + truth[:, None]).reshape(-1, LOOKS[-1])
+    looked = [t_test_p(differences[:, :n]) / w for n, w in zip(LOOKS, weights(LOOKS), strict=True)]
+    at_looks = repeated_p(np.minimum.accumulate(looked), LOOKS).reshape(len(LOOKS), -1, len(effects))
+    p, open_ = at_looks[0], np.full(at_looks[0].shape, True)
+    for now in at_looks:
+        p = np.where(open_, now, p)
+        found = holm_rejects(p)
+        assert found[~open_].all()  # nothing is taken back
+        open_ = ~found
+    errors = (~open_ & (truth == 0)).any(axis=1)
+    assert errors.mean() < ALPHA + 3 * (ALPHA * (1 - ALPHA) / len(errors)) ** 0.5
+    assert open_[:, truth > 2].sum() <= 0.01 * len(open_)
 
 
 def test_there_is_no_p_between_looks() -> None:

@@ -128,8 +128,9 @@ def entitle(figure: Figure, question: str, caption: str) -> None:
 def caption_of(spec: ReportSpec, *, cut: bool = False) -> str:
     """What is drawn, over how many seeds."""
     n, lines = len(spec.seeds), on_axis(spec)
-    seeds = f"{spec.looks[0]} to {n}" if spec.looks else n
-    mean = f"mean and 95% t interval over n = {seeds} seeds" if n > 1 else "one seed, so no interval"
+    mean = f"mean and 95% t interval over n = {n} seeds" if n > 1 else "one seed, so no interval"
+    if spec.looks:
+        mean = f"mean and 95% t interval over n = {spec.looks[0]} to {n} seeds, not adjusted for the looks"
     points = [] if lines or n == 1 else ["small dots are single seeds"]
     banded = n > 1 and len(drawn(spec)) < len(spec.variants)
     band = ["the grey band is the reference's interval"] if banded else []

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, seeds_words, summaries
+from ulmfit_lab.report.sequential import level_at
 from ulmfit_lab.report.spec import Published, ReportSpec, level_words
 from ulmfit_lab.report.statistics import ALPHA, smallest_difference
 from ulmfit_lab.report.tables import duration, markdown, signed
@@ -27,6 +28,8 @@ corrected). Could have shown: where no difference was shown, the smallest one th
 would have shown four times in five, even as the hardest test of the experiment. Published: the published difference
 of a pair, the one found here, and whether they point the same way. Cost: computing time of the runs; stages that
 other runs had computed before are not counted."""
+LOOKED = """Where seeds were added only as long as a comparison was open, p and interval are repeated ones, which hold
+over all looks; the table says which were planned."""
 MOST_PUBLISHED = 3
 """Published figures that a row shows before it only counts them."""
 
@@ -75,6 +78,8 @@ def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast
     """What the runs of a complete grid say of the contrasts that answer the claim."""
     rows = comparisons(runs, spec)
     found, hardest = summaries(runs, spec), ALPHA / max(len(rows), 1)
+    if spec.looks:  # what is open was looked at to the end; the last look alone would have shown it
+        hardest = level_at(spec.looks, spec.looks[-1], hardest)
     chosen = [row for contrast in contrasts for row in rows if (row.variant, row.against, row.level) == contrast]
     headlines = [
         Headline(
@@ -93,7 +98,8 @@ def ledger_text(entries: Sequence[Entry], figure: str) -> str:
     """The ledger in Markdown; figure: name of the picture's file, empty where nothing was run."""
     picture = [f"![Difference of every headline contrast]({figure})"] if figure else []
     table = markdown(HEADER, [ledger_row(entry) for entry in entries])
-    return "\n\n".join([INTRODUCTION, *picture, table, NOTES]) + "\n"
+    looked = [LOOKED] if any(entry.result and entry.result.spec.looks for entry in entries) else []
+    return "\n\n".join([INTRODUCTION, *picture, table, NOTES, *looked]) + "\n"
 
 
 def ledger_row(entry: Entry) -> list[str]:

@@ -187,7 +187,8 @@ def of_language_model(measure: str) -> bool:
 
 
 def _sweep(spec: ReportSpec) -> str:
-    return f"`ulmfit-lab sweep {spec.name} --scale {spec.scale}`"
+    looks = f" --until-decided` (looks after {', '.join(map(str, spec.looks))} seeds)" if spec.looks else "`"
+    return f"`ulmfit-lab sweep {spec.name} --scale {spec.scale}{looks}"
 
 
 def _named(cells: Iterable[Cell]) -> str:

@@ -87,5 +87,10 @@ def repeated_p(smallest: np.ndarray, looks: tuple[int, ...]) -> np.ndarray:
 
 def critical_t(looks: tuple[int, ...], n: int) -> float:
     """What |t| must reach at the look after n pairs for a p of 5%."""
-    level = weights(looks)[looks.index(n)] * np.quantile(null_law(looks), ALPHA)
-    return float(-stdtrit(n - 1, level / 2))
+    return float(-stdtrit(n - 1, level_at(looks, n, ALPHA) / 2))
+
+
+def level_at(looks: tuple[int, ...], n: int, alpha: float) -> float:
+    """The level of the plain t test at the look after n pairs with which p is ever at most alpha."""
+    # a quantile that is one of the draws: the interval leaves 0 out just where p is below alpha
+    return float(weights(looks)[looks.index(n)] * np.quantile(null_law(looks), alpha, method="lower"))

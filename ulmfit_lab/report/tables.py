@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ulmfit_lab.report.association_words import association_parts, association_verdicts
-from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, headline, summaries
+from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, headline, seeds_words, summaries
 from ulmfit_lab.report.runs import check_grid
 from ulmfit_lab.report.sequential import RULE
 from ulmfit_lab.report.spec import ReportSpec, level_words
@@ -38,6 +38,13 @@ TESTS = (
     "over the rows of this table (Holm). Further seeds: what would show a difference of the size observed four times "
     "in five, even as the hardest test of the table."
 )
+LOOKED = (
+    "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds, as planned before the "
+    "first look, and got no more seeds once they were decided. The interval is a 95% repeated confidence interval "
+    "(not corrected) and p a repeated p-value, corrected over the rows of this table (Holm): both hold however many of "
+    "the looks were taken. Rule: {rule}. n: seeds with which a comparison was decided, or all. The means above are "
+    "over all seeds of a cell, and not adjusted for the looks."
+)
 
 
 def markdown_report(
@@ -57,11 +64,7 @@ def markdown_report(
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
         *also_part(runs, spec),
-        *(
-            ["## Comparisons", " ".join([TESTS, *looks_words(spec)]), markdown(*comparison_cells(rows, spec))]
-            if rows
-            else []
-        ),
+        *(["## Comparisons", tests_words(spec), markdown(*comparison_cells(rows, spec))] if rows else []),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
         *tuning_part(tuning, searched),
@@ -89,13 +92,9 @@ def result_cells(runs: pd.DataFrame, spec: ReportSpec) -> Cells:
     return header, [[v, *(mean_sd(found[v, level], spec) for level in spec.levels)] for v in spec.variants]
 
 
-def looks_words(spec: ReportSpec) -> list[str]:
-    """How the comparisons were looked at while seeds were added."""
-    if not spec.looks:
-        return []
-    looks = ", ".join(map(str, spec.looks))
-    said = f"Comparisons were looked at after {looks} seeds, and got no more once they were decided."
-    return [said, f"p and interval are repeated ones, which such looks do not make too good: {RULE}."]
+def tests_words(spec: ReportSpec) -> str:
+    """What the numbers of the comparisons are."""
+    return LOOKED.format(looks=", ".join(map(str, spec.looks)), rule=RULE) if spec.looks else TESTS
 
 
 def also_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
@@ -114,9 +113,11 @@ def mean_sd(summary: Summary, spec: ReportSpec) -> str:
 
 
 def comparison_cells(rows: Sequence[Row], spec: ReportSpec) -> Cells:
-    """A comparison a row; the level has a column where there is one."""
+    """A comparison a row; the level has a column where there is one, further seeds where they may be added."""
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
     header = ["variant", "against", *levels, spec.difference_label, "95% interval", "p", "verdict", "n"]
+    if spec.looks:  # a plan of looks is not gone beyond
+        return header, [comparison_row(row, spec)[:-1] for row in rows]
     return [*header, "further seeds"], [comparison_row(row, spec) for row in rows]
 
 
@@ -230,11 +231,11 @@ def facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     """How many runs, on which data, what they cost, and which code made them; a line each."""
     seeds = ", ".join(str(seed) for seed in spec.seeds)
     most = len(spec.variants) * len(spec.levels) * len(spec.seeds)
-    saved = [f"All cells with all seeds would have been {most} runs."] if spec.looks else []
+    saved = [f"All cells with all seeds would have been {most} runs: looks saved {most - len(runs)}."]
     levels = f", {len(spec.levels)} levels of {spec.level_name}" if spec.levels != ("",) else ""
     return [
         f"{len(runs)} runs at scale `{spec.scale}`: {len(spec.variants)} variants{levels}, seeds {seeds}.",
-        *saved,
+        *(saved if spec.looks else []),
         *data_line(runs),
         f"Computing took {duration(runs['computed_seconds'].sum())}; "
         f"reusing stages saved {duration(runs['reused_seconds'].sum())}.",
@@ -287,11 +288,12 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
     runs = check_grid(runs, spec)
     rows = comparisons(runs, spec)
     header, cells = result_cells(runs, spec)
+    over, kind = (seeds_words(rows), "repeated ") if spec.looks and rows else (str(len(spec.seeds)), "")
     return Group(
         Text(spec.question, style="bold"),
-        Text(f"{spec.measure_label}, mean ± sd over {'' if spec.looks else len(spec.seeds)} seeds; {better(spec)}"),
+        Text(f"{spec.measure_label}, mean ± sd over {over} seeds; {better(spec)}"),
         text_table(header, [[cell.removesuffix(f" ({len(spec.seeds)})") for cell in row] for row in cells]),
-        Text("\nVariant minus against, paired by seed; 95% interval; p corrected (Holm)"),
+        Text(f"\nVariant minus against, paired by seed; 95% {kind}interval; {kind}p corrected (Holm)"),
         text_table(*compact_cells(rows, spec)),
         *(
             Text(f"\n{sentence}", style="bold")
@@ -303,6 +305,8 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
 def compact_cells(rows: Sequence[Row], spec: ReportSpec) -> Cells:
     """The comparisons in the width of a terminal: the pair in one column, further seeds beside the verdict."""
     header, cells = comparison_cells(rows, spec)
+    if spec.looks:
+        return ["pair", *header[2:]], [[f"{cell[0]} - {cell[1]}", *cell[2:]] for cell in cells]
     merged = [
         [f"{cell[0]} - {cell[1]}", *cell[2:-3], cell[-3] + (f" (+{cell[-1]})" if cell[-1].isdecimal() else "")]
         for cell in cells
