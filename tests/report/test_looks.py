@@ -106,6 +106,7 @@ def test_the_terminal_says_that_p_and_interval_are_repeated_ones(
     console = Console(file=StringIO(), width=100)
     print_report(runs[made], spec, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(f" ({n})" in shown for n in (6, 10))  # the seeds of each cell, where they differ
     assert "over 6 to 10 seeds" in shown and "95% repeated interval; repeated p corrected (Holm)" in shown
 
 

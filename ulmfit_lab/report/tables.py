@@ -292,7 +292,7 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
     return Group(
         Text(spec.question, style="bold"),
         Text(f"{spec.measure_label}, mean ± sd over {over} seeds; {better(spec)}"),
-        text_table(header, [[cell.removesuffix(f" ({len(spec.seeds)})") for cell in row] for row in cells]),
+        text_table(header, [[cell.removesuffix(f" ({over})") for cell in row] for row in cells]),
         Text(f"\nVariant minus against, paired by seed; 95% {kind}interval; {kind}p corrected (Holm)"),
         text_table(*compact_cells(rows, spec)),
         *(
