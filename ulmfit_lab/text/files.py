@@ -15,15 +15,14 @@ from ulmfit_lab.files import file_digest
 from ulmfit_lab.text.formats import (
     Columns,
     Document,
-    parquet_text_bytes,
     read_articles,
     read_csv,
     read_jsonl,
     read_lines,
-    read_parquet,
     read_trec,
     read_whole,
 )
+from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
 
 READING = 1
 """Version of all readers together; raised when a change to one can change a document."""
