@@ -1,4 +1,4 @@
-"""The command line: list, plan, sweep, tune, runs, reproduce, report, ui.
+"""The command line: list, plan, sweep, tune, runs, reproduce, report, doctor, ui.
 
 Each command is a function of the parsed arguments that returns the exit status. Everything it does is a few calls of
 the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait until a command needs them.
@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ulmfit_lab.cli_doctor import doctor_command, doctor_options
 from ulmfit_lab.cli_runs import reproduce_options, travel_options
 from ulmfit_lab.errors import ConfigError, LabError
 
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     report = add(
         "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
     )
+    doctor_options(add("doctor", doctor_command, "say what is wrong with runs, trials, stages and installation"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     for each in (plan, sweep, tune, runs, report):
         _experiment_options(each, optional=each is report)
