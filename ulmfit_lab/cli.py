@@ -283,13 +283,13 @@ def ui_command(args: argparse.Namespace) -> int:
 
 def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
     """The experiment as declared, with the command line's seeds, levels and replaced fields."""
-    from ulmfit_lab.lab.experiment import base_config, load_experiment
+    from ulmfit_lab.lab.experiment import MOST_SEEDS, base_config, load_experiment
 
     experiment = load_experiment(args.experiment)
     base = base_config(experiment, args.scale)
     if args.seeds is not None:
-        if args.seeds < 1:
-            raise ConfigError(f"--seeds {args.seeds} must be at least 1.")
+        if not 1 <= args.seeds <= MOST_SEEDS:
+            raise ConfigError(f"--seeds {args.seeds} must be at least 1 and at most {MOST_SEEDS}.")
         experiment = replace(experiment, seeds=tuple(range(args.seeds)))
     if args.levels is not None:
         experiment = replace(experiment, levels={**experiment.levels, args.scale: _levels(args.levels, experiment)})

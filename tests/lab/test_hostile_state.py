@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,14 @@ def test_a_column_of_ids_is_no_label(tmp_path: Path) -> None:
     few = labelled(tmp_path / "few", [f"id {n % 5}" for n in range(100)])
     assert len(target_texts(few, config).classes) == 5
     assert np.issubdtype(target_texts(few, config).pool.dtype, np.integer)
+
+
+@pytest.mark.parametrize("seeds", [(2**64,), (-1,), (0.5,), (), (1, 1), range(2000), ("0",)])
+def test_seeds_that_cannot_be_used_are_refused_when_an_experiment_is_read(experiment: Any, seeds: Any) -> None:
+    with pytest.raises(ConfigError, match="starts: seed"):
+        replace(experiment, seeds=seeds)
+
+
+def test_a_negative_number_of_retries_is_refused(lab: Any, experiment: Any) -> None:
+    with pytest.raises(ConfigError, match="--retries -1"):
+        lab.sweep(experiment, retries=-1)

@@ -169,6 +169,15 @@ def test_any_path_is_found_or_refused_in_one_line(path: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_links_that_lead_in_circles_are_not_followed(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).symlink_to(tmp_path)
+    for name in ("a.txt", ".hidden.txt"):
+        (tmp_path / name).write_text("some text")
+    for named in (tmp_path, tmp_path / "**" / "*.txt"):
+        assert find_texts(Source(path=str(named)), None).files == (tmp_path / "a.txt",)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "cp1252"])
 def test_another_encoding_is_read_or_refused_by_its_line(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "texts.csv"
