@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +160,11 @@ def test_a_torn_journal_is_moved_aside_and_made_again(patient: Patient) -> None:
     assert len(open_study(patient.home, "starts-tiny").finished()) == 2
 
 
-def test_a_cell_with_two_finished_runs_is_told_and_left(patient: Patient) -> None:
+def test_a_cell_with_two_finished_runs_is_told(patient: Patient) -> None:
     patient.start("twice", patient.run("random").cell).finish("FINISHED")
-    (finding,) = patient.examine().findings
-    assert "twice, is one of 2 finished runs of its cell; delete all but one" in str(finding)
-    assert list(repair([finding], patient.home)) == [(finding, "it cannot be repaired from here")]
+    found = patient.examine()
+    assert found.findings == []
+    assert "twice, is one of 2 finished runs of its cell; reports take the newest" in found.notes[-1]
 
 
 @pytest.mark.parametrize("name", ["stage.json", "samples.txt", "model.safetensors"])
@@ -200,28 +201,32 @@ def test_a_stage_without_digests_is_taken_as_it_is(patient: Patient) -> None:
 
 
 def test_unfinished_stages_and_files_that_nobody_works_on_are_removed(patient: Patient) -> None:
-    partial = patient.home.stages / "partial" / f"classifier-{'a' * 16}"
-    partial.mkdir(parents=True)
-    (partial / "resume.pt").write_bytes(bytes(2_000_000))
-    with FileLock(patient.home.stages / f"{partial.name}.lock"):
+    folder = patient.home.stages / "partial" / f"classifier-{'a' * 16}"
+    folder.mkdir(parents=True)
+    (folder / "resume.pt").write_bytes(bytes(2_000_000))
+    with FileLock(patient.home.stages / f"{folder.name}.lock"):
         assert patient.examine().findings == []
-    patient.told(f"{partial} (2.0 MB) is an unfinished stage", "a sweep that needs it goes on from it")
-    assert not partial.exists()
+    patient.told(f"{folder} (2.0 MB) is an unfinished stage", "a sweep that needs it goes on from it")
+    assert not folder.exists()
     torn = patient.stage("vocabulary") / "vocabulary.json.tmp"
     torn.write_text("half")
     patient.told(str(torn), "never finished")
     assert not torn.exists()
 
 
-def test_a_stage_that_nothing_refers_to_is_told_with_its_size(patient: Patient) -> None:
-    def compute(work: Any) -> dict[str, Any]:
-        (work.folder / "file").write_bytes(bytes(3_000_000))
+def test_stages_that_nothing_refers_to_are_told_with_their_size(patient: Patient) -> None:
+    def compute(work: Any, size: int) -> dict[str, Any]:
+        (work.folder / "file").write_bytes(bytes(size))
         return {}
 
-    stored = Store(patient.home.stages).obtain(Stage("vectors", {"a": 1}, {}, compute, 0), Observer())
+    sizes = [9_000_000, *[1_000_000] * 6]
+    stages = [Stage("vectors", {"a": n}, {}, partial(compute, size=size), 0) for n, size in enumerate(sizes)]
+    stored = [Store(patient.home.stages).obtain(stage, Observer()) for stage in stages]
     found = patient.examine()
     assert found.findings == []
-    assert f"Stage {stored.folder} (3.0 MB) belongs to no finished run and no declared experiment" in found.notes[-1]
+    _, largest, *_, others = found.notes
+    assert f"Stage {stored[0].folder} (9.0 MB) is one that no finished run and no declared experiment" in largest
+    assert others.startswith("There are 2 smaller stages (2.0 MB)")
 
 
 def test_a_database_whose_making_was_killed_is_told_in_one_line_and_moved_aside(

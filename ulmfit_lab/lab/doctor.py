@@ -27,6 +27,9 @@ from ulmfit_lab.lab.tracking import Tracker
 TUNING = "-tuning"
 """Behind an experiment's name: what the runs of its search are filed under."""
 
+SHOWN = 5
+"""Unused stages that are told of one by one."""
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -45,7 +48,7 @@ def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | Non
     declared, notes = declarations(runs, names)
     chosen = {experiment.name for experiment in declared.values()} if names else {run.experiment for run in runs}
     mine = [run for run in runs if run.experiment.removesuffix(TUNING) in chosen]
-    findings = [*zombies(mine, home, tracker), *repeated(mine)]
+    findings = list(zombies(mine, home, tracker))
     wanted: set[str] = set()
     for experiment, scale in sorted({(run.experiment, run.scale) for run in mine}):
         here = [run for run in mine if (run.experiment, run.scale) == (experiment, scale)]
@@ -56,7 +59,7 @@ def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | Non
     findings += check_stages(home)
     used = wanted | {name for run in runs if run.status in ("FINISHED", "RUNNING") for name in stages_of(run)}
     unused = unused_stages(home.stages, used)
-    return Diagnosis(findings, [*notes, *gone(mine, home), *unused_words(unused)])
+    return Diagnosis(findings, [*notes, *repeated(mine), *gone(mine, home), *unused_words(unused)])
 
 
 def repair(findings: Iterable[Finding], home: Home) -> Iterator[tuple[Finding, str]]:
@@ -103,15 +106,14 @@ def zombies(runs: Iterable[TrackedRun], home: Home, tracker: Tracker) -> Iterato
             yield Finding(what, cure, close)
 
 
-def repeated(runs: Iterable[TrackedRun]) -> Iterator[Finding]:
+def repeated(runs: Iterable[TrackedRun]) -> Iterator[str]:
     """Cells of sweeps with several finished runs."""
     finished = [run for run in runs if run.status == "FINISHED" and not run.experiment.endswith(TUNING)]
     counts = Counter((run.experiment, run.scale, run.cell) for run in finished)
     last = {(run.experiment, run.scale, run.cell): run for run in finished}
     for cell, count in counts.items():
         if count > 1:
-            what = f"{words(last[cell])} is one of {count} finished runs of its cell"
-            yield Finding(what, "delete all but one in MLflow, since a report refuses them")
+            yield f"{words(last[cell])} is one of {count} finished runs of its cell; reports take the newest."
 
 
 def check_study(runs: Sequence[TrackedRun], home: Home, experiment: Experiment | None) -> Iterator[Finding]:
@@ -199,13 +201,15 @@ def gone(runs: Iterable[TrackedRun], home: Home) -> Iterator[str]:
         )
 
 
-def unused_words(unused: Sequence[Unused]) -> list[str]:
-    """The stages that nothing refers to, the largest first."""
-    return [
-        f"Stage {each.path} ({each.size / 1e6:.1f} MB) belongs to no finished run and no declared experiment; "
-        "delete the folder if you want the space."
-        for each in sorted(unused, key=lambda each: -each.size)
-    ]
+def unused_words(unused: Sequence[Unused]) -> Iterator[str]:
+    """The stages that nothing refers to, the largest first, and how much the smaller ones take together."""
+    ranked = sorted(unused, key=lambda each: -each.size)
+    why = "no finished run and no declared experiment refers to"
+    for each in ranked[:SHOWN]:
+        yield f"Stage {each.path} ({each.size / 1e6:.1f} MB) is one that {why}; delete it if you want the space."
+    if ranked[SHOWN:]:
+        size = sum(each.size for each in ranked[SHOWN:]) / 1e6
+        yield f"There are {len(ranked) - SHOWN} smaller stages ({size:.1f} MB) that {why}."
 
 
 def stages_of(run: TrackedRun) -> set[str]:
