@@ -97,6 +97,8 @@ def rows(labels: str, n: int = 60) -> list[tuple[str, str]]:
         ((*OWN, "--lm.drop-mult", "-1"), "lm.drop_mult = -1"),
         (("list", "--nonsense"), "--nonsense"),
         (("sweep", "word2vec_vs_lm", "--levels", "many"), "whole numbers"),
+        (("plan", "word2vec_vs_lm", "--seeds", "1000000000"), "at most 1000"),
+        ((*OWN, "--target.path", "x" * 5000), "cannot be looked up"),
         (("report", "--seeds", "1"), "all committed results are meant"),
         (("reproduce", "not hex"), "is no run id"),
     ],

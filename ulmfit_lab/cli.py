@@ -1,4 +1,4 @@
-"""The command line: list, plan, sweep, tune, runs, reproduce, report, bench, ui.
+"""The command line: list, plan, sweep, tune, runs, reproduce, report, doctor, bench, ui, and what uses a run's model.
 
 Each command is a function of the parsed arguments that returns the exit status. Everything it does is a few calls of
 the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait until a command needs them.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli_bench import bench_here, bench_options
 from ulmfit_lab.cli_common import data_of, open_lab
+from ulmfit_lab.cli_doctor import doctor_command, doctor_options
 from ulmfit_lab.cli_runs import reproduce_options, travel_options
 from ulmfit_lab.cli_use import use_commands
 from ulmfit_lab.errors import ConfigError, LabError
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     report = add(
         "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
     )
+    doctor_options(add("doctor", doctor_command, "say what is wrong with runs, trials, stages and installation"))
     bench_options(add("bench", bench_here, "measure speed and memory, beside fastai and the machine's limit"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     use_commands(add)
@@ -306,13 +308,13 @@ def ui_command(args: argparse.Namespace) -> int:
 
 def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
     """The experiment as declared, with the command line's seeds, levels and replaced fields."""
-    from ulmfit_lab.lab.experiment import base_config, load_experiment, until_decided
+    from ulmfit_lab.lab.experiment import MOST_SEEDS, base_config, load_experiment, until_decided
 
     experiment = load_experiment(args.experiment)
     base = base_config(experiment, args.scale)
     if args.seeds is not None:
-        if args.seeds < 1:
-            raise ConfigError(f"--seeds {args.seeds} must be at least 1.")
+        if not 1 <= args.seeds <= MOST_SEEDS:
+            raise ConfigError(f"--seeds {args.seeds} must be at least 1 and at most {MOST_SEEDS}.")
         experiment = replace(experiment, seeds=tuple(range(args.seeds)), looks=())
     if args.max_seeds is not None:
         experiment = until_decided(experiment, args.max_seeds, args.batch_seeds)

@@ -331,6 +331,8 @@ def _check_doubled(values: Mapping[str, Any], fit: str, group: str) -> None:
 
 
 def _check_type(path: str, value: Any, kind: Any) -> None:
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to write one of 4,300 digits
+        raise ConfigError(f"{path} is a whole number of {value.bit_length()} bits, more than any field takes.")
     if typing.get_origin(kind) is Literal:
         options = typing.get_args(kind)
         if value not in options:
@@ -341,6 +343,8 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
         raise ConfigError(f"{path} = {value!r} must be a {_name(kind)}, not a bool.")
     if float in allowed and isinstance(value, int):
         return
+    if isinstance(value, str) and any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigError(f"{path} = {value!r} holds what is no character of a text; type it anew.")
     if not isinstance(value, allowed):
         raise ConfigError(f"{path} = {value!r} must be a {_name(kind)}, not a {type(value).__name__}.")
 

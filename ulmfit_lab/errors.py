@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
+
+LONGEST = 2000
+"""Characters of a message: what a hostile file holds may stand in it, whatever its length."""
+
+
+NEAREST_OF = 1000
+"""Names that are looked through for the nearest, which takes milliseconds a name where they are long."""
 
 
 class LabError(Exception):
-    """Base of all errors that are reported in one line, without a traceback."""
+    """Base of all errors that are reported in one line, without a traceback; of a long one the middle is left out."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.splitlines())
+        half = LONGEST // 2
+        super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}")
 
 
 class ConfigError(LabError):
@@ -35,7 +48,7 @@ class IncompleteError(LabError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known name, or lists the known ones."""
-    names = sorted(known)
+    names = sorted(islice(known, NEAREST_OF))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}?"

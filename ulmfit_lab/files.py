@@ -22,6 +22,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+INFLATED, INFLATION = 2**28, 100
+"""Bytes, and times its size, that a file may unpack to, whichever is more.
+
+Text and numbers are packed 2 to 10 times; only what was made to fill a memory is packed more than 100 times.
+"""
+
+
+def unpacked_limit(path: Path) -> int:
+    """Bytes that a packed file may unpack to."""
+    return max(INFLATED, INFLATION * path.stat().st_size)
+
+
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes, in hex."""
     with path.open("rb") as file:

@@ -18,17 +18,16 @@ from ulmfit_lab.text.formats import (
     Columns,
     Document,
     label_name,
-    parquet_text_bytes,
     read_articles,
     read_csv,
     read_jsonl,
     read_lines,
-    read_parquet,
     read_trec,
     read_whole,
     restore_words,
     split_articles,
 )
+from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
 from ulmfit_lab.text.rules import FIELD_BREAK
 
 Reader = Callable[[Path, Columns], Iterator[Document]]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.config import RunConfig, fingerprint, flatten, override
+from ulmfit_lab.config import BOUNDS, RunConfig, fingerprint, flatten, override
 from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space, size
@@ -28,6 +28,8 @@ from ulmfit_lab.report.statistics import FEWEST_SEEDS
 
 Changes = Mapping[str, Any]
 
+MOST_SEEDS = 1000
+"""Seeds of an experiment: a mean's interval shrinks with their root, and every cell is planned before any is run."""
 VALIDATION = ("final/valid_", "final/lm_", "best/")
 """How the names of measures on validation data begin."""
 
@@ -97,6 +99,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _check_names(self)
+        _check_seeds(self)
         for scale in SCALES:
             configs = {variant: variant_config(self, scale, variant) for variant in self.variants}
             _refuse_twins(self.name, configs)
@@ -249,14 +252,27 @@ def _check_names(experiment: Experiment) -> None:
     _check_headline(experiment)
 
 
+def _check_seeds(experiment: Experiment) -> None:
+    low, high = BOUNDS["seed"]
+    seeds = tuple(experiment.seeds)
+    if not 1 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{experiment.name}: seeds must be 1 to {MOST_SEEDS}, each once; there are {len(seeds)}.")
+    for seed in seeds:
+        if type(seed) is not int or not low <= seed <= high:
+            raise ConfigError(f"{experiment.name}: seed {seed!r} must be a whole number from {low} to {high}.")
+
+
 def _check_search(experiment: Experiment) -> None:
     """Refuse a search that is impossible, unfair, or looks at what it must not see."""
     name, seeds, measure = experiment.name, experiment.search_seeds, experiment.search_measure
     overlap = set(experiment.seeds) & set(seeds)
     if overlap:
         raise ConfigError(f"{name}: seeds {sorted(overlap)} both tune and compare; keep them apart.")
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ConfigError(f"{name}: search_seeds {tuple(seeds)} must be one seed or more, each once and none below 0.")
+    low, high = BOUNDS["seed"]
+    if not seeds or len(set(seeds)) < len(seeds) or not low <= min(seeds) <= max(seeds) <= high:
+        raise ConfigError(
+            f"{name}: search_seeds {tuple(seeds)} must be one seed or more, each once and from {low} to {high}."
+        )
     if experiment.search_budget < 1:
         raise ConfigError(f"{name}: search_budget = {experiment.search_budget} must be at least 1.")
     if not measure.startswith(VALIDATION) or "accuracy" in measure:

@@ -118,7 +118,7 @@ class Rates:
     def __init__(self, store: Store) -> None:
         self._cache = store.root.parent / "rates.json"
         self._measured = measured_rates(store)
-        self._timed: dict[str, float] = json.loads(self._cache.read_text()) if self._cache.exists() else {}
+        self._timed = timed_rates(self._cache)
 
     def of(self, stage: Stage, config: RunConfig) -> float:
         """Tokens per second of a stage: of those like it, else of a few timed steps, else a rule of thumb."""
@@ -140,6 +140,14 @@ class Rates:
         return self._timed[key]
 
 
+def timed_rates(path: Path) -> dict[str, float]:
+    """Rates that were timed before; none where the file is absent or torn, since timing again costs a few seconds."""
+    try:
+        return {str(name): float(rate) for name, rate in json.loads(path.read_text()).items() if rate > 0}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
 def likeness(kind: str, key: Mapping[str, Any]) -> str:
     """What two stages must share for one's rate to predict the other's."""
     lm = key.get("lm", {})
@@ -156,7 +164,7 @@ def measured_rates(store: Store) -> dict[str, float]:
             manifest = json.loads(path.read_text())
             rate = manifest["tokens"] / manifest["seconds"]
             found.setdefault(likeness(manifest["kind"], manifest["key"]), []).append(rate)
-        except (OSError, ValueError, KeyError, ZeroDivisionError):
+        except (OSError, ValueError, KeyError, ZeroDivisionError, TypeError, AttributeError, RecursionError):
             continue
     return {like: statistics.median(rates) for like, rates in found.items() if max(rates) > 0}
 

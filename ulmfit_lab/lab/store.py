@@ -39,6 +39,12 @@ VERSIONS: Mapping[str, int] = {
 """Kind -> version of the code that computes it; raised when a change to that code can move a number."""
 
 
+MANIFEST: Mapping[str, type | tuple[type, ...]] = {
+    "kind": str, "fingerprint": str, "key": dict, "inputs": dict, "summary": dict, "seconds": (int, float),
+}  # fmt: skip
+"""What a manifest holds that others ask for, beside `files`."""
+
+
 @dataclass(frozen=True)
 class Work:
     """What a stage computes with: an empty (or interrupted) folder, its finished inputs, and whom to tell."""
@@ -110,8 +116,14 @@ class Stored:
 
     def points(self) -> list[Point]:
         """The curves recorded while it was computed."""
-        lines = (self.folder / "points.jsonl").read_text().splitlines()
-        return [Point(**json.loads(line)) for line in lines]
+        path, found = self.folder / "points.jsonl", list[Point]()
+        try:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                found.append(point_of(json.loads(line)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            where = f"{path}, line {len(found) + 1}"
+            raise DataError(f"{where}: this is no point of a curve ({error}); remove {self.folder}.") from error
+        return found
 
 
 @dataclass(frozen=True)
@@ -209,6 +221,12 @@ class Observer:
         """A stage was there already."""
 
 
+def point_of(found: Any) -> Point:
+    """A line of `points.jsonl`; raises KeyError, TypeError and others where it is none."""
+    values = {str(name): float(value) for name, value in found["values"].items()}
+    return Point(int(found["step"]), float(found["epoch"]), values)
+
+
 def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], seconds: float) -> None:
     """Describe the finished files of a stage; written last, so that it vouches for them."""
     files = {p.name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in sorted(folder.iterdir())}
@@ -233,7 +251,8 @@ def read_stage(folder: Path, *, reused: bool) -> Stored | None:
     try:
         manifest = json.loads((folder / "stage.json").read_text())
         whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        whole &= all(isinstance(manifest[name], kind) for name, kind in MANIFEST.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return Stored(folder, manifest, reused) if whole else None
 

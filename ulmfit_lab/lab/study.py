@@ -88,6 +88,10 @@ class Study:
         """Cells with a complete trial; a cell that only failed is not among them, and may be run again."""
         return {t.user_attrs[CELL] for t in self.trials(TrialState.COMPLETE) if CELL in t.user_attrs}
 
+    def running(self) -> dict[int, str]:
+        """Number of every running trial -> its cell."""
+        return {t.number: str(t.user_attrs.get(CELL, "")) for t in self.trials(TrialState.RUNNING)}
+
     @shielded
     def reap(self, alive: Callable[[str], bool]) -> None:
         """Fail the running trials of cells that no process is running."""

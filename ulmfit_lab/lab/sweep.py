@@ -118,6 +118,8 @@ def sweep(
 
     Ctrl-C and SIGTERM mark the running cell KILLED; its stages' progress is kept, and the next sweep goes on from it.
     """
+    if retries < 0:
+        raise ConfigError(f"--retries {retries} must be 0 or more.")
     plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
     study = open_study(home, f"{experiment.name}-{scale}")
     parent = tracker.open_sweep(

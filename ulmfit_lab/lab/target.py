@@ -13,6 +13,12 @@ from ulmfit_lab.lab.store import Stored
 from ulmfit_lab.text.corpus import TokenCorpus, open_corpus
 from ulmfit_lab.text.vocabulary import Vocabulary
 
+MOST_CLASSES = 10_000
+"""Labels of a target: more is a column of ids or texts, which as classes would have a document or two each.
+
+Benchmarks of text classification have 2 to some hundred; the output layer and the drawing of labels grow with them.
+"""
+
 
 @dataclass(frozen=True)
 class TargetTexts:
@@ -67,6 +73,10 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
     for corpus in (train, test):
         if corpus.labels is None or np.any(np.asarray(corpus.labels) < 0):
             raise DataError("The target has documents without a label; name its label column with target.label_column.")
+        if len(corpus.label_names) > MOST_CLASSES:
+            found = f"{len(corpus.label_names)} different labels, such as {corpus.label_names[0][:50]!r}"
+            cure = "name its label column with target.label_column"
+            raise DataError(f"The target has {found}, and at most {MOST_CLASSES} are allowed; {cure}.")
     order = np.random.default_rng(0).permutation(train.n_documents)
     n_test = 0 if separate else round(config.target.test_share * train.n_documents)
     tested = test_order(test) if separate else order[:n_test]

@@ -28,6 +28,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.home import Home, redact, write_ahead
@@ -41,8 +42,7 @@ if TYPE_CHECKING:  # the command line's quick commands have no use for torch
 
 BATCH, FLUSH_SECONDS = 900, 10.0
 """Metrics a call, of which MLflow takes 1,000 with tags: one alone costs 16 ms, 1,000 together about 110 ms."""
-PARAMS_A_BATCH = 100
-PAGE = 1000
+PARAMS_A_BATCH, PAGE = 100, 1000
 LONGEST_DIGEST = 36  # characters
 REPRODUCTIONS = "reproductions"
 """The MLflow experiment of runs that make others again."""
@@ -351,9 +351,9 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
         try:
             client = Client(tracking_uri=uri)
             client.search_experiments(max_results=1)  # the first use migrates, which several at once do not survive
-        except MlflowException as error:
-            why = str(error).partition("\n")[0]
-            raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {redact(why)}") from error
+        except (MlflowException, SQLAlchemyError) as error:
+            why = f"{redact(str(error).partition(chr(10))[0])}; see ulmfit-lab doctor"
+            raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
     return Tracker(client, home.artifacts, uri)

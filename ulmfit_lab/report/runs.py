@@ -44,7 +44,7 @@ def _column(column: pd.Series[Any], name: str) -> pd.Series[Any]:
     convert, dtype = _kind(name)
     try:
         return pd.Series([convert(value) for value in column], index=column.index, dtype=dtype)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DataError(f"Column {name} of the table of runs holds a value that is no number: {error}.") from error
 
 

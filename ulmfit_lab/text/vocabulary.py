@@ -123,9 +123,12 @@ class Vocabulary:
     def load(cls, path: Path) -> Vocabulary:
         """Read what `save` wrote; raises DataError for anything else."""
         found = read_json(path)
-        if not isinstance(found, dict):
-            return cls(words_of(found, path))
-        return cls(words_of(found.get("pieces"), path), pairs_of(found.get("merges"), path))
+        words = words_of(found.get("pieces") if isinstance(found, dict) else found, path)
+        merges = pairs_of(found.get("merges"), path) if isinstance(found, dict) else None
+        try:
+            return cls(words, merges)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
 
 
 def build_vocabulary(
@@ -158,7 +161,7 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds; raises DataError that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as a list of words ({error}); make it again.") from error
 
 
@@ -166,6 +169,10 @@ def words_of(words: Any, path: Path) -> tuple[str, ...]:
     """A list of words that a file holds; raises DataError that names the file for anything else."""
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise DataError(f"{path} is not a JSON list of words; make it again.")
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path} holds half of a surrogate pair, which is no character; make it again.") from None
     return tuple(words)
 
 

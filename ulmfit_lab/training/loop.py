@@ -268,14 +268,17 @@ def restore(path: Path | None, training: Training, device: torch.device) -> None
     except DataError as error:
         logger.warning("%s; training starts again", error)
         return
-    training.model.load_state_dict(state["model"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.average.restore(state["average"])
-    training.best = state["best"]
-    training.at = Position(**on_device(state["position"], device))
-    torch.set_rng_state(state["random"]["cpu"])
-    if "cuda" in state["random"] and device.type == "cuda":
-        torch.cuda.set_rng_state(state["random"]["cuda"], device)
+    try:
+        training.model.load_state_dict(state["model"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.average.restore(state["average"])
+        training.best = state["best"]
+        training.at = Position(**on_device(state["position"], device))
+        torch.set_rng_state(state["random"]["cpu"])
+        if "cuda" in state["random"] and device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"], device)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise DataError(f"{path} is no state of this training ({type(error).__name__}: {error}); remove it.") from error
 
 
 def on_device(position: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
