@@ -19,6 +19,8 @@ EXPERIMENT = Experiment(
     across="target.labels",
     across_label="Labelled documents",
     levels={"tiny": (60,), "demo": (500,), "small": (500, 4900), "paper": (22_500,)},
+    seeds=range(12),
+    looks=(6, 8, 10, 12),
     contrasts=(("averaged", "forward"), ("averaged", "backward"), ("backward", "forward")),
     published=(
         Published(
@@ -29,4 +31,5 @@ EXPERIMENT = Experiment(
             source="Howard & Ruder 2018, section 5",
         ),
     ),
+    notes=("The looks were planned after the first six seeds had been seen, as is done where a comparison is open.",),
 )
