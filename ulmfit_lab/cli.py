@@ -26,7 +26,7 @@ from ulmfit_lab.errors import ConfigError, LabError
 if TYPE_CHECKING:
     from ulmfit_lab.lab.experiment import Experiment
     from ulmfit_lab.lab.plan import Plan
-    from ulmfit_lab.lab.sweep import Outcome
+    from ulmfit_lab.sweeps.sweep import Outcome
 
 EPILOG = """
 Any field of a run's config can be replaced for all variants, by its dotted path:
@@ -142,8 +142,8 @@ def plan_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ulmfit_lab.lab.confounds import difference_lines
-    from ulmfit_lab.lab.display import duration, plan_table
-    from ulmfit_lab.lab.sweep import plan_sweep
+    from ulmfit_lab.sweeps.display import duration, plan_table
+    from ulmfit_lab.sweeps.sweep import plan_sweep
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
@@ -164,8 +164,8 @@ def plan_command(args: argparse.Namespace) -> int:
 def sweep_command(args: argparse.Namespace) -> int:
     """Run the missing cells, then report if all are there."""
     from ulmfit_lab.lab.confounds import difference_lines
-    from ulmfit_lab.lab.display import Display, duration
-    from ulmfit_lab.lab.sweep import sweep
+    from ulmfit_lab.sweeps.display import Display, duration
+    from ulmfit_lab.sweeps.sweep import sweep
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
@@ -230,9 +230,9 @@ def start_worker(argv: Sequence[str]) -> subprocess.Popen[bytes]:
 
 def tune_command(args: argparse.Namespace) -> int:
     """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
-    from ulmfit_lab.lab.display import Display
-    from ulmfit_lab.lab.tuning import publish_tuning, recipes_text, tune, winners
     from ulmfit_lab.report.tuning import best_tries
+    from ulmfit_lab.sweeps.display import Display
+    from ulmfit_lab.sweeps.tuning import publish_tuning, recipes_text, tune, winners
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
@@ -287,7 +287,7 @@ def report_command(args: argparse.Namespace) -> int:
 
 def report_here(args: argparse.Namespace) -> int:
     """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
-    from ulmfit_lab.lab.reporting import publish
+    from ulmfit_lab.results.reporting import publish
 
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
@@ -300,7 +300,7 @@ def report_here(args: argparse.Namespace) -> int:
 
 def ui_command(args: argparse.Namespace) -> int:
     """Serve MLflow until interrupted."""
-    from ulmfit_lab.lab.server import serve
+    from ulmfit_lab.tracking.server import serve
 
     home, tracker = open_lab(args)
     return serve(home, tracker.uri, args.host, args.port, tracker.experiments())
@@ -361,8 +361,8 @@ def _path(token: str, known: dict[str, Any]) -> str:
 
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:
     """results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at another, results/custom/ for a changed one."""
-    from ulmfit_lab.lab.committed import folder_of
     from ulmfit_lab.lab.experiment import declaration
+    from ulmfit_lab.results.committed import folder_of
 
     root = Path(args.results)
     if overrides or any(getattr(args, name, None) is not None for name in ("seeds", "max_seeds", "levels", "budget")):

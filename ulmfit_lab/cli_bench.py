@@ -26,7 +26,7 @@ def bench_here(args: argparse.Namespace) -> int:
     """Measure, write, and print the tables or the JSON object."""
     from ulmfit_lab.bench.rows import tables
     from ulmfit_lab.bench.run import run
-    from ulmfit_lab.lab.home import data_dir, open_home
+    from ulmfit_lab.home import data_dir, open_home
 
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     found = run(

@@ -17,11 +17,11 @@ def doctor_options(doctor: argparse.ArgumentParser) -> None:
 def doctor_command(args: argparse.Namespace) -> int:
     """Print a line for everything that is amiss, with --fix repair it; status 1 where something is left."""
     from ulmfit_lab.errors import LabError
-    from ulmfit_lab.lab.doctor import Diagnosis, examine, repair
-    from ulmfit_lab.lab.health import Finding, check_stages, check_store
-    from ulmfit_lab.lab.home import data_dir, open_home
-    from ulmfit_lab.lab.installation import installation, lacking
-    from ulmfit_lab.lab.tracking import open_tracker
+    from ulmfit_lab.health.doctor import Diagnosis, examine, repair
+    from ulmfit_lab.health.files import Finding, check_stages, check_store
+    from ulmfit_lab.health.installation import installation, lacking
+    from ulmfit_lab.home import data_dir, open_home
+    from ulmfit_lab.tracking.tracker import open_tracker
 
     home = open_home(args.home)
     print("\n".join(installation(home)))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ulmfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ulmfit_lab.lab.committed import Problem
     from ulmfit_lab.lab.experiment import Changes, Experiment
+    from ulmfit_lab.results.committed import Problem
 
 
 Declared = Callable[[argparse.Namespace], "tuple[Experiment, dict[str, Any]]"]
@@ -34,22 +34,22 @@ def committed_command(args: argparse.Namespace, declared: Declared, results_fold
 
 def check_one(experiment: Experiment, scale: str, overrides: Changes, folder: Path) -> int:
     """Check one report."""
-    from ulmfit_lab.lab.committed import Committed, check_folder
+    from ulmfit_lab.results.committed import Committed, check_folder
 
     return _tell(check_folder(Committed(experiment, scale, folder), overrides), f"{folder} is")
 
 
 def check_all(root: Path) -> int:
     """Check all committed results and the ledger."""
-    from ulmfit_lab.lab.committed import committed_results
-    from ulmfit_lab.lab.ledger import check_results
+    from ulmfit_lab.results.committed import committed_results
+    from ulmfit_lab.results.ledger import check_results
 
     return _tell(check_results(root), f"The ledger and all {len(committed_results(root))} reports under {root} are")
 
 
 def write_here(root: Path) -> int:
     """Write all committed reports again, and the ledger."""
-    from ulmfit_lab.lab.ledger import write_all
+    from ulmfit_lab.results.ledger import write_all
 
     print("Written: " + ", ".join(str(path) for path in write_all(root)))
     return 0

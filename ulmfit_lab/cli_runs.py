@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ulmfit_lab.home import Home
     from ulmfit_lab.lab.experiment import Changes, Experiment
-    from ulmfit_lab.lab.home import Home
-    from ulmfit_lab.lab.tracking import Tracker
+    from ulmfit_lab.tracking.tracker import Tracker
 
 
 def travel_options(runs: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: 
 
 def export_here(experiment: Experiment, scale: str, tracker: Tracker, path: Path) -> int:
     """Write the finished runs to a file."""
-    from ulmfit_lab.lab.travel import export_runs
+    from ulmfit_lab.results.travel import export_runs
 
     count = export_runs(experiment.name, scale, tracker, path)
     print(f"{count} finished runs of {experiment.name} at scale {scale} written to {path}.")
@@ -65,7 +65,7 @@ def import_here(
     path: Path,
 ) -> int:
     """Take in the runs of a file, and say which of them a sweep need not make again."""
-    from ulmfit_lab.lab.travel import import_runs
+    from ulmfit_lab.results.travel import import_runs
 
     found = import_runs(experiment, scale, overrides, home, data, tracker, path)
     print(f"{found.added} runs imported; {found.known} were here already.")
@@ -91,9 +91,9 @@ def reproduce_here(
     """Make a run again and print each metric beside the tracked one."""
     from rich.console import Console
 
-    from ulmfit_lab.lab.display import Display
-    from ulmfit_lab.lab.reproduce import cautions, find_run, plan_again, reproduce
     from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.results.reproduce import cautions, find_run, plan_again, reproduce
+    from ulmfit_lab.sweeps.display import Display
 
     run = find_run(run_id, tracker, results)
     print(f"{run.experiment}, scale {run.scale}: {run.name}")

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
+    from ulmfit_lab.home import Home
     from ulmfit_lab.inference import Explanation
-    from ulmfit_lab.lab.home import Home
-    from ulmfit_lab.lab.tracked import TrackedRun
+    from ulmfit_lab.tracking.tracked import TrackedRun
 
 LONGEST = 60
 """Characters of a text that a table shows."""
@@ -74,8 +74,8 @@ def new_command(args: argparse.Namespace) -> int:
 
 def import_command(args: argparse.Namespace) -> int:
     """Take in a model, and say how to use it."""
-    from ulmfit_lab.lab.home import open_home
-    from ulmfit_lab.lab.imported import as_option, import_fastai
+    from ulmfit_lab.home import open_home
+    from ulmfit_lab.stages.imported import as_option, import_fastai
 
     files = Path(args.weights), Path(args.vocab)
     found = import_fastai(*files, args.name, open_home(args.home).imported, backwards=args.backwards)
@@ -90,7 +90,7 @@ def import_command(args: argparse.Namespace) -> int:
 def export_command(args: argparse.Namespace) -> int:
     """Write a run's language model and its words."""
     from ulmfit_lab.inference import load_language_model
-    from ulmfit_lab.lab.imported import export_fastai
+    from ulmfit_lab.stages.imported import export_fastai
 
     home, run = chosen(args, args.run_name)
     trained = load_language_model(run, home)
@@ -191,8 +191,8 @@ def neighbours_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ulmfit_lab.inference import nearest_words, spaces_of
-    from ulmfit_lab.lab.reproduce import config_of
     from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.results.reproduce import config_of
 
     found = []
     for name in args.run_name:
@@ -212,9 +212,9 @@ def compare_command(args: argparse.Namespace) -> int:
     """Print the fields in which runs differ, their metrics, and their variants over shared seeds."""
     from rich.console import Console
 
-    from ulmfit_lab.lab.comparing import compare_runs
-    from ulmfit_lab.lab.finding import find_named
     from ulmfit_lab.report.tables import p_words, text_table
+    from ulmfit_lab.results.comparing import compare_runs
+    from ulmfit_lab.results.finding import find_named
 
     _, tracker = open_lab(args)
     found = compare_runs([find_named(name, tracker, Path(args.results)) for name in args.runs], tracker)
@@ -245,7 +245,7 @@ def compare_command(args: argparse.Namespace) -> int:
 
 def chosen(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
     """The home, and the run of this name."""
-    from ulmfit_lab.lab.finding import find_named
+    from ulmfit_lab.results.finding import find_named
 
     home, tracker = open_lab(args)
     return home, find_named(name, tracker, Path(args.results))
