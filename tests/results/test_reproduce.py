@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ulmfit_lab.cli_runs import reproduce_here
+from ulmfit_lab.cli.runs import reproduce_here
 from ulmfit_lab.config import RunConfig, flatten, override
 from ulmfit_lab.errors import LabError, MismatchError
 from ulmfit_lab.lab.experiment import Experiment, experiment_files, load_experiment, variant_config

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ulmfit_lab.cli.declared import declared, results_folder
 from ulmfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,15 +16,8 @@ if TYPE_CHECKING:
     from ulmfit_lab.results.committed import Problem
 
 
-Declared = Callable[[argparse.Namespace], "tuple[Experiment, dict[str, Any]]"]
-Placed = Callable[[argparse.Namespace, "Experiment", "dict[str, Any]"], Path]
-
-
-def committed_command(args: argparse.Namespace, declared: Declared, results_folder: Placed) -> int:
-    """Check one report, or check or write all of them and the ledger; status 1 where a file is not sound.
-
-    declared, results_folder: what the command line says of an experiment, and where its report lies
-    """
+def committed_command(args: argparse.Namespace) -> int:
+    """Check one report, or check or write all of them and the ledger; status 1 where a file is not sound."""
     if args.experiment is not None:
         experiment, overrides = declared(args)
         return check_one(experiment, args.scale, overrides, results_folder(args, experiment, overrides))

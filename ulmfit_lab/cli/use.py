@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.cli_common import open_lab
+from ulmfit_lab.cli.common import open_lab
 from ulmfit_lab.errors import ConfigError, DataError
 from ulmfit_lab.files import replacing
 
