@@ -19,6 +19,7 @@ from ulmfit_lab.models.attributions import integrated_gradients
 from ulmfit_lab.models.checkpoint import load_checkpoint, reading
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.models.word_vectors import WordVectors
+from ulmfit_lab.report.explanations import Explanation
 from ulmfit_lab.results.finding import classifiers_of, language_model_of, stage_of
 from ulmfit_lab.results.reproduce import config_of
 from ulmfit_lab.stages.devices import use
@@ -49,21 +50,6 @@ class TrainedClassifier:
     members: tuple[tuple[Classifier, RunConfig], ...]
     vocabulary: Vocabulary
     classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The words of a text as a classifier reads them, and what each adds to the probability of the guess.
-
-    The values add up to the probability minus the baseline's, that of a text of which nothing is known, but for `gap`.
-    """
-
-    words: tuple[str, ...]
-    values: np.ndarray
-    label: str
-    probability: float
-    baseline: float
-    gap: float
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ulmfit_lab.home import Home
-    from ulmfit_lab.inference import Explanation
+    from ulmfit_lab.report.explanations import Explanation
     from ulmfit_lab.tracking.tracked import TrackedRun
 
 LONGEST = 60
