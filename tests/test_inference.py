@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.errors import ConfigError, DataError, LabError, MismatchError
+from ulmfit_lab.home import open_home
 from ulmfit_lab.inference import (
     Space,
     explain,
@@ -26,17 +27,16 @@ from ulmfit_lab.inference import (
     predict,
     spaces_of,
 )
-from ulmfit_lab.lab.comparing import compare_runs
-from ulmfit_lab.lab.display import Display
 from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.finding import find_named, stage_of
-from ulmfit_lab.lab.home import open_home
-from ulmfit_lab.lab.reproduce import reproduce
-from ulmfit_lab.lab.sweep import sweep
-from ulmfit_lab.lab.target import test_order as order_of_tests
-from ulmfit_lab.lab.tracking import open_tracker
 from ulmfit_lab.report.statistics import paired
+from ulmfit_lab.results.comparing import compare_runs
+from ulmfit_lab.results.finding import find_named, stage_of
+from ulmfit_lab.results.reproduce import reproduce
+from ulmfit_lab.stages.target import test_order as order_of_tests
+from ulmfit_lab.sweeps.display import Display
+from ulmfit_lab.sweeps.sweep import sweep
 from ulmfit_lab.text.corpus import open_corpus
+from ulmfit_lab.tracking.tracker import open_tracker
 
 TEXT = "A wonderful film, funny and moving; the best of the year."
 

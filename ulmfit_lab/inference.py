@@ -14,27 +14,23 @@ from safetensors.torch import load_file
 
 from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, LabError
-from ulmfit_lab.lab.computations import (
-    EVALUATION_BATCH,
-    batches_of,
-    classifier_for,
-    new_language_model,
-    stamp,
-    use,
-)
-from ulmfit_lab.lab.finding import classifiers_of, language_model_of, stage_of
-from ulmfit_lab.lab.home import Home
-from ulmfit_lab.lab.reproduce import config_of
-from ulmfit_lab.lab.tracked import TrackedRun
+from ulmfit_lab.home import Home
 from ulmfit_lab.models.attributions import integrated_gradients
 from ulmfit_lab.models.checkpoint import load_checkpoint, reading
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.models.word_vectors import WordVectors
+from ulmfit_lab.report.explanations import Explanation
+from ulmfit_lab.results.finding import classifiers_of, language_model_of, stage_of
+from ulmfit_lab.results.reproduce import config_of
+from ulmfit_lab.stages.devices import use
+from ulmfit_lab.stages.fits import EVALUATION_BATCH, batches_of
+from ulmfit_lab.stages.models import classifier_for, new_language_model, stamp
 from ulmfit_lab.text.formats import make_document
 from ulmfit_lab.text.rules import BOS, PAD_ID, SPECIALS, UNK_ID
 from ulmfit_lab.text.subwords import END
 from ulmfit_lab.text.tokens import tokenize
 from ulmfit_lab.text.vocabulary import Vocabulary
+from ulmfit_lab.tracking.tracked import TrackedRun
 from ulmfit_lab.training.metrics import evaluate_classifier
 
 
@@ -54,21 +50,6 @@ class TrainedClassifier:
     members: tuple[tuple[Classifier, RunConfig], ...]
     vocabulary: Vocabulary
     classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The words of a text as a classifier reads them, and what each adds to the probability of the guess.
-
-    The values add up to the probability minus the baseline's, that of a text of which nothing is known, but for `gap`.
-    """
-
-    words: tuple[str, ...]
-    values: np.ndarray
-    label: str
-    probability: float
-    baseline: float
-    gap: float
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ulmfit_lab.bench.arithmetic import Model
 from ulmfit_lab.config import RunConfig, override
-from ulmfit_lab.lab.computations import new_language_model
+from ulmfit_lab.stages.models import new_language_model
 
 
 def test_operations_by_hand() -> None:

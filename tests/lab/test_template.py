@@ -10,8 +10,8 @@ from ulmfit_lab.cli import main
 from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.lab.confounds import refuse_confounds
 from ulmfit_lab.lab.experiment import cells, load_experiment
-from ulmfit_lab.lab.stages import plan_run
 from ulmfit_lab.lab.template import new_experiment
+from ulmfit_lab.stages.builder import plan_run
 
 
 def test_a_new_experiment_can_be_loaded_and_planned(

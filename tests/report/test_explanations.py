@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ulmfit_lab.inference import Explanation
-from ulmfit_lab.report.explanations import coloured, html_page, told
+from ulmfit_lab.report.explanations import Explanation, coloured, html_page, told
 
 EXPLAINED = Explanation(("xxbos", "<b>bad</b>", "\n", "[red]"), np.array([0.0, 0.4, -0.2, 0.1]), "pos", 0.8, 0.5, 0.0)
 

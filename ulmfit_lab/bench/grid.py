@@ -16,8 +16,8 @@ from ulmfit_lab.bench.rows import Row, compared, missing
 from ulmfit_lab.bench.setting import Bench
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.experiment import cells, experiment_files, load_experiment
-from ulmfit_lab.lab.stages import plan_run
-from ulmfit_lab.lab.store import Store
+from ulmfit_lab.stages.builder import plan_run
+from ulmfit_lab.stages.store import Store
 
 SWEPT = "bptt"
 """An experiment whose runs share nothing but their text, so that two workers have work from the start."""

@@ -23,8 +23,10 @@ import torch
 from ulmfit_lab.batches.documents import DocumentBatches, padding_share
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import RunConfig, override
-from ulmfit_lab.lab.computations import EVALUATION_BATCH, batches_of, classifier_for, new_language_model, use
 from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.stages.devices import use
+from ulmfit_lab.stages.fits import EVALUATION_BATCH, batches_of
+from ulmfit_lab.stages.models import classifier_for, new_language_model
 from ulmfit_lab.text.rules import SPECIALS
 from ulmfit_lab.text.vocabulary import Vocabulary
 from ulmfit_lab.training.loop import fit

@@ -17,7 +17,7 @@ from ulmfit_lab.bench.rows import Row, tables
 from ulmfit_lab.bench.setting import QUICK, Bench, Sizes
 from ulmfit_lab.errors import ConfigError, DataError, nearest
 from ulmfit_lab.files import replacing
-from ulmfit_lab.lab.provenance import CHECKOUT, commit, processor, version_of
+from ulmfit_lab.provenance import CHECKOUT, commit, processor, version_of
 from ulmfit_lab.report.figures import saved
 
 

@@ -18,14 +18,14 @@ from ulmfit_lab.bench.paired import ratio
 from ulmfit_lab.bench.rows import Row, valued
 from ulmfit_lab.bench.setting import Bench
 from ulmfit_lab.bench.sides import OURS, answers_in_turns
-from ulmfit_lab.lab import computations
-from ulmfit_lab.lab.display import Display
+from ulmfit_lab.home import open_home
 from ulmfit_lab.lab.experiment import Experiment, cells, load_experiment
-from ulmfit_lab.lab.home import open_home
-from ulmfit_lab.lab.stages import plan_run
-from ulmfit_lab.lab.store import Observer, Store
-from ulmfit_lab.lab.sweep import sweep
-from ulmfit_lab.lab.tracking import open_tracker
+from ulmfit_lab.stages import fits
+from ulmfit_lab.stages.builder import plan_run
+from ulmfit_lab.stages.store import Observer, Store
+from ulmfit_lab.sweeps.display import Display
+from ulmfit_lab.sweeps.sweep import sweep
+from ulmfit_lab.tracking.tracker import open_tracker
 from ulmfit_lab.training.loop import FitResult, fit
 
 
@@ -64,7 +64,7 @@ def cpu_of_sweep(folder: Path, scale: str, seeds: int, *, tracked: bool) -> dict
     """
     experiment = small_experiment(seeds)
     clock = TrainingClock()
-    with tempfile.TemporaryDirectory(dir=folder) as home_folder, patch.object(computations, "fit", clock.fit):
+    with tempfile.TemporaryDirectory(dir=folder) as home_folder, patch.object(fits, "fit", clock.fit):
         home = open_home(home_folder)
         tracker = open_tracker(home, f"sqlite:///{home.root / 'mlflow.db'}") if tracked else None
         began = time.process_time()

@@ -1,1 +1,1 @@
-"""Experiments, their stages and runs: declaration, store, sweep, tracking."""
+"""Experiments: what is compared, at which scale, at which cost."""

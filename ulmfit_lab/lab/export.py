@@ -9,8 +9,8 @@ import pandas as pd
 
 from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.lab.experiment import Changes, Experiment, cells
-from ulmfit_lab.lab.tracked import LOOKS, TrackedRun
 from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.tracking.tracked import LOOKS, TrackedRun
 
 if TYPE_CHECKING:  # a report from runs.csv has no use for torch
     from ulmfit_lab.lab.plan import PlannedCell

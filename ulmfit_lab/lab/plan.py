@@ -20,11 +20,11 @@ import torch
 
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import RunConfig
-from ulmfit_lab.lab import computations
 from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, cells
-from ulmfit_lab.lab.stages import plan_run
-from ulmfit_lab.lab.store import Stage, Store
 from ulmfit_lab.report.looks import Looks
+from ulmfit_lab.stages import devices, models
+from ulmfit_lab.stages.builder import plan_run
+from ulmfit_lab.stages.store import Stage, Store
 from ulmfit_lab.training.steps import autocast, language_model_step
 
 UNMEASURED: Mapping[str, float] = {
@@ -172,9 +172,9 @@ def measured_rates(store: Store) -> dict[str, float]:
 def time_language_model(config: RunConfig, steps: int = 3) -> float:
     """Tokens per second of a few training steps of the config's language model, without its optimiser."""
     recipe = config.pretraining
-    device = computations.use(config.compute)
+    device = devices.use(config.compute)
     state = torch.get_rng_state()
-    model = computations.new_language_model(config, config.vocabulary.max_size).to(device)
+    model = models.new_language_model(config, config.vocabulary.max_size).to(device)
     n_ids = recipe.batch_size * (recipe.bptt * (steps + 1) + 1)
     ids = np.random.default_rng(0).integers(0, config.vocabulary.max_size, n_ids)
     batches = StreamBatches(ids, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False, seed=0)

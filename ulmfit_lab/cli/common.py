@@ -1,0 +1,26 @@
+"""What the commands share: the lab's home with its tracking store, and the folder of data sets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ulmfit_lab.home import Home
+
+
+def open_lab(args: argparse.Namespace) -> tuple[Home, Any]:
+    """The home folder and the tracker on its store."""
+    from ulmfit_lab.home import open_home
+    from ulmfit_lab.tracking.tracker import open_tracker
+
+    home = open_home(args.home)
+    return home, open_tracker(home, args.tracking_uri)
+
+
+def data_of(args: argparse.Namespace) -> Path | None:
+    """The folder of named data sets, if the user has said one."""
+    from ulmfit_lab.home import data_dir
+
+    return data_dir(args.data_dir)

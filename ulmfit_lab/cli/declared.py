@@ -1,0 +1,78 @@
+"""The experiment that a command line means, with the fields it replaces, and where its results go."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulmfit_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ulmfit_lab.lab.experiment import Experiment
+
+
+def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment as declared, with the command line's seeds, levels and replaced fields."""
+    from ulmfit_lab.lab.experiment import MOST_SEEDS, base_config, load_experiment, until_decided
+
+    experiment = load_experiment(args.experiment)
+    base = base_config(experiment, args.scale)
+    if args.seeds is not None:
+        if not 1 <= args.seeds <= MOST_SEEDS:
+            raise ConfigError(f"--seeds {args.seeds} must be at least 1 and at most {MOST_SEEDS}.")
+        experiment = replace(experiment, seeds=tuple(range(args.seeds)), looks=())
+    if args.max_seeds is not None:
+        experiment = until_decided(experiment, args.max_seeds, args.batch_seeds)
+    if args.until_decided and not experiment.looks:
+        raise ConfigError(f"{experiment.name} declares no looks; say how far to go with --max-seeds N.")
+    if args.levels is not None:
+        experiment = replace(experiment, levels={**experiment.levels, args.scale: _levels(args.levels, experiment)})
+    overrides = _overrides(base, ["--help"] if args.config_help else args.rest)
+    return experiment, overrides
+
+
+def _levels(text: str, experiment: Experiment) -> tuple[int, ...]:
+    if not experiment.across:
+        raise ConfigError(f"{experiment.name} crosses no field with its variants, so it takes no --levels.")
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--levels {text!r} must be whole numbers with commas between, such as 100,500.") from None
+
+
+def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
+    """The fields that the command line replaces, parsed by tyro."""
+    if not rest:
+        return {}
+    import tyro
+
+    from ulmfit_lab.config import flatten
+
+    parsed = flatten(tyro.cli(type(base), default=base, args=list(rest), prog="ulmfit-lab ... "))
+    named = {_path(token, parsed) for token in rest if token.startswith("--")}
+    overrides = {path: value for path, value in parsed.items() if path in named}
+    if overrides.get("target.path") and not any(path.startswith("unlabelled.") for path in overrides):
+        # A user's own target comes with its own text; the scale's unlabelled corpus is of another kind.
+        overrides |= {"unlabelled.name": "", "unlabelled.path": ""}
+    return overrides
+
+
+def _path(token: str, known: dict[str, Any]) -> str:
+    """The field that an option such as --lm.drop-mult or --lm.no-tie-weights names."""
+    path = token[2:].partition("=")[0].replace("-", "_")
+    head, _, last = path.rpartition(".")
+    return path if path in known else f"{head}.{last.removeprefix('no_')}"
+
+
+def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:
+    """results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at another, results/custom/ for a changed one."""
+    from ulmfit_lab.lab.experiment import declaration
+    from ulmfit_lab.results.committed import folder_of
+
+    root = Path(args.results)
+    if overrides or any(getattr(args, name, None) is not None for name in ("seeds", "max_seeds", "levels", "budget")):
+        return root / "custom" / f"{experiment.name}-{declaration(experiment, args.scale, overrides)[:8]}"
+    return folder_of(root, experiment.name, args.scale)

@@ -1,0 +1,57 @@
+"""What commands say of committed results; neither a tracking store nor torch is needed for it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ulmfit_lab.cli.declared import declared, results_folder
+from ulmfit_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ulmfit_lab.lab.experiment import Changes, Experiment
+    from ulmfit_lab.results.committed import Problem
+
+
+def committed_command(args: argparse.Namespace) -> int:
+    """Check one report, or check or write all of them and the ledger; status 1 where a file is not sound."""
+    if args.experiment is not None:
+        experiment, overrides = declared(args)
+        return check_one(experiment, args.scale, overrides, results_folder(args, experiment, overrides))
+    if args.rest or args.seeds is not None or args.levels is not None:
+        raise ConfigError("Without an EXPERIMENT all committed results are meant, as they are declared; name one.")
+    return check_all(Path(args.results)) if args.check else write_here(Path(args.results))
+
+
+def check_one(experiment: Experiment, scale: str, overrides: Changes, folder: Path) -> int:
+    """Check one report."""
+    from ulmfit_lab.results.committed import Committed, check_folder
+
+    return _tell(check_folder(Committed(experiment, scale, folder), overrides), f"{folder} is")
+
+
+def check_all(root: Path) -> int:
+    """Check all committed results and the ledger."""
+    from ulmfit_lab.results.committed import committed_results
+    from ulmfit_lab.results.ledger import check_results
+
+    return _tell(check_results(root), f"The ledger and all {len(committed_results(root))} reports under {root} are")
+
+
+def write_here(root: Path) -> int:
+    """Write all committed reports again, and the ledger."""
+    from ulmfit_lab.results.ledger import write_all
+
+    print("Written: " + ", ".join(str(path) for path in write_all(root)))
+    return 0
+
+
+def _tell(problems: Sequence[Problem], subject: str) -> int:
+    for problem in problems:
+        print(f"FAILED {problem}", file=sys.stderr)
+    if not problems:
+        print(f"{subject} what the runs say.")
+    return 1 if problems else 0

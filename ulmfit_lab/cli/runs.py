@@ -1,0 +1,107 @@
+"""What commands say of runs that are listed, travel or are made again; slow imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ulmfit_lab.home import Home
+    from ulmfit_lab.lab.experiment import Changes, Experiment
+    from ulmfit_lab.tracking.tracker import Tracker
+
+
+def travel_options(runs: argparse.ArgumentParser) -> None:
+    """Options of `runs` that let runs travel."""
+    way = runs.add_mutually_exclusive_group()
+    way.add_argument("--export", metavar="FILE", help="write the finished runs to a file (.jsonl or .jsonl.gz)")
+    way.add_argument("--import", metavar="FILE", dest="source", help="take in runs from such a file, or from runs.csv")
+
+
+def reproduce_options(again: argparse.ArgumentParser) -> None:
+    """Options of `reproduce`."""
+    again.add_argument("run_id", metavar="RUN_ID", help="a run's id, or the first digits of it")
+    again.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
+    stages = again.add_mutually_exclusive_group()
+    stages.add_argument("--fresh-home", action="store_true", help="compute every stage anew (the default)")
+    stages.add_argument("--reuse-stages", action="store_true", help="compute the last stage anew, reuse the others")
+    stages.add_argument("--keep-stages", action="store_true", help="compute what the home lacks, and keep it there")
+
+
+def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: bool) -> int:
+    """Print the tracked runs."""
+    runs = tracker.runs(experiment.name, scale)
+    if as_json:
+        facts = ("run_id", "status", "variant", "level", "seed", "params", "metrics")
+        print(json.dumps([{name: getattr(run, name) for name in facts} for run in runs], indent=1))
+        return 0
+    for run in runs:
+        value = run.metrics.get(experiment.measure)
+        shown = "" if value is None else f"{value:.4f}"
+        print(f"{run.run_id}  {run.status:9} {run.variant:20} {run.level:>8} {run.seed:>4}  {shown}")
+    print(f"{len(runs)} runs.")
+    return 0
+
+
+def export_here(experiment: Experiment, scale: str, tracker: Tracker, path: Path) -> int:
+    """Write the finished runs to a file."""
+    from ulmfit_lab.results.travel import export_runs
+
+    count = export_runs(experiment.name, scale, tracker, path)
+    print(f"{count} finished runs of {experiment.name} at scale {scale} written to {path}.")
+    return 0
+
+
+def import_here(
+    experiment: Experiment,
+    scale: str,
+    overrides: Changes,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    path: Path,
+) -> int:
+    """Take in the runs of a file, and say which of them a sweep need not make again."""
+    from ulmfit_lab.results.travel import import_runs
+
+    found = import_runs(experiment, scale, overrides, home, data, tracker, path)
+    print(f"{found.added} runs imported; {found.known} were here already.")
+    if found.repeated:
+        print(f"{found.repeated} were left out: their cells have another finished run.")
+    which = f"{found.declared} belong to cells of today's declaration, {found.undeclared} do not"
+    print(f"Of the runs in {path.name}, {which}.")
+    if found.undeclared:
+        print("Those that do not were made with another config, code or data; a sweep makes their cells itself.")
+    return 0
+
+
+def reproduce_here(
+    run_id: str,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    results: Path,
+    *,
+    reuse_stages: bool,
+    keep_stages: bool = False,
+) -> int:
+    """Make a run again and print each metric beside the tracked one."""
+    from rich.console import Console
+
+    from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.results.reproduce import cautions, find_run, plan_again, reproduce
+    from ulmfit_lab.sweeps.display import Display
+
+    run = find_run(run_id, tracker, results)
+    print(f"{run.experiment}, scale {run.scale}: {run.name}")
+    for caution in cautions(run, plan_again(run, data, home.imported)[1]):
+        print(f"warning: {caution}", file=sys.stderr)
+    how = {"reuse_stages": reuse_stages, "keep_stages": keep_stages}
+    found = reproduce(run, home, data, tracker, Display(), **how)
+    cells = [[m.name, repr(m.tracked), repr(m.again), "" if m.same else "differs"] for m in found.compared]
+    Console().print(text_table(["metric", "tracked", "again", ""], cells))
+    print(f"{found.verdict}\nTracked as run {found.run_id}.")
+    return 0 if found.reproduced else 1

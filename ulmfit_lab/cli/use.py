@@ -1,0 +1,251 @@
+"""Commands that use what was trained, or bring in what others trained; slow imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulmfit_lab.cli.common import open_lab
+from ulmfit_lab.errors import ConfigError, DataError
+from ulmfit_lab.files import replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
+    from ulmfit_lab.home import Home
+    from ulmfit_lab.report.explanations import Explanation
+    from ulmfit_lab.tracking.tracked import TrackedRun
+
+LONGEST = 60
+"""Characters of a text that a table shows."""
+
+RUN = "a run's id or its first digits, or EXPERIMENT/VARIANT/SEED"
+Add = Callable[[str, Any, str], argparse.ArgumentParser]
+
+
+def use_commands(add: Add) -> None:
+    """Add the commands and their options."""
+    new = add("new", new_command, "write the module of an experiment of your own, ready to run")
+    new.add_argument("name", metavar="NAME", help="its name: letters, digits and underscores")
+    taken = add("import-fastai", import_command, "take in a language model that fastai 0.7, 1 or 2 saved")
+    taken.add_argument("--weights", required=True, metavar="FILE", help="the weights (.pth or .h5)")
+    taken.add_argument("--vocab", required=True, metavar="FILE", help="its words: itos.pkl, a JSON list, or a .txt")
+    taken.add_argument("--name", required=True, help="what runs call it: --imported NAME")
+    taken.add_argument("--backwards", action="store_true", help="the model reads from the end")
+    given = add("export-fastai", export_command, "write a run's language model as fastai 2 does")
+    given.add_argument("--to", required=True, metavar="FILE", help="where to write the weights (.pth)")
+    labels = add("predict", predict_command, "tell the labels of texts, with a run's classifier")
+    labels.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
+    labels.add_argument("--file", metavar="FILE", help="texts from a CSV, TSV, JSONL, parquet or text file")
+    labels.add_argument("--text-column", default="text", metavar="NAME", help="column of the texts (default: text)")
+    labels.add_argument("--json", action="store_true", help="print a JSON object a line")
+    labels.add_argument("--explain", action="store_true", help="show what each word adds to the guess")
+    labels.add_argument("--html", metavar="FILE", help="write what --explain shows as a page")
+    more = add("generate", generate_command, "go on with a text, with a run's language model")
+    more.add_argument("--prompt", default="", metavar="TEXT", help="how the text begins")
+    more.add_argument("--tokens", type=int, default=50, metavar="N", help="tokens at most (default: 50)")
+    more.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0: the likeliest (default: 0.8)")
+    more.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another text (default: 0)")
+    close = add("neighbours", neighbours_command, "show the words that lie closest, model beside model")
+    close.add_argument("words", nargs="+", metavar="WORD", help="words to look up")
+    close.add_argument("--count", type=int, default=10, metavar="N", help="neighbours of each (default: 10)")
+    beside = add("compare", compare_command, "show runs side by side: config, metrics, variants over shared seeds")
+    beside.add_argument("runs", nargs="+", metavar="RUN", help=RUN)
+    for each in (given, labels, more, close):
+        several: dict[str, Any] = {"action": "append"} if each is close else {}
+        each.add_argument("--run", required=True, metavar="RUN", dest="run_name", help=RUN, **several)
+    for each in (given, labels, more, close, beside):
+        each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
+
+
+def new_command(args: argparse.Namespace) -> int:
+    """Write the module, and say what comes next."""
+    from ulmfit_lab.lab.template import new_experiment
+
+    print(f"Written: {new_experiment(args.name, Path('experiments'))}")
+    print(f"Look at what it would do: ulmfit-lab plan {args.name} --scale demo")
+    return 0
+
+
+def import_command(args: argparse.Namespace) -> int:
+    """Take in a model, and say how to use it."""
+    from ulmfit_lab.home import open_home
+    from ulmfit_lab.stages.imported import as_option, import_fastai
+
+    files = Path(args.weights), Path(args.vocab)
+    found = import_fastai(*files, args.name, open_home(args.home).imported, backwards=args.backwards)
+    changes = {"imported": args.name, **found.options} | ({"lm.backwards": True} if args.backwards else {})
+    usual = {"lm.tie_weights": True, "vocabulary.units": "words"}
+    options = {path: value for path, value in changes.items() if usual.get(path) != value}
+    print(f"{found.sizes.words:,} words, {found.sizes.n_layers} layers: kept in {found.folder}.")
+    print("Use it in a sweep: " + " ".join(as_option(path, value) for path, value in options.items()))
+    return 0
+
+
+def export_command(args: argparse.Namespace) -> int:
+    """Write a run's language model and its words."""
+    from ulmfit_lab.inference import load_language_model
+    from ulmfit_lab.stages.imported import export_fastai
+
+    home, run = chosen(args, args.run_name)
+    trained = load_language_model(run, home)
+    written = export_fastai(trained.model, trained.vocabulary, Path(args.to))
+    print("Written: " + ", ".join(str(path) for path in written))
+    return 0
+
+
+def predict_command(args: argparse.Namespace) -> int:
+    """Print label and probabilities of each text, and what they rest on if asked."""
+    from rich.console import Console
+
+    from ulmfit_lab.inference import explain, load_classifier, predict
+    from ulmfit_lab.report.explanations import coloured, html_page, told
+
+    home, run = chosen(args, args.run_name)
+    trained, texts = load_classifier(run, home), texts_of(args)
+    scores = predict(trained, texts)
+    explained = [explain(trained, text) for text in texts] if args.explain or args.html else []
+    if args.json:
+        for line in prediction_lines(trained.classes, texts, scores, explained):
+            print(line)
+    else:
+        console = Console()
+        console.print(prediction_table(trained.classes, texts, scores))
+        for explanation in explained:
+            console.print(told(explanation), markup=False, highlight=False)
+            console.print(coloured(explanation))
+    if args.html:
+        write_page(Path(args.html), html_page(explained))
+    return 0
+
+
+def texts_of(args: argparse.Namespace) -> list[str]:
+    """The texts that a command line gives: its own, a file's, or the lines of standard input that are not blank."""
+    from ulmfit_lab.config import Source
+    from ulmfit_lab.text.sources import read_documents
+
+    if args.file and args.text:
+        raise ConfigError("Texts come from the command line or from --file, not from both; leave one out.")
+    if args.file:
+        return [each.text for each in read_documents(Source(path=args.file, text_column=args.text_column), None)]
+    return args.text or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+
+
+def prediction_lines(
+    classes: Sequence[str], texts: Sequence[str], scores: np.ndarray, explained: Sequence[Explanation]
+) -> Iterator[str]:
+    """A JSON object for each text; with its words and their values where it is explained."""
+    for number, (text, row) in enumerate(zip(texts, scores, strict=True)):
+        found: dict[str, Any] = {"text": text, "label": classes[int(row.argmax())]}
+        found["probabilities"] = {name: float(share) for name, share in zip(classes, row, strict=True)}
+        if explained:
+            one = explained[number]
+            found["attributions"] = [[word, float(v)] for word, v in zip(one.words, one.values, strict=True)]
+            found |= {"baseline": one.baseline, "gap": one.gap}
+        yield json.dumps(found, ensure_ascii=False)
+
+
+def prediction_table(classes: Sequence[str], texts: Sequence[str], scores: np.ndarray) -> Table:
+    """A row for each text, cut to one line."""
+    from ulmfit_lab.report.explanations import printable
+    from ulmfit_lab.report.tables import text_table
+
+    cells = [
+        [
+            printable(" ".join(text.split())[:LONGEST]),
+            classes[int(row.argmax())],
+            *(f"{share:.3f}" for share in row),
+        ]
+        for text, row in zip(texts, scores, strict=True)
+    ]
+    return text_table(["text", "label", *classes], cells)
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page, whole or not at all."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}; name a file in a folder that exists.") from error
+    print(f"Written: {path}", file=sys.stderr)
+
+
+def generate_command(args: argparse.Namespace) -> int:
+    """Print a text that a run's language model goes on with."""
+    from ulmfit_lab.inference import generate, load_language_model
+
+    home, run = chosen(args, args.run_name)
+    options = {"tokens": args.tokens, "temperature": args.temperature, "seed": args.seed}
+    print(generate(load_language_model(run, home), args.prompt, **options))
+    return 0
+
+
+def neighbours_command(args: argparse.Namespace) -> int:
+    """Print the nearest words of each word, a column for every model that has vectors."""
+    from rich.console import Console
+
+    from ulmfit_lab.inference import nearest_words, spaces_of
+    from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.results.reproduce import config_of
+
+    found = []
+    for name in args.run_name:
+        home, run = chosen(args, name)
+        language = config_of(run).language
+        found += [(f"{space.name} of {run.variant}", space, language) for space in spaces_of(run, home)]
+    for word in args.words:
+        columns = [nearest_words(space, word, args.count, language) for _, space, language in found]
+        height = max(map(len, columns))
+        rows = [[f"{c[i][0]} {c[i][1]:.2f}" if i < len(c) else "" for c in columns] for i in range(height)]
+        unknown = [["unknown" if not c else "" for c in columns]] if not all(columns) else []
+        Console().print(text_table([f"{word}: {found[0][0]}", *(name for name, _, _ in found[1:])], unknown + rows))
+    return 0
+
+
+def compare_command(args: argparse.Namespace) -> int:
+    """Print the fields in which runs differ, their metrics, and their variants over shared seeds."""
+    from rich.console import Console
+
+    from ulmfit_lab.report.tables import p_words, text_table
+    from ulmfit_lab.results.comparing import compare_runs
+    from ulmfit_lab.results.finding import find_named
+
+    _, tracker = open_lab(args)
+    found = compare_runs([find_named(name, tracker, Path(args.results)) for name in args.runs], tracker)
+    console, names = Console(), [f"{run.experiment}: {run.name} ({run.origin[:8]})" for run in found.runs]
+    fields = [[path, *("" if v is None else v for v in values)] for path, values in found.fields.items()]
+    metrics = [[name, *("" if v is None else f"{v:.6g}" for v in values)] for name, values in found.metrics.items()]
+    console.print(text_table(["field", *names], fields) if fields else "The configs are the same.")
+    console.print(text_table(["metric", *names], metrics))
+    rows = [
+        [
+            row.variant,
+            row.against,
+            f"{row.result.difference:+.4g}",
+            f"{row.result.low:+.4g} to {row.result.high:+.4g}",
+            p_words(row.corrected_p),
+            row.verdict,
+            str(row.result.n),
+        ]
+        for row in found.rows
+    ]
+    if rows:
+        header = ["variant", "against", found.measure.label, "95% interval", "p (Holm)", "verdict", "seeds"]
+        console.print(text_table(header, rows))
+    else:
+        console.print("The runs' variants share no two seeds, so they are not compared in pairs.")
+    return 0
+
+
+def chosen(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
+    """The home, and the run of this name."""
+    from ulmfit_lab.results.finding import find_named
+
+    home, tracker = open_lab(args)
+    return home, find_named(name, tracker, Path(args.results))

@@ -1,0 +1,1 @@
+"""What is wrong with a home or an installation, and its repair."""

@@ -1,0 +1,49 @@
+"""What the lab runs on here: Python, torch, processor, GPU, disk."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from pathlib import Path
+
+from ulmfit_lab.home import Home
+from ulmfit_lab.provenance import PACKAGES, machine, version_of
+
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""What decides how fast a processor multiplies matrices, in float32 and in bfloat16."""
+LEAST_FREE = 2e9
+"""Bytes of disk that should be free: a sweep's stages take some hundred MB, MLflow and its artifacts some more."""
+
+
+def installation(home: Home) -> list[str]:
+    """A line for each part of the installation."""
+    import torch
+
+    free = shutil.disk_usage(home.root).free
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
+    return [
+        f"Python {platform.python_version()} on {machine()}",
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+        f"CPU features: {', '.join(features()) or 'none of ' + ', '.join(FEATURES) + ' is known'}",
+        f"GPU: {gpu}",
+        f"Home: {home.root}, {free / 1e9:.1f} GB free",
+    ]
+
+
+def lacking(home: Home) -> list[tuple[str, str]]:
+    """What is missing from the installation, and what to do about it."""
+    needed = [name for name in PACKAGES if name != "ulmfit-lab"]  # which may be run from its checkout
+    found = [(f"Package {name} is not installed", "install the lab again") for name in needed if not version_of(name)]
+    if shutil.disk_usage(home.root).free < LEAST_FREE:
+        found.append((f"The disk of {home.root} has less than {LEAST_FREE / 1e9:.0f} GB free", "make room on it"))
+    return found
+
+
+def features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Those of the features that the processor has, where the system tells."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return [name for name in FEATURES if name in flags]

@@ -1,0 +1,86 @@
+"""A run as people name it, and the stages that it left in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ulmfit_lab.config import RunConfig, override
+from ulmfit_lab.errors import LabError, MismatchError
+from ulmfit_lab.home import Home
+from ulmfit_lab.lab.scales import SCALES
+from ulmfit_lab.results.reproduce import config_of, find_run
+from ulmfit_lab.stages.store import Stored, read_stage
+from ulmfit_lab.sweeps.sweep import BACKWARDS
+from ulmfit_lab.tracking.tracked import TrackedRun
+from ulmfit_lab.tracking.tracker import Tracker
+
+
+def find_named(name: str, tracker: Tracker, results: Path) -> TrackedRun:
+    """The finished run of an id that begins so, or `experiment/variant/seed`, or `experiment/variant/level/seed`.
+
+    Of runs that one name means the newest is found, if they are runs of one cell. Raises LabError where there is none,
+    or cells of several levels or scales are meant.
+    """
+    if "/" not in name:
+        return find_run(name, tracker, results)
+    experiment, *middle, seed = name.split("/")
+    if not middle or not seed.isdecimal():
+        raise LabError(f"{name!r} names no run; give its id, or EXPERIMENT/VARIANT/SEED.")
+    found = [
+        run
+        for scale in SCALES
+        for run in tracker.runs(experiment, scale, "FINISHED")
+        if run.seed == int(seed) and "/".join(middle) in (run.variant, f"{run.variant}/{run.level}")
+    ]
+    if not found:
+        raise LabError(f"No finished run {name} is tracked; ulmfit-lab runs {experiment} lists them.")
+    if len({(run.scale, run.level) for run in found}) > 1:
+        told = "; ".join(f"{run.run_id[:12]} (scale {run.scale}, level {run.level or 'none'})" for run in found[:3])
+        raise LabError(f"{len(found)} runs are named {name}: {told}; give the id of one, or its level too.")
+    return found[-1]
+
+
+def stage_of(run: TrackedRun, kind: str, home: Home) -> Stored | None:
+    """A stage of a run, or None where the run has no such stage.
+
+    Raises MismatchError where it had one that is not in the home any more.
+    """
+    fingerprint = run.tags.get(f"stage.{kind}", "")
+    if not fingerprint:
+        return None
+    found = read_stage(home.stages / kind.removesuffix(BACKWARDS) / fingerprint, reused=True)
+    if found is None:
+        raise MismatchError(
+            f"Stage {kind} {fingerprint} of run {run.origin} is not in {home.stages}; make it again: "
+            f"ulmfit-lab reproduce {run.origin} --keep-stages, or in another home "
+            f"ulmfit-lab sweep {run.experiment} --scale {run.scale}"
+        )
+    return found
+
+
+def language_model_of(run: TrackedRun, home: Home) -> Stored:
+    """The last language model of a run; raises LabError where it has none."""
+    for kind in ("fine-tuned", "pretrained"):
+        if found := stage_of(run, kind, home):
+            return found
+    raise LabError(f"Run {run.origin} ({run.name}) has no language model; name one that is pretrained or fine-tuned.")
+
+
+def classifiers_of(run: TrackedRun, home: Home) -> list[tuple[Stored, RunConfig]]:
+    """The classifiers of a run, each with its config: one, or one for each direction.
+
+    Raises LabError where the run has none that can be used again.
+    """
+    config = config_of(run)
+    if config.until != "classifier" or config.classifier.model != "awd-lstm":
+        raise LabError(f"Run {run.origin} ({run.name}) keeps no classifier; name one whose classifier is an AWD-LSTM.")
+    if not config.classifier.both_directions:
+        kinds = {"classifier": config}
+    else:
+        kinds = {
+            name: override(config, {"classifier.both_directions": False, "lm.backwards": bool(suffix)})
+            for suffix in ("", BACKWARDS)
+            for name in [f"classifier{suffix}"]
+        }
+    found = [(stage_of(run, kind, home), own) for kind, own in kinds.items()]
+    return [(stored, own) for stored, own in found if stored]

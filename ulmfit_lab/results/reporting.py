@@ -1,0 +1,79 @@
+"""Publish an experiment: its report in the results folder, its verdict on the parent run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ulmfit_lab.errors import IncompleteError
+from ulmfit_lab.home import Home
+from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
+from ulmfit_lab.lab.export import declared_runs, refuse_other_looks, report_spec, runs_table
+from ulmfit_lab.lab.plan import plan_cells
+from ulmfit_lab.provenance import provenance
+from ulmfit_lab.report.report import read_runs, sweep_metrics, write_report
+from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.report.tables import print_report
+from ulmfit_lab.report.tuning import read_tuning
+from ulmfit_lab.report.tuning_figure import draw_again
+from ulmfit_lab.tracking.tracker import Tracker
+
+
+def publish(
+    experiment: Experiment,
+    scale: str,
+    overrides: Changes | None,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    folder: Path,
+) -> list[Path]:
+    """Write runs.csv, table.md and the figures, print the table, and put all of it on the sweep's parent run.
+
+    Raises IncompleteError for a grid with holes, ConfigError for runs that were made by other looks.
+    """
+    spec = report_spec(experiment, scale, overrides)
+    tracked = tracker.runs(experiment.name, scale)
+    if not tracked:
+        runs = committed_runs(experiment, scale, folder)
+        written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
+        print_report(runs, spec)
+        return written
+    planned = plan_cells(experiment, scale, overrides, data, (), home.imported)
+    mine = declared_runs(tracked, planned)
+    refuse_other_looks(mine, experiment)
+    runs = runs_table(mine)
+    written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
+    print_report(runs, spec)
+    summarise(experiment, scale, overrides, tracker, runs, spec, folder)
+    return written
+
+
+def committed_runs(experiment: Experiment, scale: str, folder: Path) -> pd.DataFrame:
+    """The runs that an earlier report kept; what a clone has in place of a tracking store."""
+    path = folder / "runs.csv"
+    if not path.is_file():
+        raise IncompleteError(
+            f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; "
+            f"make them: ulmfit-lab sweep {experiment.name} --scale {scale}"
+        )
+    return read_runs(path)
+
+
+def summarise(
+    experiment: Experiment,
+    scale: str,
+    overrides: Changes | None,
+    tracker: Tracker,
+    runs: pd.DataFrame,
+    spec: ReportSpec,
+    folder: Path,
+) -> None:
+    """Mean, sd and n of every variant, the table as description, and the figure, on the parent run."""
+    parent = tracker.open_sweep(
+        experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
+    )
+    table = (folder / "table.md").read_text()
+    figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
+    tracker.summarise_sweep(parent, sweep_metrics(runs, spec), table, figures, "FINISHED")

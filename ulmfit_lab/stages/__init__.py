@@ -1,0 +1,1 @@
+"""What a run is made of: stages, each computed once and kept."""

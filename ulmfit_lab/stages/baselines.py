@@ -1,0 +1,108 @@
+"""Classifiers without a language model: logistic regression on TF-IDF, or on the vectors of a sentence encoder.
+
+They are trained and tested on the very documents that the other variants get, cut after as many words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ulmfit_lab.config import RunConfig
+from ulmfit_lab.models.sentence_encoder import load_encoder
+from ulmfit_lab.stages.devices import use
+from ulmfit_lab.stages.store import Stored, Work
+from ulmfit_lab.stages.target import draw_labelled, target_texts, test_order
+from ulmfit_lab.text.corpus import open_corpus
+from ulmfit_lab.text.rules import SPECIALS
+from ulmfit_lab.training.steps import autocast
+
+REGULARISATIONS = (1.0, 10.0, 100.0)
+"""Inverse strengths that logistic regression tries; the best on the validation documents is tested."""
+
+
+def fit_tf_idf(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """TF-IDF of 1- and 2-grams with logistic regression."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = target_texts(work.inputs, config)
+    draw = draw_labelled(texts, config.target.labels, seed)
+    vectorizer = TfidfVectorizer(analyzer=one_and_two_grams, sublinear_tf=True)
+    (words, labels), *others = (
+        texts.words(*part, config) for part in ((texts.train, draw), texts.part("valid"), texts.part("test"))
+    )
+    counted = vectorizer.fit_transform(words), labels
+    valid, test = ((vectorizer.transform(words), labels) for words, labels in others)
+    return logistic_regression(counted, valid, test)
+
+
+def one_and_two_grams(words: Sequence[str]) -> list[str]:
+    """The words and the pairs of neighbours of a document."""
+    return [*words, *(f"{a} {b}" for a, b in pairwise(words))]
+
+
+def encode_documents(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Sentence vectors of the target's texts, or of the test documents that the config asks for."""
+    ((role, stored),) = work.inputs.items()
+    corpus = open_corpus(stored.folder)
+    numbers = np.arange(corpus.n_documents)
+    if role == "test":
+        numbers = test_order(corpus)[: config.target.test or None]
+    device = use(config.compute)
+    texts = [plain_text(corpus.words(int(number))[: config.target.max_length]) for number in numbers]
+    with autocast(device, config.compute.precision):
+        vectors = load_encoder(device).encode(texts)
+    np.save(work.folder / "documents.npy", numbers)
+    np.save(work.folder / "vectors.npy", vectors)
+    return {"documents": len(vectors), "size": vectors.shape[1]}
+
+
+def plain_text(words: Sequence[str]) -> str:
+    """Words joined by blanks, marker tokens left out: what a model with a tokenizer of its own is given.
+
+    >>> plain_text(["xxbos", "xxup", "good", "film", "!"])
+    'good film !'
+    """
+    return " ".join(word for word in words if word not in SPECIALS)
+
+
+def fit_sentence_encoder(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Logistic regression on sentence vectors."""
+    texts = target_texts(work.inputs, config)
+    draw = draw_labelled(texts, config.target.labels, seed)
+    own = work.inputs["sentence vectors"]
+    held_out = work.inputs.get("test sentence vectors", own)
+    train, valid, test = (
+        (vectors_of(stored, numbers), texts.label_ids(corpus, numbers))
+        for stored, corpus, numbers in (
+            (own, texts.train, draw),
+            (own, *texts.part("valid")),
+            (held_out, *texts.part("test")),
+        )
+    )
+    return logistic_regression(train, valid, test)
+
+
+def vectors_of(stored: Stored, numbers: np.ndarray) -> np.ndarray:
+    """Stored vectors (n, d) of the documents of these numbers (n,)."""
+    documents = np.load(stored.folder / "documents.npy", allow_pickle=False)
+    vectors = np.load(stored.folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    order = np.argsort(documents)
+    rows: np.ndarray = vectors[order[np.searchsorted(documents, numbers, sorter=order)]]
+    return rows
+
+
+def logistic_regression(
+    train: tuple[Any, np.ndarray], valid: tuple[Any, np.ndarray], test: tuple[Any, np.ndarray]
+) -> dict[str, Any]:
+    """Logistic regression on pairs of features (n, d) and labels (n,), its strength chosen on the validation pairs."""
+    from sklearn.linear_model import LogisticRegression
+
+    tries = [LogisticRegression(C=c, max_iter=1000).fit(*train) for c in REGULARISATIONS]
+    model = max(tries, key=lambda tried: tried.score(*valid))
+    accuracy = {"valid_": model.score(*valid), "": model.score(*test)}
+    final = {f"{p}accuracy": float(a) for p, a in accuracy.items()} | {f"{p}error": 1 - a for p, a in accuracy.items()}
+    return {"final": final, "best": {"error": final["valid_error"]}, "C": model.C, "labels": len(train[1])}

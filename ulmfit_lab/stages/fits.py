@@ -1,0 +1,225 @@
+"""How language models and classifiers are trained, tested and stored.
+
+Each takes the stage's `Work`, the run's config and the stage's seed. The summary's numbers are what runs report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ulmfit_lab.batches.documents import DocumentBatches, padding_share
+from ulmfit_lab.batches.windows import StreamBatches
+from ulmfit_lab.config import Fit, LanguageModelFit, RunConfig
+from ulmfit_lab.models.heads import LanguageModel
+from ulmfit_lab.stages.corpora import Streams, parts_of, streams_of, unlabelled_documents
+from ulmfit_lab.stages.devices import use
+from ulmfit_lab.stages.models import classifier_for, language_model_for, new_language_model, save_model
+from ulmfit_lab.stages.store import Work
+from ulmfit_lab.stages.target import TargetTexts, draw_labelled, target_texts
+from ulmfit_lab.text.corpus import open_corpus
+from ulmfit_lab.text.rules import PAD_ID
+from ulmfit_lab.text.vocabulary import Vocabulary
+from ulmfit_lab.training.curves import draw_curves
+from ulmfit_lab.training.loop import FitResult, Point, fit
+from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model, label_metrics
+from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
+
+EVALUATION_BATCH = 64
+"""Documents side by side in evaluation; does not change any metric."""
+
+
+def pretrain(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """A language model trained from random weights on the general corpus."""
+    corpus = open_corpus(work.inputs["corpus"].folder)
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = new_language_model(config, len(vocabulary.words))
+    streams = streams_of(corpus, parts_of(corpus, config.general), vocabulary)
+    return _train_language_model(work, "pretraining", config, config.pretraining, seed, model, vocabulary, streams)
+
+
+def fine_tune(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """The pretrained language model, moved to the target's vocabulary and trained on the unlabelled text."""
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = language_model_for(vocabulary, work.inputs["language model"], config)
+    streams = streams_of(*unlabelled_documents(work.inputs, config, seed), vocabulary)
+    return _train_language_model(work, "fine-tuning", config, config.fine_tuning, seed, model, vocabulary, streams)
+
+
+def _train_language_model(
+    work: Work,
+    name: str,
+    config: RunConfig,
+    recipe: LanguageModelFit,
+    seed: int,
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    streams: Streams,
+) -> dict[str, Any]:
+    device, precision = use(config.compute), config.compute.precision
+    train = StreamBatches(
+        streams.train,
+        batch_size=recipe.batch_size,
+        bptt=recipe.bptt,
+        stochastic=recipe.stochastic_bptt,
+        rescale_lr=recipe.rescale_lr,
+        seed=seed,
+        backwards=config.lm.backwards,
+    )
+
+    def evaluate(model: torch.nn.Module, stream: np.ndarray = streams.valid) -> dict[str, float]:
+        held_out = StreamBatches(
+            stream, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False, backwards=config.lm.backwards
+        )
+        return evaluate_language_model(model, held_out, device=device, precision=precision)
+
+    result = _train(work, name, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
+    save_model(work, config, model, "language-model", vocabulary)
+    tested = evaluate(model, streams.test) if len(streams.test) else {}
+    sizes = {f"{name}_tokens": len(stream) for name, stream in vars(streams).items()}
+    return summary_of(result, recipe, tested | epoch_spread(result.history)) | sizes
+
+
+def _train(
+    work: Work,
+    name: str,
+    config: RunConfig,
+    recipe: Fit,
+    seed: int,
+    model: torch.nn.Module,
+    batches: StreamBatches | DocumentBatches,
+    step: Step,
+    evaluate: Callable[[torch.nn.Module], dict[str, float]],
+) -> FitResult:
+    """Train a model in place, going on from where an interruption left the stage's folder."""
+    device, resume = use(config.compute), work.folder / "resume.pt"
+    points: list[Point] = []
+
+    def record(point: Point) -> None:
+        points.append(point)
+        work.record(point)
+
+    result = fit(
+        model.to(device),
+        batches,
+        step,
+        evaluate,
+        recipe,
+        seed=seed,
+        resume=resume,
+        record=record,
+        progress=work.progress,
+        device=device,
+        precision=config.compute.precision,
+    )
+    resume.unlink(missing_ok=True)
+    if points:  # none where no epoch was asked for
+        draw_curves({name: points}).savefig(work.folder / f"losses-{name}.png")
+    return result
+
+
+def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """A classifier trained on the labelled documents that the seed draws, tested once at the end."""
+    texts = target_texts(work.inputs, config)
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = classifier_for(vocabulary, work.inputs, config, len(texts.classes))
+    device, precision, recipe = use(config.compute), config.compute.precision, config.classifier
+    draw = draw_labelled(texts, config.target.labels, seed)
+    train = batches_of(
+        *texts.select(texts.train, draw, vocabulary, config), config, recipe.sampler, recipe.batch_size, seed
+    )
+    valid, test = (
+        batches_of(*texts.documents(name, vocabulary, config), config, "sorted", EVALUATION_BATCH)
+        for name in ("valid", "test")
+    )
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        return evaluate_classifier(model, valid, device=device, precision=precision).metrics
+
+    result = _train(work, "classifier", config, recipe, seed, model, train, classifier_step(precision), evaluate)
+    save_model(work, config, model, "classifier", vocabulary)
+    tested = evaluate_classifier(model, test, device=device, precision=precision)
+    np.save(work.folder / "test_predictions.npy", tested.predictions)
+    seen = evaluate_classifier(model, valid, device=device, precision=precision)
+    np.save(work.folder / "valid_predictions.npy", seen.predictions)
+    (work.folder / "samples.txt").write_text(samples(texts, tested.predictions, config))
+    padding = {"padding": padding_share(train.epoch(0))}
+    summary = summary_of(result, recipe, tested.metrics | padding)
+    return summary | {"labels": len(draw), "classes": list(texts.classes)}
+
+
+def average_classifiers(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """The mean of two classifiers' probabilities, one reading forwards and one backwards, tested."""
+    texts = target_texts(work.inputs, config)
+    final: dict[str, float] = {}
+    for part, prefix in (("test", ""), ("valid", "valid_")):
+        files = [work.inputs[name].folder / f"{part}_predictions.npy" for name in ("forwards", "backwards")]
+        scores = np.mean([np.load(file, allow_pickle=False) for file in files], axis=0)
+        corpus, documents = texts.part(part)
+        truth = texts.label_ids(corpus, documents)
+        final |= {f"{prefix}{name}": value for name, value in label_metrics(scores, truth).items()}
+        if part == "test":
+            np.save(work.folder / "test_predictions.npy", scores)
+    best = {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
+    return {"final": final, "best": best}
+
+
+def samples(texts: TargetTexts, predictions: np.ndarray, config: RunConfig, n: int = 10) -> str:
+    """The first test documents as the model read them, with label, guess and its probability (n, C)."""
+    words, labels = texts.words(texts.test, texts.tested[:n], config)
+    lines = []
+    for document, label, scores in zip(words, labels, predictions, strict=False):
+        guess = int(scores.argmax())
+        told = f"{texts.classes[label]}, guessed {texts.classes[guess]} ({scores[guess]:.2f})"
+        lines.append(f"{told}\n  {' '.join(document[:60])}\n")
+    return "\n".join(lines)
+
+
+def batches_of(
+    documents: list[np.ndarray], labels: np.ndarray, config: RunConfig, sampler: str, batch_size: int, seed: int = 0
+) -> DocumentBatches:
+    """Batches of documents in the direction that the config's model reads."""
+    return DocumentBatches(
+        documents,
+        labels,
+        batch_size=batch_size,
+        sampler=sampler,
+        seed=seed,
+        pad=PAD_ID,
+        backwards=config.lm.backwards,
+    )
+
+
+def summary_of(result: FitResult, recipe: Fit, tested: Mapping[str, float]) -> dict[str, Any]:
+    """What a stage tells about its training: `final` has the test metrics, and `valid_` ones of the kept weights."""
+    kept = result.final if recipe.keep == "last" else result.best
+    return {
+        "best": dict(result.best),
+        "final": dict(tested) | {f"valid_{name}": value for name, value in kept.items()},
+        "steps": result.steps,
+        "trained_tokens": result.tokens,
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+    }
+
+
+def epoch_spread(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """How much a language model's validation numbers still move: their sd over the last half of its epochs.
+
+    A run keeps only last values, from which nobody can tell whether a number was steady when it got there. The
+    perplexity is taken on the log scale (nats): its spread then does not grow with the perplexity itself. A trend
+    counts as spread: to who tracks a number, going up while the model stays as good is as misleading as jumping.
+    Nothing is told of fewer than two such epochs.
+    """
+    last = history[len(history) // 2 :]
+    if len(last) < 2:
+        return {}
+    measures = {"perplexity": "loss", "accuracy": "accuracy"}
+    spread = {name: float(np.std([epoch[key] for epoch in last], ddof=1)) for name, key in measures.items()}
+    return {f"valid_{name}_epoch_sd": sd for name, sd in spread.items()}

@@ -1,0 +1,88 @@
+"""Models of a run's size: new, or from what a stage stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ulmfit_lab.config import RunConfig
+from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
+from ulmfit_lab.models.checkpoint import Stamp, load_checkpoint, save_checkpoint
+from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.models.transfer import embedding_from_vectors, move_language_model
+from ulmfit_lab.models.word_vectors import WordVectors
+from ulmfit_lab.stages.store import Stored, Work
+from ulmfit_lab.text.rules import PAD_ID
+from ulmfit_lab.text.vocabulary import Vocabulary
+
+
+def save_model(work: Work, config: RunConfig, model: torch.nn.Module, kind: str, vocabulary: Vocabulary) -> None:
+    """Write a model into the stage's folder, with its vocabulary and what it is."""
+    save_checkpoint(work.folder / "model.safetensors", model, stamp(kind, vocabulary, config))
+    vocabulary.save(work.folder / "vocabulary.json")
+
+
+def new_language_model(config: RunConfig, n_words: int) -> LanguageModel:
+    """A language model with random weights, drawn from torch's global generator."""
+    encoder = new_encoder(config, n_words, Dropouts.scaled(config.lm))
+    return LanguageModel(encoder, tie_weights=config.lm.tie_weights)
+
+
+def new_encoder(config: RunConfig, n_words: int, dropouts: Dropouts) -> AWDLSTM:
+    """An AWD-LSTM of the config's size with random weights."""
+    lm = config.lm
+    return AWDLSTM(
+        n_words,
+        emb_size=lm.emb_size,
+        hidden_size=lm.hidden_size,
+        n_layers=lm.n_layers,
+        dropouts=dropouts,
+        pad=PAD_ID,
+    )
+
+
+def language_model_for(vocabulary: Vocabulary, stored: Stored, config: RunConfig) -> LanguageModel:
+    """A stored language model over another vocabulary: known rows are copied, unseen ones drawn as configured."""
+    old = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = new_language_model(config, len(old.words))
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("language-model", old, config))
+    if old.words == vocabulary.words:
+        return model
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    return move_language_model(model, old.words, vocabulary.words, config.vocabulary.unseen, generator)
+
+
+def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
+    """A classifier whose encoder starts as configured.
+
+    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first, whichever of its
+    layers the head pools.
+    """
+    recipe = config.classifier
+    encoder = new_encoder(config, len(vocabulary.words), Dropouts.scaled(recipe))
+    model = Classifier(
+        encoder,
+        n_classes,
+        head_size=recipe.head_size,
+        output_dropout=recipe.output_dropout * recipe.drop_mult,
+        head_dropout=recipe.head_dropout,
+        features=recipe.features,
+    )
+    if "language model" in inputs:
+        source = language_model_for(vocabulary, inputs["language model"], config)
+        encoder.load_state_dict(source.encoder.state_dict())
+    if "vectors" in inputs:
+        vectors = WordVectors.load(inputs["vectors"].folder)
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        rows = encoder.embedding.weight
+        unseen = config.vocabulary.unseen
+        with torch.no_grad():
+            rows.copy_(embedding_from_vectors(vectors, vocabulary.words, rows.detach().clone(), unseen, generator))
+    return model
+
+
+def stamp(kind: str, vocabulary: Vocabulary, config: RunConfig) -> Stamp:
+    """What a checkpoint is and belongs to."""
+    direction = "backwards" if config.lm.backwards else "forwards"
+    return Stamp(kind=kind, vocabulary=vocabulary.digest, direction=direction)

@@ -1,0 +1,119 @@
+"""The labelled set: which of its documents train, validate and test, and which of them a seed draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ulmfit_lab.config import RunConfig
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.stages.store import Stored
+from ulmfit_lab.text.corpus import TokenCorpus, open_corpus
+from ulmfit_lab.text.vocabulary import Vocabulary
+
+MOST_CLASSES = 10_000
+"""Labels of a target: more is a column of ids or texts, which as classes would have a document or two each.
+
+Benchmarks of text classification have 2 to some hundred; the output layer and the drawing of labels grow with them.
+"""
+
+
+@dataclass(frozen=True)
+class TargetTexts:
+    """The labelled set, and which of its documents train, validate and test.
+
+    The validation and test documents are the same for every run; a run's training documents are drawn from the pool.
+    """
+
+    train: TokenCorpus
+    test: TokenCorpus
+    classes: tuple[str, ...]
+    pool: np.ndarray
+    valid: np.ndarray
+    tested: np.ndarray
+
+    def part(self, name: str) -> tuple[TokenCorpus, np.ndarray]:
+        """Corpus and documents of the validation or the test set."""
+        return (self.train, self.valid) if name == "valid" else (self.test, self.tested)
+
+    def documents(self, name: str, vocabulary: Vocabulary, config: RunConfig) -> tuple[list[np.ndarray], np.ndarray]:
+        """Ids and labels of the validation or the test set."""
+        return self.select(*self.part(name), vocabulary, config)
+
+    def select(
+        self, corpus: TokenCorpus, numbers: np.ndarray, vocabulary: Vocabulary, config: RunConfig
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Ids, cut after the config's number of words, and labels of these documents of a corpus."""
+        ids = corpus.documents(vocabulary, numbers, config.target.max_length)
+        return ids, self.label_ids(corpus, numbers)
+
+    def words(self, corpus: TokenCorpus, numbers: np.ndarray, config: RunConfig) -> tuple[list[list[str]], np.ndarray]:
+        """Words, cut at the config's length, and labels of these documents of a corpus."""
+        cut = config.target.max_length
+        return [corpus.words(int(n))[:cut] for n in numbers], self.label_ids(corpus, numbers)
+
+    def label_ids(self, corpus: TokenCorpus, numbers: np.ndarray) -> np.ndarray:
+        """Class numbers of these documents of a corpus."""
+        ids = {name: number for number, name in enumerate(self.classes)}
+        to_class = np.array([ids.get(name, -1) for name in corpus.label_names], dtype=np.int64)
+        return to_class[np.asarray(corpus.labels)[numbers]]
+
+
+def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts:
+    """Split the labelled set; the split depends on the data and the config alone, never on the run's seed.
+
+    Raises DataError for unlabelled documents, a single class, a test label that training never saw, or too few
+    documents for what is held out.
+    """
+    train = open_corpus(inputs["texts"].folder)
+    separate = "test" in inputs
+    test = open_corpus(inputs["test"].folder) if separate else train
+    for corpus in (train, test):
+        if corpus.labels is None or np.any(np.asarray(corpus.labels) < 0):
+            raise DataError("The target has documents without a label; name its label column with target.label_column.")
+        if len(corpus.label_names) > MOST_CLASSES:
+            found = f"{len(corpus.label_names)} different labels, such as {corpus.label_names[0][:50]!r}"
+            cure = "name its label column with target.label_column"
+            raise DataError(f"The target has {found}, and at most {MOST_CLASSES} are allowed; {cure}.")
+    order = np.random.default_rng(0).permutation(train.n_documents)
+    n_test = 0 if separate else round(config.target.test_share * train.n_documents)
+    tested = test_order(test) if separate else order[:n_test]
+    valid, pool = np.split(order[n_test:], [config.target.valid])
+    if len(pool) < max(config.target.labels, 1) or len(tested) == 0:
+        raise DataError(
+            f"The target has {train.n_documents} documents: after {n_test} for testing and {config.target.valid} for "
+            f"validation {len(pool)} are left, and {config.target.labels or 'some'} are to be trained on; lower "
+            "target.valid, target.test_share or target.labels."
+        )
+    classes = tuple(sorted({train.label_names[i] for i in np.unique(np.asarray(train.labels)[pool])}))
+    if len(classes) < 2:
+        raise DataError(f"All training documents of the target have the label {classes[0]!r}; two classes are needed.")
+    unseen = {test.label_names[i] for i in np.unique(np.asarray(test.labels)[tested])} - set(classes)
+    if unseen:
+        raise DataError(
+            f"Test label {sorted(unseen)[0]!r} does not occur in the training documents ({len(classes)} do)."
+        )
+    return TargetTexts(train, test, classes, pool, valid, tested[: config.target.test or None])
+
+
+def test_order(corpus: TokenCorpus) -> np.ndarray:
+    """The documents of a test set of its own, in the order in which target.test takes the first ones."""
+    return np.random.default_rng(0).permutation(corpus.n_documents)
+
+
+def draw_labelled(texts: TargetTexts, labels: int, seed: int) -> np.ndarray:
+    """The documents that a seed trains on: a draw from the pool, at least one of each class, smaller draws first.
+
+    A draw of 100 is the beginning of the same seed's draw of 500.
+    """
+    order = np.random.default_rng(seed).permutation(texts.pool)
+    if not labels:
+        return order
+    if labels < len(texts.classes):
+        raise DataError(f"target.labels = {labels} is fewer than the {len(texts.classes)} classes.")
+    classes = texts.label_ids(texts.train, order)
+    firsts = np.sort(np.unique(classes, return_index=True)[1])
+    rest = np.setdiff1d(np.arange(len(order)), firsts)
+    return order[np.concatenate([firsts, rest])[:labels]]

@@ -1,0 +1,340 @@
+"""Run the cells of an experiment that have no finished run, each once, whatever happened before.
+
+The list of cells is ours; MLflow holds their runs and Optuna a study of them. A cell is done when a FINISHED run
+with its fingerprint is tracked. Two processes may sweep at once: a lock per cell keeps them out of each other's way,
+and it falls with the process that held it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ulmfit_lab.config import flatten
+from ulmfit_lab.errors import ConfigError, DataError, nearest
+from ulmfit_lab.home import Home
+from ulmfit_lab.interrupts import interruptible
+from ulmfit_lab.lab.confounds import refuse_confounds
+from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, declaration
+from ulmfit_lab.lab.export import looks_tag, refuse_other_looks, report_spec
+from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
+from ulmfit_lab.provenance import provenance
+from ulmfit_lab.report.looks import take_looks
+from ulmfit_lab.stages.store import Observer, Stage, Store, Stored, is_locked
+from ulmfit_lab.sweeps.display import Display
+from ulmfit_lab.sweeps.study import Study, open_study
+from ulmfit_lab.tracking.tracker import RunLog, Tracker
+from ulmfit_lab.training.loop import Point, Progress
+
+PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
+"""Stage kind -> what its metrics are called in a run."""
+BACKWARDS = "_backwards"
+"""Behind the name of a stage that reads backwards, in a run that has one for each direction."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep did."""
+
+    plan: Plan
+    finished: int
+    failures: tuple[tuple[str, str], ...]
+    """Name and reason of every cell that failed."""
+    elsewhere: int
+    """Cells that another process was running."""
+    parent: str
+    computed_seconds: float
+    reused_seconds: float
+
+
+class CellObserver(Observer):
+    """Passes what happens to a cell's stages on to its run and to the display."""
+
+    def __init__(self, log: RunLog, display: Display, last: Stage) -> None:
+        self.log, self.display, self.last = log, display, last
+        self.computed: dict[str, Stored] = {}
+
+    def started(self, stage: Stage) -> None:
+        """Show the stage."""
+        self.display.stage(stage)
+
+    def point(self, stage: Stage, point: Point) -> None:
+        """Log the point as it comes."""
+        self.log.log_points(PREFIX[stage.kind] + direction_of(stage, self.last), [point])
+
+    def progress(self, stage: Stage, progress: Progress) -> None:
+        """Show how far it is."""
+        self.display.progress(progress)
+
+    def finished(self, stage: Stage, stored: Stored) -> None:
+        """Remember what was computed, not reused."""
+        self.computed[stage.fingerprint] = stored
+
+
+def plan_sweep(
+    experiment: Experiment, scale: str, overrides: Changes | None, home: Home, data: Path | None, tracker: Tracker
+) -> Plan:
+    """What `sweep` would do now; where there are looks, up to the next one.
+
+    Raises ConfigError where variants differ in what they do not declare, and where runs were made by other looks.
+    """
+    refuse_confounds(experiment, scale, overrides)
+    store = Store(home.stages)
+    finished = {run.cell: run for run in tracker.runs(experiment.name, scale, status="FINISHED")}
+    planned = plan_cells(experiment, scale, overrides, data, finished, home.imported)
+    if experiment.looks:
+        refuse_other_looks((finished[each.stage.fingerprint] for each in planned if each.done), experiment)
+        found = {place(each.cell): finished[each.stage.fingerprint].metrics for each in planned if each.done}
+        scaled = {cell: metrics[experiment.measure] * experiment.measure_scale for cell, metrics in found.items()}
+        looks = take_looks(scaled, report_spec(experiment, scale, overrides))
+        planned = [each for each in planned if place(each.cell) in looks.needed]
+        return replace(make_plan(planned, store, Rates(store)), looks=looks)
+    return make_plan(planned, store, Rates(store))
+
+
+def place(cell: Cell) -> tuple[str, str, int]:
+    """A cell as a report knows it."""
+    return cell.variant, cell.level_name, cell.seed
+
+
+def sweep(
+    experiment: Experiment,
+    scale: str,
+    *,
+    overrides: Changes | None = None,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    display: Display,
+    retries: int = 0,
+    before: Callable[[Plan], None] = lambda plan: None,
+) -> Outcome:
+    """Run every missing cell; a cell that fails is recorded and the sweep goes on.
+
+    Ctrl-C and SIGTERM mark the running cell KILLED; its stages' progress is kept, and the next sweep goes on from it.
+    """
+    if retries < 0:
+        raise ConfigError(f"--retries {retries} must be 0 or more.")
+    plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
+    study = open_study(home, f"{experiment.name}-{scale}")
+    parent = tracker.open_sweep(
+        experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
+    )
+    close_abandoned(experiment.name, scale, home, tracker, study)
+    display.plan(plan)
+    before(plan)
+    results: list[Result] = []
+    with interruptible(), killed_if_interrupted(tracker, parent), display.running(plan):
+        for planned in unblocked_first(plan.todo, Store(home.stages)):
+            for _ in range(retries + 1):
+                result = run_cell(planned, experiment, parent, home, tracker, study, display)
+                if not result.failure:
+                    break
+            results.append(result)
+            display.cell_done(result.name, result.failure, result.measure)
+    failures = [r for r in results if r.failure]
+    if failures:
+        tracker.finish_sweep(parent, "FAILED", f"{len(failures)} of its runs failed")
+    elif all(r.ran for r in results):
+        tracker.finish_sweep(parent, "FINISHED")
+    return Outcome(
+        plan,
+        sum(r.ran and not r.failure for r in results),
+        tuple((r.name, r.failure) for r in results if r.failure),
+        sum(not r.ran for r in results),
+        parent,
+        sum(r.computed_seconds for r in results),
+        sum(r.reused_seconds for r in results),
+    )
+
+
+def unblocked_first(todo: Iterable[PlannedCell], store: Store) -> Iterator[PlannedCell]:
+    """The cells in order, but those that wait for a stage another process is computing later."""
+    waiting = list(todo)
+    while waiting:
+        planned = next((each for each in waiting if not store.busy(each.stage)), waiting[0])
+        waiting.remove(planned)
+        yield planned
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a cell."""
+
+    name: str
+    ran: bool = True
+    failure: str = ""
+    measure: float | None = None
+    computed_seconds: float = 0.0
+    reused_seconds: float = 0.0
+
+
+def run_cell(
+    planned: PlannedCell,
+    experiment: Experiment,
+    parent: str,
+    home: Home,
+    tracker: Tracker,
+    study: Study,
+    display: Display,
+) -> Result:
+    """Run a cell unless another process does, or has since the sweep was planned."""
+    cell, stage = planned.cell, planned.stage
+    home.locks.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(cell_lock(home, stage.fingerprint), timeout=0):
+            if tracker.runs(cell.experiment, cell.scale, "FINISHED", stage.fingerprint):
+                return Result(cell.label, ran=False)
+            display.cell(cell)
+            facts = {"variant": cell.variant, "level": cell.level, "seed": cell.seed}
+            trial = study.begin(stage.fingerprint, facts)
+            try:
+                result = track_cell(planned, experiment, parent, home, tracker, display)
+            except BaseException:
+                study.end(trial, None, "FAIL")
+                raise
+            study.end(trial, result.measure, "FAIL" if result.failure else "COMPLETE")
+            return result
+    except Timeout:
+        return Result(cell.label, ran=False)
+
+
+def track_cell(
+    planned: PlannedCell,
+    experiment: Experiment,
+    parent: str,
+    home: Home,
+    tracker: Tracker,
+    display: Display,
+) -> Result:
+    """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
+    cell, stage = planned.cell, planned.stage
+    tags = {**cell.tags, "lab.cell": stage.fingerprint, **looks_tag(experiment), **provenance()}
+    params = flatten(cell.config) | {"seed": cell.seed}
+    log = tracker.start_cell(parent, cell.label, params, tags)
+    observer = CellObserver(log, display, stage)
+    try:
+        with log:
+            log.log_inputs(data_inputs(stage))
+            last = Store(home.stages).obtain(stage, observer)
+            values = log_stages(log, stage, Store(home.stages), observer)
+            final = final_values(last, values)
+            log.log_final(final)
+            refuse_unmeasured(experiment, final)
+            for path in pictures_and_texts(stage, last, Store(home.stages)):
+                log.log_artifact(path)
+    except Exception as error:
+        return Result(cell.label, failure=f"{type(error).__name__}: {error}")
+    return Result(
+        cell.label,
+        measure=final[experiment.measure],
+        computed_seconds=final["cost/computed_seconds"],
+        reused_seconds=final["cost/reused_seconds"],
+    )
+
+
+def data_inputs(stage: Stage) -> list[tuple[str, str, str, str, dict[str, Any]]]:
+    """Name, digest, source, context and profile of every text that a cell's stage is made from."""
+    roles = {"texts": "training", "test": "testing", "corpus": "language model", "general": "word vectors"}
+    found: dict[str, tuple[str, str, str, str, dict[str, Any]]] = {}
+    for consumer in stage.ancestry():
+        for role, upstream in consumer.inputs.items():
+            if upstream.kind == "tokens":
+                source = upstream.compute.keywords["source"]  # type: ignore[attr-defined]
+                name = Path(source.path).name if source.path else f"{source.name} {source.split}"
+                digest = str(upstream.key["digest"])[:16]
+                found.setdefault(upstream.fingerprint, (name, digest, source.path, roles.get(role, role), {}))
+    return list(found.values())
+
+
+def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) -> dict[str, float]:
+    """Log every stage's fingerprint, and the curves of those that were there already; returns what it all cost."""
+    computed = sum(stored.seconds for stored in observer.computed.values())
+    reused, tags, values = 0.0, {}, {}
+    digests: dict[str, str] = {}
+    for each in stage.ancestry():
+        stored = store.find(each)
+        if stored is None:
+            raise DataError(f"Stage {each.kind} {each.fingerprint} has gone from the store while it was in use.")
+        fresh = each.fingerprint in observer.computed
+        reused += 0.0 if fresh else stored.seconds
+        if each.kind in TRAINED or each.kind == "vectors":
+            tags[f"stage.{each.kind}{direction_of(each, stage)}"] = each.fingerprint
+            tags[f"stage.{each.kind}{direction_of(each, stage)}.how"] = "computed" if fresh else "reused"
+        if each.kind in PREFIX and not fresh:
+            log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
+        if each.kind == "vocabulary":
+            digests[each.fingerprint] = tags["vocabulary"] = str(stored.summary["digest"])
+        if each.kind in ("pretrained", "fine-tuned"):
+            tags["vocabulary"] = digests[each.inputs["vocabulary"].fingerprint]
+            # a language model is told of by its validation metrics, those of the last one in the run
+            values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
+    log.set_tags(tags)
+    return values | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+
+
+def refuse_unmeasured(experiment: Experiment, final: Mapping[str, float]) -> None:
+    """Fail a run that lacks what the experiment compares; it would leave a hole in the report."""
+    if experiment.measure not in final:
+        raise ConfigError(
+            f"{experiment.name} measures {experiment.measure!r}, which this run does not have. "
+            f"{nearest(experiment.measure, final)}"
+        )
+
+
+def pictures_and_texts(stage: Stage, last: Stored, store: Store) -> list[Path]:
+    """The loss curves of every model that was trained for a stage, and sample texts of the stage itself."""
+    folders = [store.folder(each) for each in stage.ancestry()]
+    files = [path for folder in folders for path in sorted(folder.glob("losses-*.png"))]
+    return [*files, *last.folder.glob("samples.txt")]
+
+
+def direction_of(stage: Stage, last: Stage) -> str:
+    """What is put behind a stage's name in the run of a last stage, so that the run's names differ."""
+    both = last.kind == "ensemble"
+    return BACKWARDS if both and stage.key.get("lm", {}).get("backwards") else ""
+
+
+def valid_metrics(stored: Stored) -> dict[str, float]:
+    """A stage's final metrics on its validation part, without their prefix."""
+    final: Mapping[str, float] = stored.summary["final"]
+    return {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
+
+
+def final_values(last: Stored, values: dict[str, float]) -> dict[str, float]:
+    """A run's last metrics: on the test set, the best on the validation set, the language model's, the cost."""
+    final = {f"final/{name}": float(value) for name, value in last.summary["final"].items()}
+    best = {f"best/{name}": float(value) for name, value in last.summary["best"].items() if name != "epoch"}
+    return best | final | values
+
+
+def cell_lock(home: Home, cell: str) -> Path:
+    """The file that is locked while a cell runs."""
+    return home.locks / f"{cell}.lock"
+
+
+def is_alive(home: Home) -> Callable[[str], bool]:
+    """Whether some process is running a cell."""
+    return lambda cell: is_locked(cell_lock(home, cell))
+
+
+def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, study: Study) -> None:
+    """End the runs and trials of cells whose process was killed."""
+    home.locks.mkdir(parents=True, exist_ok=True)
+    tracker.close_abandoned(experiment, scale, is_alive(home))
+    study.reap(is_alive(home))
+
+
+@contextmanager
+def killed_if_interrupted(tracker: Tracker, parent: str) -> Iterator[None]:
+    """Mark the sweep's parent run KILLED where the sweep does not come to its end."""
+    try:
+        yield
+    except BaseException:
+        tracker.finish_sweep(parent, "KILLED", "interrupted")
+        raise

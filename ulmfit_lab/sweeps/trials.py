@@ -1,0 +1,179 @@
+"""The trials of a search, made one by one: each seed a cell, computed through the store and tracked as a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ulmfit_lab.config import RunConfig, fingerprint, override
+from ulmfit_lab.errors import LabError, TrainingError
+from ulmfit_lab.home import Home
+from ulmfit_lab.lab.experiment import Cell, Experiment
+from ulmfit_lab.lab.plan import PlannedCell
+from ulmfit_lab.provenance import provenance
+from ulmfit_lab.report.tuning import COMPLETE, DIVERGED, PRUNED
+from ulmfit_lab.stages.builder import plan_run
+from ulmfit_lab.stages.store import Stage
+from ulmfit_lab.sweeps.display import Display
+from ulmfit_lab.sweeps.study import FAILED, Search, Trial
+from ulmfit_lab.sweeps.sweep import cell_lock, track_cell
+from ulmfit_lab.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class TrialCell(Cell):
+    """A trial's run with one seed."""
+
+    trial: int
+
+    @property
+    def label(self) -> str:
+        """Name of the run, as people read it."""
+        return f"{self.variant}, trial {self.trial}, seed {self.seed}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What its run is found by."""
+        return super().tags | {"trial": str(self.trial)}
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A variant that is searched."""
+
+    variant: str
+    level: Any
+    config: RunConfig
+    """With the recipe that it has now."""
+    identity: str
+    """Fingerprint of all that determines its trials, but for the recipe that is the first."""
+    search: Search
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search: what is to be done, and with what."""
+
+    experiment: Experiment
+    scale: str
+    budget: int
+    data: Path | None
+    home: Home
+    tracker: Tracker
+    variants: Sequence[Searched]
+
+    @property
+    def name(self) -> str:
+        """What its runs are filed under."""
+        return f"{self.experiment.name}-tuning"
+
+    @property
+    def trials(self) -> int:
+        """Trials that every variant is given."""
+        return self.variants[0].search.allowed(self.budget)
+
+    @property
+    def left(self) -> list[Searched]:
+        """The variants that have trials to make."""
+        return [each for each in self.variants if not each.search.done(self.budget)]
+
+    def stage(self, each: Searched, values: Mapping[str, Any], seed: int) -> Stage:
+        """The last stage of a variant's run with these values."""
+        return plan_run(override(each.config, values), seed, self.data, self.home.imported)
+
+    @cached_property
+    def parent(self) -> str:
+        """The run that those of the search lie under."""
+        declared = fingerprint([self.experiment.search_measure, *(each.identity for each in self.variants)])
+        about = f"Search of recipes for {self.experiment.name}: {self.experiment.question}"
+        return self.tracker.open_sweep(self.name, self.scale, declared, about, provenance())
+
+
+class CellFailed(LabError):
+    """A run that failed for a reason that has nothing to do with its recipe."""
+
+
+def search_variants(tuning: Tuning, display: Display, failures: list[tuple[str, str]]) -> list[str]:
+    """Search every variant that no other process is searching; returns the names of those that are left to others."""
+    waiting = tuning.left
+    while waiting:
+        others = [each for each in waiting if not search_variant(tuning, each, display, failures)]
+        if len(others) == len(waiting):
+            break
+        waiting = others
+    return [each.variant for each in waiting if not each.search.done(tuning.budget)]
+
+
+def search_variant(tuning: Tuning, each: Searched, display: Display, failures: list[tuple[str, str]]) -> bool:
+    """Make the trials of a variant that are left, up to one that fails; False where another process is doing so."""
+    try:
+        with FileLock(cell_lock(tuning.home, each.identity), timeout=0):
+            while trial := each.search.next(tuning.budget):
+                try:
+                    run_trial(tuning, each, trial, display)
+                except CellFailed as error:
+                    each.search.end(trial.number, FAILED)
+                    failures.append((f"{each.variant}, trial {trial.number}", str(error)))
+                    break
+        return True
+    except Timeout:
+        return False
+
+
+def run_trial(tuning: Tuning, each: Searched, trial: Trial, display: Display) -> None:
+    """Run the seeds of a trial that have not been run, as long as it is not hopeless, and close it."""
+    seeds = [seed for seed in tuning.experiment.search_seeds if seed not in trial.seeds]
+    state = COMPLETE
+    for place, seed in enumerate(seeds):
+        if each.search.hopeless(trial.number):
+            state = PRUNED
+            display.passed(len(seeds) - place)
+            break
+        value = measured(tuning, each, trial, seed, display)
+        if not math.isfinite(value):
+            state = DIVERGED
+            display.passed(len(seeds) - place - 1)
+            break
+        each.search.report(trial.number, seed, value)
+    each.search.end(trial.number, state)
+    display.say(trial_words(each, each.search.trials()[trial.number]))
+
+
+def trial_words(each: Searched, trial: Trial) -> str:
+    """A finished trial in a line."""
+    best = min((t.mean for t in each.search.counted() if t.state == COMPLETE), default=math.nan)
+    values = ", ".join(f"{path} {value}" for path, value in trial.values.items())
+    shown = f"{trial.mean:.4f} ({trial.state}), best {best:.4f}"
+    return f"{each.variant}, trial {trial.number}: {shown}; {values}"
+
+
+def measured(tuning: Tuning, each: Searched, trial: Trial, seed: int, display: Display) -> float:
+    """What a trial comes to with a seed, from its finished run or else from a new one; nan where training diverges.
+
+    Raises CellFailed for any other failure, such as a run that has no such measure.
+    """
+    measure = tuning.experiment.search_measure
+    config = override(each.config, trial.values)
+    cell = TrialCell(tuning.name, tuning.scale, each.variant, each.level, seed, config, trial.number)
+    stage = tuning.stage(each, trial.values, seed)
+    with FileLock(cell_lock(tuning.home, stage.fingerprint)):
+        for run in tuning.tracker.runs(cell.experiment, cell.scale, "FINISHED", stage.fingerprint):
+            if cell.tags.items() <= run.tags.items() and measure in run.metrics:
+                display.passed(1)
+                return run.metrics[measure]
+        display.cell(cell)
+        planned = PlannedCell(cell, stage, done=False)
+        asked = replace(tuning.experiment, measure=measure)
+        result = track_cell(planned, asked, tuning.parent, tuning.home, tuning.tracker, display)
+    display.cell_done(result.name, result.failure, result.measure)
+    if result.failure.startswith(f"{TrainingError.__name__}:"):
+        return math.nan
+    if result.failure or result.measure is None:
+        raise CellFailed(result.failure or f"The run has no {measure}.")
+    return result.measure

@@ -1,0 +1,237 @@
+"""The search for each variant's recipe: the same number of trials on the same seeds, judged on validation data.
+
+A trial is a point of the experiment's search space; its value is the mean of a validation measure over the search
+seeds. Each trial and seed is a cell like those of a sweep: computed through the store, tracked as a run. A variant
+is searched by one process at a time, so that two that run the same search share the variants; what a process left
+unfinished, the next one goes on with.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from ulmfit_lab.config import RunConfig, changed, fingerprint, flatten, override
+from ulmfit_lab.errors import ConfigError, IncompleteError
+from ulmfit_lab.home import Home
+from ulmfit_lab.interrupts import interruptible
+from ulmfit_lab.lab.experiment import Changes, Experiment, search_config, searched_variants
+from ulmfit_lab.lab.plan import Rates
+from ulmfit_lab.lab.space import apart, check_space, described, extremes, outside
+from ulmfit_lab.report.tables import tuning_part
+from ulmfit_lab.report.tuning import chosen, measure_of
+from ulmfit_lab.report.tuning_figure import write_tuning
+from ulmfit_lab.stages.builder import plan_run
+from ulmfit_lab.stages.store import Store
+from ulmfit_lab.sweeps.display import Display, duration
+from ulmfit_lab.sweeps.study import HOPELESS, IMPORTANCE, RUNNING, open_search
+from ulmfit_lab.sweeps.sweep import is_alive, killed_if_interrupted
+from ulmfit_lab.sweeps.trials import Searched, Tuning, search_variants
+from ulmfit_lab.tracking.tracker import Tracker
+
+
+@dataclass
+class Outcome:
+    """What `tune` did."""
+
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Name and reason of every run that failed."""
+    elsewhere: list[str] = field(default_factory=list)
+    """Variants that another process is searching."""
+    parent: str = ""
+    """The run that those of the search lie under."""
+    table: pd.DataFrame | None = None
+    """One row a trial; none as long as a variant has trials to make."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was searched, how, and which fields mattered: what the table does not hold."""
+
+
+def tune(
+    experiment: Experiment,
+    scale: str,
+    *,
+    overrides: Changes | None = None,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    display: Display,
+    budget: int | None = None,
+) -> Outcome:
+    """Search each variant's recipe; interrupted or killed, it goes on where it was.
+
+    Raises ConfigError where the experiment declares no search, or a recipe of now lies outside of its space.
+    """
+    tuning = plan_tuning(experiment, scale, overrides, home, data, tracker, budget)
+    runs, seconds = runs_left(tuning), predicted_seconds(tuning)
+    display.say(cost_words(tuning, runs, seconds))
+    outcome = Outcome()
+    home.locks.mkdir(parents=True, exist_ok=True)
+    if tuning.left:
+        tracker.close_abandoned(tuning.name, scale, is_alive(home))
+        with (
+            interruptible(),
+            killed_if_interrupted(tracker, tuning.parent),
+            display.counting(runs, seconds),
+        ):
+            outcome.elsewhere = search_variants(tuning, display, outcome.failures)
+    if outcome.failures:
+        tracker.finish_sweep(tuning.parent, "FAILED", f"{len(outcome.failures)} of its runs failed")
+    elif not tuning.left:
+        outcome.parent = tuning.parent
+        outcome.table, outcome.facts = tuning_table(tuning), tuning_facts(tuning)
+    return outcome
+
+
+def publish_tuning(outcome: Outcome, home: Home, tracker: Tracker, folder: Path) -> list[Path]:
+    """Write the table of a finished search, what belongs to it and the figure, and put them on its parent run."""
+    if outcome.table is None:
+        raise IncompleteError("The search is not complete; the same command goes on with it.")
+    with FileLock(home.locks / "tuning.lock"):  # two processes that shared the search may both come to its end
+        written = write_tuning(outcome.table, outcome.facts, folder)
+        best = outcome.table.loc[chosen(outcome.table)]
+        metrics = dict(zip("best/" + best["variant"], best[measure_of(outcome.table)].map(float), strict=True))
+        about = "\n\n".join(tuning_part(outcome.table, outcome.facts))
+        tracker.summarise_sweep(outcome.parent, metrics, about, written, "FINISHED")
+    return written
+
+
+def winners(table: pd.DataFrame, experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Variant -> the values with the lowest mean; a variant of which no trial completed is left out."""
+    best = table.loc[chosen(table)].to_dict("records")
+    return {row["variant"]: {field: row[field] for field in experiment.search} for row in best}
+
+
+def recipes_text(found: Mapping[str, Mapping[str, Any]], experiment: Experiment, scale: str) -> str:
+    """The winners as the experiment module declares them, with what else its recipes hold."""
+    declared = experiment.recipes.get(scale, {})
+    recipes = {
+        variant: {**declared.get(variant, {}), **found.get(variant, {})}
+        for variant in experiment.variants
+        if variant in declared or variant in found
+    }
+    lines = [f"        {variant!r}: {values!r}," for variant, values in recipes.items()]
+    return "\n".join([f"    recipes={{{scale!r}: {{", *lines, "    }},"])
+
+
+def plan_tuning(
+    experiment: Experiment,
+    scale: str,
+    overrides: Changes | None,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    budget: int | None,
+) -> Tuning:
+    """Open each variant's search."""
+    name = experiment.name
+    if not experiment.search:
+        raise ConfigError(f"{name} declares no search; give its EXPERIMENT a search={{field: Range(low, high)}}.")
+    budget = experiment.search_budget if budget is None else budget
+    if budget < 1:
+        raise ConfigError(f"A budget of {budget} trials must be at least 1.")
+    found = []
+    for variant in searched_variants(experiment, scale):
+        level, config = search_config(experiment, scale, variant, overrides)
+        space = experiment.search_space(variant)
+        check_space(space, config)
+        if config.until != "classifier" and experiment.search_measure.endswith("error"):
+            cure = 'search_measure="final/valid_loss"'
+            raise ConfigError(f"{name}: {variant!r} ends at a language model, which has no errors; give it {cure}.")
+        values = flatten(config)
+        recipe = {path: values[path] for path in space}
+        for path in outside(space, recipe):
+            where = f"{name}: {variant!r} has {path} = {recipe[path]} now"
+            raise ConfigError(f"{where}, which its search of {space[path]} leaves out; widen the search.")
+        identity = identity_of(experiment, variant, config, data, home.imported)
+        search = open_search(home, f"{name}-tuning-{scale}", f"{variant} {identity}", space, recipe)
+        found.append(Searched(variant, level, config, identity, search))
+    return Tuning(experiment, scale, budget, data, home, tracker, found)
+
+
+def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: Path | None, imported: Path) -> str:
+    """What determines a variant's trials beside the first: config, data, code, space, seeds and measure."""
+    space = experiment.search_space(variant)
+    lowest = override(config, next(extremes(space)))
+    stages = [plan_run(lowest, seed, data, imported).fingerprint for seed in experiment.search_seeds]
+    key = {"config": changed(lowest), "stages": stages, "space": described(space)}
+    return fingerprint(key | {"seeds": list(experiment.search_seeds), "measure": experiment.search_measure})
+
+
+def runs_left(tuning: Tuning) -> int:
+    """Runs still to make, if no trial stops early."""
+    seeds, made = len(tuning.experiment.search_seeds), 0
+    for each in tuning.left:
+        trials = each.search.trials()
+        made += seeds * len(each.search.counted()) + sum(len(t.seeds) for t in trials if t.state == RUNNING)
+    return seeds * tuning.trials * len(tuning.left) - made
+
+
+def predicted_seconds(tuning: Tuning) -> float:
+    """Time that the trials left will take, if each costs what the recipe of now would; shared stages count once."""
+    store = Store(tuning.home.stages)
+    rates, shared, own = Rates(store), dict[str, float](), dict[str, float]()
+    for each, seed in itertools.product(tuning.left, tuning.experiment.search_seeds):
+        recipe, left = each.search.recipe, tuning.trials - len(each.search.counted())
+        stage, other = (tuning.stage(each, point, seed) for point in (recipe, apart(each.search.space, recipe)))
+        common, missing = ({s.fingerprint for s in found} for found in (other.ancestry(), store.missing(stage)))
+        for part in stage.ancestry():
+            if part.fingerprint not in common:
+                own[part.fingerprint] = left * part.tokens / rates.of(part, each.config)
+            elif part.fingerprint in missing:
+                shared[part.fingerprint] = part.tokens / rates.of(part, each.config)
+    return sum(shared.values()) + sum(own.values())
+
+
+def cost_words(tuning: Tuning, runs: int, seconds: float) -> str:
+    """What the search will do and cost, before it starts."""
+    variants, trials, seeds = len(tuning.variants), tuning.trials, len(tuning.experiment.search_seeds)
+    whole = f"{variants} variants x {trials} trials x {seeds} seeds = {variants * trials * seeds} runs"
+    if not tuning.left:
+        return f"{whole}: all trials are finished; nothing to do."
+    return f"{whole}, {runs} of them to make, about {duration(seconds)}; less where hopeless trials stop early."
+
+
+def tuning_table(tuning: Tuning) -> pd.DataFrame:
+    """One row a trial: variant, trial, values, mean validation measure, seeds, state; the same number a variant."""
+    measure = tuning.experiment.search_measure.rpartition("/")[2]
+    rows = [
+        {
+            "variant": each.variant,
+            "trial": t.number,
+            **t.values,
+            measure: t.mean,
+            "seeds": len(t.seeds),
+            "state": t.state,
+        }
+        for each in tuning.variants
+        for t in each.search.counted()[: tuning.trials]
+    ]
+    return pd.DataFrame(rows)
+
+
+def tuning_facts(tuning: Tuning) -> dict[str, Any]:
+    """What was searched and how, and the importance of the fields for each variant."""
+    experiment, runs = tuning.experiment, tuning.tracker.runs(tuning.name, tuning.scale, "FINISHED")
+    mine = [run for run in runs if run.parent == tuning.parent]
+    return {
+        "experiment": experiment.name,
+        "scale": tuning.scale,
+        "level": {experiment.across: tuning.variants[0].level} if experiment.across else {},
+        "measure": experiment.search_measure,
+        "budget": tuning.trials,
+        "seeds": list(experiment.search_seeds),
+        "space": described(experiment.search),
+        "space_of": {variant: described(space) for variant, space in experiment.search_for.items()},
+        "sampler": "tree-structured Parzen estimator (Optuna's TPESampler); the first trial is the recipe there was",
+        "pruner": f"Wilcoxon signed-rank test against the best trial, over seeds, p < {HOPELESS}",
+        "importance_method": IMPORTANCE,
+        "importance": {each.variant: each.search.importance(tuning.budget) for each in tuning.variants},
+        "commits": sorted({run.tags.get("lab.commit", "") for run in mine}),
+        "dirty_runs": sum(run.tags.get("lab.dirty") == "true" for run in mine),
+    }

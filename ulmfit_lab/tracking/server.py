@@ -1,0 +1,40 @@
+"""MLflow's web UI over the lab's store, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from ulmfit_lab.home import Home, redact
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def server_command(home: Home, uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Arguments and environment of MLflow's server; the store's URI may hold a password, which arguments show."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": home.artifacts.as_uri()}
+    return command, {**os.environ, **stores}
+
+
+def serve(home: Home, uri: str, host: str, port: int, experiments: Mapping[str, str]) -> int:
+    """MLflow's web UI over a store that exists, in the foreground; on loopback unless another address was asked for.
+
+    experiments: name -> id of those whose pages are named: the UI itself opens on another page, for agents.
+    """
+    if host not in LOOPBACK:
+        print(f"warning: {host} can be reached from other machines, and MLflow asks for no password", file=sys.stderr)
+    lines = [f"MLflow on http://{host}:{port} over {redact(uri)}; Ctrl-C ends it. Runs and charts:"]
+    lines += [f"  {name:40} http://{host}:{port}/#/experiments/{number}/runs" for name, number in experiments.items()]
+    print("\n".join(lines if experiments else ["There are no runs yet.", lines[0]]), flush=True)
+    command, environment = server_command(home, uri, host, port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else a kill would leave the server behind
+    with subprocess.Popen(command, env=environment) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            return 0

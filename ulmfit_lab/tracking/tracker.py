@@ -1,0 +1,359 @@
+"""Every cell an MLflow run under its sweep's parent run. The only module that imports mlflow.
+
+Runs are addressed by id through `MlflowClient`; the fluent API's active run is never used, since it is neither
+safe across threads nor honest about interruptions.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+from filelock import FileLock
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking import MlflowClient
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from ulmfit_lab.errors import LabError
+from ulmfit_lab.home import Home, redact, write_ahead
+from ulmfit_lab.interrupts import shielded
+from ulmfit_lab.provenance import source_tags
+from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun
+from ulmfit_lab.tracking.wording import LONGEST_TAG, cut, describe_cell, metric_names, title
+
+if TYPE_CHECKING:  # the command line's quick commands have no use for torch
+    from ulmfit_lab.training.loop import Point
+
+BATCH, FLUSH_SECONDS = 900, 10.0
+"""Metrics a call, of which MLflow takes 1,000 with tags: one alone costs 16 ms, 1,000 together about 110 ms."""
+PARAMS_A_BATCH, PAGE = 100, 1000
+LONGEST_DIGEST = 36  # characters
+REPRODUCTIONS = "reproductions"
+"""The MLflow experiment of runs that make others again."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""What MLflow's UI takes for experiments with runs to compare, and not with traces of agents."""
+
+
+class Client(MlflowClient):  # type: ignore[misc]
+    """MLflow's client, whose calls are not interrupted half-way."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return shielded(found) if not name.startswith("_") and inspect.ismethod(found) else found
+
+
+@dataclass
+class RunLog:
+    """Writes one run; as a context manager it ends the run: FINISHED, FAILED with the reason, or KILLED.
+
+    As a context manager it also logs the machine's load (`system/...`), every `system_seconds` from a thread.
+    """
+
+    client: MlflowClient
+    run_id: str
+    system_seconds: float = 10.0
+    buffer: list[Metric] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    flushed: float = field(default_factory=time.monotonic)
+    monitor: SystemMetricsMonitor | None = None
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Params, which cannot be changed afterwards."""
+        listed = [Param(key, str(value)) for key, value in params.items()]
+        for start in range(0, len(listed), PARAMS_A_BATCH):
+            self.client.log_batch(self.run_id, params=listed[start : start + PARAMS_A_BATCH])
+
+    def log_points(self, prefix: str, points: Iterable[Point]) -> None:
+        """Points of a curve; names become prefix/name. Written in batches, every few seconds at least."""
+        now = round(time.time() * 1000)
+        for point in points:
+            self.buffer += [Metric(f"{prefix}/{name}", v, now, point.step) for name, v in point.values.items()]
+        if len(self.buffer) >= BATCH or time.monotonic() - self.flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def log_final(self, values: Mapping[str, float]) -> None:
+        """Values that a run ends with."""
+        now = round(time.time() * 1000)
+        self.buffer += [Metric(name, value, now, 0) for name, value in values.items()]
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is buffered; what could not be written stays buffered."""
+        while self.buffer or self.tags:
+            tags = [RunTag(name, value) for name, value in self.tags.items()]
+            self.client.log_batch(self.run_id, metrics=self.buffer[:BATCH], tags=tags)
+            del self.buffer[:BATCH]
+            self.tags.clear()
+        self.flushed = time.monotonic()
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tags, written with the metrics that are next: a call of its own costs as much as 50 of them."""
+        self.tags.update({name: str(value)[:LONGEST_TAG] for name, value in tags.items()})
+
+    def log_inputs(self, inputs: Iterable[tuple[str, str, str, str, Mapping[str, Any]]]) -> None:
+        """Data sets: name, content digest (its first 36 characters are kept), source, context and profile."""
+        found = [
+            DatasetInput(
+                Dataset(name, digest[:LONGEST_DIGEST], "local", source or name, profile=json.dumps(dict(profile))),
+                [InputTag("mlflow.data.context", context)],
+            )
+            for name, digest, source, context, profile in inputs
+        ]
+        self.client.log_inputs(self.run_id, found)
+
+    def log_text(self, text: str, name: str) -> None:
+        """A text artifact."""
+        self.client.log_text(self.run_id, text, name)
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """A file as artifact."""
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+    def finish(self, status: str, reason: str = "") -> None:
+        """Write what is buffered and end the run."""
+        if self.monitor:
+            self.monitor.finish()  # type: ignore[no-untyped-call]
+        try:
+            if reason:
+                self.set_tags({"lab.reason": reason})
+            self.flush()
+        finally:
+            self.client.set_terminated(self.run_id, status)
+
+    def __enter__(self) -> RunLog:
+        uri = self.client.tracking_uri
+        self.monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            self.run_id, self.system_seconds, tracking_uri=uri
+        )
+        self.monitor.start()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish("FINISHED")
+        elif isinstance(error, Exception):
+            try:
+                self.log_text("".join(traceback.format_exception(error)), "traceback.txt")
+            finally:
+                self.finish("FAILED", f"{type(error).__name__}: {error}")
+        else:
+            self.finish("KILLED", f"{type(error).__name__}: interrupted")
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """An MLflow store, seen as experiments, sweeps and cells."""
+
+    client: MlflowClient
+    artifacts: Path
+    uri: str
+
+    def find_experiment(self, experiment: str, scale: str) -> str | None:
+        """The id of the MLflow experiment of an experiment at a scale, if there is one."""
+        found = self.client.get_experiment_by_name(title(experiment, scale))
+        if found and found.lifecycle_stage == "deleted":
+            cure = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            raise LabError(f"{found.name} was deleted in MLflow; restore it ({cure}) or empty the bin (mlflow gc).")
+        return str(found.experiment_id) if found else None
+
+    def make_experiment(self, experiment: str, scale: str, description: str) -> str:
+        """The same, made if need be."""
+        # A server keeps artifacts where it can serve them from; a database's go beside it.
+        place = None if self.uri.startswith("http") else self.artifacts.as_uri()
+        with self.lock():
+            found = self.find_experiment(experiment, scale)
+            tags = {**KIND, "mlflow.note.content": description}
+            return found or str(self.client.create_experiment(title(experiment, scale), place, tags))
+
+    def experiments(self) -> dict[str, str]:
+        """Name -> id of the experiments that hold runs of the lab."""
+        found = self.client.search_experiments()
+        return {str(e.name): str(e.experiment_id) for e in found if KIND.items() <= e.tags.items()}
+
+    def lock(self) -> FileLock:
+        """Held while something is looked up and made if it is not there."""
+        return FileLock(self.artifacts.parent / "mlflow.lock")
+
+    def open_sweep(
+        self, experiment: str, scale: str, declaration: str, description: str, tags: Mapping[str, str]
+    ) -> str:
+        """The parent run of a sweep, running; found again by its declaration."""
+        where = self.make_experiment(experiment, scale, description)
+        wanted = f"tags.`lab.kind` = 'sweep' and tags.`lab.declaration` = '{declaration}'"
+        own = {"lab.kind": "sweep", "lab.declaration": declaration, "experiment": experiment, "scale": scale}
+        with self.lock():
+            found = self.client.search_runs([where], wanted, max_results=1)
+            if found:
+                self.client.update_run(found[0].info.run_id, status="RUNNING")
+                return str(found[0].info.run_id)
+            every = {**tags, **own, **source_tags(tags), "mlflow.note.content": cut(description)}
+            run = self.client.create_run(where, run_name=f"{experiment} ({scale})", tags=every)
+            return str(run.info.run_id)
+
+    def start_cell(self, parent: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
+        """A running run for a cell; tags name its experiment, scale, variant, level, seed and `lab.cell`."""
+        own = {"lab.kind": "cell", "mlflow.parentRunId": parent}
+        return self._start(self.client.get_run(parent).info.experiment_id, name, params, {**tags, **own})
+
+    def start_reproduction(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
+        """A running run that makes another one again, in an experiment of its own: no sweep counts it."""
+        where = self.make_experiment(REPRODUCTIONS, "", "Tracked runs, made again")
+        return self._start(where, name, params, {**tags, "lab.kind": "reproduction"})
+
+    def _start(self, where: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
+        note = {"mlflow.note.content": describe_cell(tags)}
+        run = self.client.create_run(where, run_name=name, tags={**note, **tags, **source_tags(tags)})
+        log = RunLog(self.client, run.info.run_id)
+        log.log_params(params)
+        return log
+
+    def runs(self, experiment: str, scale: str, status: str | None = None, cell: str | None = None) -> list[TrackedRun]:
+        """The cells' runs, oldest first; only those of a status, or of one cell, if asked for."""
+        where = self.find_experiment(experiment, scale)
+        wanted = "tags.`lab.kind` = 'cell'" + (f" and attributes.status = '{status}'" if status else "")
+        wanted += f" and tags.`lab.cell` = '{cell}'" if cell else ""
+        return self._search([where], wanted) if where else []
+
+    def find_runs(self, prefix: str) -> list[TrackedRun]:
+        """The cells' runs of all experiments whose id begins so, here or where they were made."""
+        everywhere = [str(each.experiment_id) for each in self.client.search_experiments()]
+        ids = ("attributes.run_id", f"tags.`{IMPORTED}`")
+        found = [self._search(everywhere, f"tags.`lab.kind` = 'cell' and {name} LIKE '{prefix}%'") for name in ids]
+        return list({run.run_id: run for run in (*found[0], *found[1])}.values())
+
+    def _search(self, where: Sequence[str], wanted: str) -> list[TrackedRun]:
+        found: list[TrackedRun] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                list(where), wanted, ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], token
+            )
+            found += [tracked(run) for run in page]
+            token = page.token
+            if not token:
+                return found
+
+    def declaration_of(self, parent: str) -> str:
+        """The declaration that a sweep's parent run is found by."""
+        return str(self.client.get_run(parent).data.tags["lab.declaration"])
+
+    def histories(self, run: TrackedRun) -> dict[str, list[Measured]]:
+        """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
+        names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
+        found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
+        return {name: [(m.step, m.value, m.timestamp) for m in points] for name, points in found.items()}
+
+    def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[Measured]]) -> None:
+        """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
+
+        Raises LabError where MLflow refuses what it holds.
+        """
+        where = self.client.get_run(parent).info.experiment_id
+        tags = {**run.tags, "lab.kind": "cell", "mlflow.parentRunId": parent, IMPORTED: run.origin}
+        once = {name: [(0, value, run.end or run.start)] for name, value in run.metrics.items()}
+        points = [(name, *point) for name, listed in {**once, **histories}.items() for point in listed]
+        made = ""
+        try:
+            short = {name: value[:LONGEST_TAG] for name, value in tags.items()}
+            made = self.client.create_run(where, run.start, short, run.name).info.run_id
+            log = RunLog(self.client, made)
+            log.log_params(run.params)
+            log.log_inputs((*data, {}) for data in run.inputs)
+            log.buffer += [Metric(name, value, when, step) for name, step, value, when in points]
+            log.flush()
+            self.client.set_terminated(made, run.status, run.end)
+        except BaseException as error:
+            if made:
+                self.client.set_terminated(made, "KILLED")
+            if isinstance(error, MlflowException):
+                why = str(error).partition("\n")[0]
+                raise LabError(f"Run {run.origin} cannot be imported; MLflow says: {why}") from error
+            raise
+
+    def close_abandoned(self, experiment: str, scale: str, alive: Callable[[str], bool]) -> None:
+        """Mark as KILLED the running runs of cells that no process is running."""
+        for run in self.runs(experiment, scale, "RUNNING"):
+            # A cell that was alive when it was listed may have ended its run since.
+            if not alive(run.cell) and self.client.get_run(run.run_id).info.status == "RUNNING":
+                RunLog(self.client, run.run_id).finish("KILLED", "its process ended without closing the run")
+
+    def finish_sweep(self, parent: str, status: str, reason: str = "") -> None:
+        """End the parent run of a sweep that is not summarised, such as one with failed cells."""
+        RunLog(self.client, parent).finish(status, reason)
+
+    def summarise_sweep(
+        self, parent: str, metrics: Mapping[str, float], description: str, artifacts: Sequence[Path], status: str
+    ) -> None:
+        """Put the comparison on the parent run: means, table, figures."""
+        log = RunLog(self.client, parent)
+        log.set_tags({"mlflow.note.content": cut(description)})
+        for path in artifacts:
+            log.log_artifact(path)
+        log.log_final(dict(zip(metric_names(metrics), metrics.values(), strict=True)))
+        log.finish(status)
+
+
+def tracked(run: Run) -> TrackedRun:
+    """MLflow's run as ours."""
+    tags = run.data.tags
+    named = {name: tags.get(name, "") for name in ("experiment", "scale", "variant", "level")}
+    return TrackedRun(
+        run_id=run.info.run_id,
+        status=run.info.status,
+        name=run.info.run_name,
+        **named,
+        seed=int(tags.get("seed", -1)),
+        cell=tags.get("lab.cell", ""),
+        parent=tags.get("mlflow.parentRunId", ""),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags=dict(tags),
+        inputs=tuple(data_set(each) for each in run.inputs.dataset_inputs),
+        start=run.info.start_time,
+        end=run.info.end_time,
+    )
+
+
+def data_set(found: DatasetInput) -> tuple[str, str, str, str]:
+    """Name, digest, source and context of a run's data set."""
+    context = {tag.key: tag.value for tag in found.tags}.get("mlflow.data.context", "")
+    return found.dataset.name, found.dataset.digest, found.dataset.source, context
+
+
+def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
+    """The tracker on a store, which is made and migrated by one process at a time.
+
+    Raises LabError where the store cannot be opened.
+    """
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    uri = tracking_uri or home.tracking_uri
+    home.artifacts.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.root / "mlflow.lock"):
+        try:
+            client = Client(tracking_uri=uri)
+            client.search_experiments(max_results=1)  # the first use migrates, which several at once do not survive
+        except (MlflowException, SQLAlchemyError) as error:
+            why = f"{redact(str(error).partition(chr(10))[0])}; see ulmfit-lab doctor"
+            raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
+        if uri.startswith("sqlite"):
+            write_ahead(make_url(uri).database)
+    return Tracker(client, home.artifacts, uri)
