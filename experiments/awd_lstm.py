@@ -5,7 +5,7 @@ Each variant takes one part away, with the learning rate that suits it best on v
 
 from ulmfit_lab.lab.experiment import Experiment
 from ulmfit_lab.lab.scales import LANGUAGE_MODEL
-from ulmfit_lab.report.spec import Published
+from ulmfit_lab.report.spec import Also, Published
 
 LM_ALONE = {"until": "pretrained", "pretraining.seed": None}
 SOURCE = "Merity et al. 2017, table 4"
@@ -38,6 +38,7 @@ EXPERIMENT = Experiment(
     measure="final/perplexity",
     measure_label="Test perplexity",
     measure_scale=1.0,
+    also=(Also(measure="final/accuracy", label="Test accuracy (%)", scale=100.0),),
     recipes={
         # the winners of `ulmfit-lab tune`; results/awd_lstm/tuning.csv has what was tried
         "small": {
@@ -91,5 +92,8 @@ EXPERIMENT = Experiment(
         "decay, which are variants here.",
         "NT-ASGD is SGD until validation has not improved for five epochs. Its rates are of another size than Adam's, "
         "so it searches as many of its own.",
+        "The small scale trains for 280 steps on 49,000 tokens. Without AR and TAR the model stays at the words' "
+        "frequencies for all of them: its accuracy is that of always guessing the commonest token. What they are shown to "
+        "buy here is the start of training.",
     ),
 )
