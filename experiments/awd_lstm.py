@@ -93,7 +93,7 @@ EXPERIMENT = Experiment(
         "NT-ASGD is SGD until validation has not improved for five epochs. Its rates are of another size than Adam's, "
         "so it searches as many of its own.",
         "The small scale trains for 280 steps on 49,000 tokens. Without AR and TAR the model stays at the words' "
-        "frequencies for all of them: its accuracy is that of always guessing the commonest token. What they buy here is "
-        "the start of training.",
+        "frequencies for all of them: its accuracy is that of always guessing the commonest token. What they buy here "
+        "is the start of training.",
     ),
 )
