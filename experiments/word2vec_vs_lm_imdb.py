@@ -33,7 +33,7 @@ EXPERIMENT = Experiment(
         ("fine-tuned LM", "random"),
         ("fine-tuned LM", "TF-IDF"),
     ),
-    search={"classifier.lr": (2e-3, 5e-3, 1e-2)},
+    search={"classifier.lr": (3e-3, 6e-3, 1.2e-2)},
     search_seeds=(1001,),
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
     published=(
