@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # `patient` tries again, and lets Ctrl-C through
 
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
@@ -34,6 +36,7 @@ from ulmfit_lab.errors import LabError
 from ulmfit_lab.home import Home, redact, write_ahead
 from ulmfit_lab.interrupts import shielded
 from ulmfit_lab.provenance import source_tags
+from ulmfit_lab.tracking.patience import is_away, patient
 from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun
 from ulmfit_lab.tracking.wording import LONGEST_TAG, cut, describe_cell, metric_names, title
 
@@ -51,11 +54,11 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Client(MlflowClient):  # type: ignore[misc]
-    """MLflow's client, whose calls are not interrupted half-way."""
+    """MLflow's client, whose calls are not interrupted half-way and wait for a store that is away."""
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        return shielded(found) if not name.startswith("_") and inspect.ismethod(found) else found
+        return patient(shielded(found)) if not name.startswith("_") and inspect.ismethod(found) else found
 
 
 @dataclass
@@ -71,6 +74,7 @@ class RunLog:
     buffer: list[Metric] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     flushed: float = field(default_factory=time.monotonic)
+    away: bool = False
     monitor: SystemMetricsMonitor | None = None
 
     def log_params(self, params: Mapping[str, object]) -> None:
@@ -80,12 +84,20 @@ class RunLog:
             self.client.log_batch(self.run_id, params=listed[start : start + PARAMS_A_BATCH])
 
     def log_points(self, prefix: str, points: Iterable[Point]) -> None:
-        """Points of a curve; names become prefix/name. Written in batches, every few seconds at least."""
+        """Points of a curve; names become prefix/name. Written in batches, every few seconds at least.
+
+        While the store is away they are kept and training goes on; what comes next takes them along.
+        """
         now = round(time.time() * 1000)
         for point in points:
             self.buffer += [Metric(f"{prefix}/{name}", v, now, point.step) for name, v in point.values.items()]
-        if len(self.buffer) >= BATCH or time.monotonic() - self.flushed > FLUSH_SECONDS:
-            self.flush()
+        if time.monotonic() - self.flushed > FLUSH_SECONDS or (len(self.buffer) >= BATCH and not self.away):
+            try:
+                self._write(shielded(partial(MlflowClient.log_batch, self.client)))
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                self.away, self.flushed = True, time.monotonic()
 
     def log_final(self, values: Mapping[str, float]) -> None:
         """Values that a run ends with."""
@@ -95,12 +107,15 @@ class RunLog:
 
     def flush(self) -> None:
         """Write what is buffered; what could not be written stays buffered."""
+        self._write(self.client.log_batch)
+
+    def _write(self, log_batch: Callable[..., object]) -> None:
         while self.buffer or self.tags:
             tags = [RunTag(name, value) for name, value in self.tags.items()]
-            self.client.log_batch(self.run_id, metrics=self.buffer[:BATCH], tags=tags)
+            log_batch(self.run_id, metrics=self.buffer[:BATCH], tags=tags)
             del self.buffer[:BATCH]
             self.tags.clear()
-        self.flushed = time.monotonic()
+        self.away, self.flushed = False, time.monotonic()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Tags, written with the metrics that are next: a call of its own costs as much as 50 of them."""
@@ -349,11 +364,11 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
     home.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(home.root / "mlflow.lock"):
         try:
-            client = Client(tracking_uri=uri)
-            client.search_experiments(max_results=1)  # the first use migrates, which several at once do not survive
+            # the first use migrates, which several at once do not survive; whoever gave a wrong address should not wait
+            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError) as error:
             why = f"{redact(str(error).partition(chr(10))[0])}; see ulmfit-lab doctor"
             raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
-    return Tracker(client, home.artifacts, uri)
+    return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
