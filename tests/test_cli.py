@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from ulmfit_lab.cli import main
+from ulmfit_lab.cli.commands import parser
+from ulmfit_lab.tracking.server import LOOPBACK
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -30,6 +32,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return status, out, err
 
     return command
+
+
+def test_the_server_listens_on_loopback_unless_told_otherwise() -> None:
+    assert parser().parse_args(["ui"]).host in LOOPBACK
+    assert parser().parse_args(["ui", "--host", "0.0.0.0"]).host == "0.0.0.0"
 
 
 @pytest.fixture
