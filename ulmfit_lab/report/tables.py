@@ -39,8 +39,8 @@ TESTS = (
     "in five, even as the hardest test of the table."
 )
 LOOKED = (
-    "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds, as planned before the "
-    "first look, and got no more seeds once they were decided. The interval is a 95% repeated confidence interval "
+    "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds, as planned, and "
+    "got no more seeds once they were decided. The interval is a 95% repeated confidence interval "
     "(not corrected) and p a repeated p-value, corrected over the rows of this table (Holm): both hold however many of "
     "the looks were taken. Rule: {rule}. n: seeds with which a comparison was decided, or all. The means above are "
     "over all seeds of a cell, and not adjusted for the looks."
