@@ -80,6 +80,8 @@ def parser() -> argparse.ArgumentParser:
     use_commands(add)
     for each in (plan, sweep, tune, runs, report):
         _experiment_options(each, optional=each is report)
+    for each in (plan, sweep, report):
+        _looks_options(each)
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
     sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (default: 1)")
     sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -118,13 +120,16 @@ def _experiment_options(command: argparse.ArgumentParser, *, optional: bool = Fa
     command.add_argument("--scale", default="small", help="tiny, demo, small or paper (default: small)")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")
+    command.add_argument("--levels", metavar="A,B", help="values of the crossed field, such as numbers of labels")
+    command.add_argument("--config-help", action="store_true", help="list the config fields that can be replaced")
+
+
+def _looks_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-seeds", type=int, metavar="N", help="with --until-decided: seeds at most")
     command.add_argument("--batch-seeds", type=int, default=2, metavar="N", help="seeds added at a time (default: 2)")
     command.add_argument(
         "--until-decided", action="store_true", help="add seeds only where a comparison is open, up to --max-seeds"
     )
-    command.add_argument("--levels", metavar="A,B", help="values of the crossed field, such as numbers of labels")
-    command.add_argument("--config-help", action="store_true", help="list the config fields that can be replaced")
 
 
 def list_command(args: argparse.Namespace) -> int:

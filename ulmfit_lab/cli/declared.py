@@ -24,9 +24,9 @@ def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
         if not 1 <= args.seeds <= MOST_SEEDS:
             raise ConfigError(f"--seeds {args.seeds} must be at least 1 and at most {MOST_SEEDS}.")
         experiment = replace(experiment, seeds=tuple(range(args.seeds)), looks=())
-    if args.max_seeds is not None:
+    if getattr(args, "max_seeds", None) is not None:
         experiment = until_decided(experiment, args.max_seeds, args.batch_seeds)
-    if args.until_decided and not experiment.looks:
+    if getattr(args, "until_decided", False) and not experiment.looks:
         raise ConfigError(f"{experiment.name} declares no looks; say how far to go with --max-seeds N.")
     if args.levels is not None:
         experiment = replace(experiment, levels={**experiment.levels, args.scale: _levels(args.levels, experiment)})
