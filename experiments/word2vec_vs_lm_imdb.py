@@ -33,6 +33,14 @@ EXPERIMENT = Experiment(
         ("fine-tuned LM", "random"),
         ("fine-tuned LM", "TF-IDF"),
     ),
+    recipes={
+        # the winners of `ulmfit-lab tune`; results/word2vec_vs_lm_imdb/tuning.csv has what was tried
+        "small": {
+            "random": {"classifier.lr": 3e-3},
+            "word2vec": {"classifier.lr": 3e-3},
+            "fine-tuned LM": {"classifier.lr": 6e-3},
+        },
+    },
     search={"classifier.lr": (3e-3, 6e-3, 1.2e-2)},
     search_seeds=(1001,),
     search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
@@ -46,6 +54,8 @@ EXPERIMENT = Experiment(
         ),
     ),
     notes=(
+        "At the small scale all networks get six epochs of 500 documents, 378 steps: few for one that starts from "
+        "random weights or word vectors.",
         "TF-IDF reads whole documents, the networks their first words (`target.max_length`).",
         "The language models were trained once and are shared by all seeds: intervals are over labelled documents, "
         "initial heads and data order, not over pretraining.",
