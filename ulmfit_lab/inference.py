@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -74,12 +75,18 @@ def load_classifier(run: TrackedRun, home: Home) -> TrainedClassifier:
     """The classifier of a run, in evaluation mode; raises LabError where it is not there any more, or keeps none."""
     members = []
     for stored, config in classifiers_of(run, home):
-        vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
         classes = tuple(stored.summary["classes"])
-        model = classifier_for(vocabulary, {}, config, len(classes))
-        load_checkpoint(stored.folder / "model.safetensors", model, stamp("classifier", vocabulary, config))
-        members.append((model.eval(), config))
+        model, vocabulary = load_member(stored.folder, config, len(classes))
+        members.append((model, config))
     return TrainedClassifier(tuple(members), vocabulary, classes)
+
+
+def load_member(folder: Path, config: RunConfig, n_classes: int) -> tuple[Classifier, Vocabulary]:
+    """A classifier in evaluation mode, and its words, from the folder that holds both."""
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    model = classifier_for(vocabulary, {}, config, n_classes)
+    load_checkpoint(folder / "model.safetensors", model, stamp("classifier", vocabulary, config))
+    return model.eval(), vocabulary
 
 
 def tokens_of(texts: Sequence[str], config: RunConfig) -> list[list[str]]:

@@ -21,6 +21,7 @@ from ulmfit_lab.stages.baselines import vectors_of
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.models import classifier_for, language_model_for, stamp
 from ulmfit_lab.stages.store import Observer, Stage, Store, Stored
+from ulmfit_lab.stages.target import drawn_order
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import SPECIALS
 from ulmfit_lab.text.vocabulary import Vocabulary
@@ -265,3 +266,15 @@ def test_units_reach_the_vocabularies_and_what_is_made_from_them(config: RunConf
 
 def test_a_model_without_a_language_model_is_another_classifier_on_the_same_texts(config: RunConfig) -> None:
     assert moved_by(config, classifier__model="tf-idf") == {"classifier"}
+
+
+@pytest.mark.parametrize(("place", "name"), [(10, "Validation"), (0, "Test")])
+def test_a_held_out_label_that_training_lacks_is_named(
+    config: RunConfig, tmp_path: Path, write_csv: Callable[..., Path], place: int, name: str
+) -> None:
+    odd = int(drawn_order(50)[place])  # of the order the first 10 test, the next validates, 39 train
+    rows = [("a text", "odd" if number == odd else str(number % 2)) for number in range(50)]
+    changes = {"target.path": str(write_csv(tmp_path / "odd.csv", rows)), "target.valid": 1, "target.labels": 10}
+    stage = plan_run(override(config, {**changes, "classifier.model": "tf-idf"}), 0, None)
+    with pytest.raises(DataError, match=f"{name} label 'odd' does not occur"):
+        Store(tmp_path / "stages").obtain(stage, Observer())

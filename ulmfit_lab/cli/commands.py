@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +146,7 @@ def plan_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ulmfit_lab.lab.confounds import difference_lines
+    from ulmfit_lab.lab.data import told_data
     from ulmfit_lab.sweeps.display import duration, plan_table
     from ulmfit_lab.sweeps.sweep import plan_sweep
 
@@ -162,6 +163,8 @@ def plan_command(args: argparse.Namespace) -> int:
     if plan.todo:
         console.print(plan_table(plan))
         console.print(f"Predicted time: {duration(plan.seconds)}.")
+    for line in told_data(plan, home, data_of(args)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -205,6 +208,8 @@ def shared(run: Callable[..., Outcome], args: argparse.Namespace) -> Outcome:
 
         def before(plan: Plan) -> None:
             if plan.todo:
+                if not args.worker:
+                    warn_of_data(plan, args)
                 others.extend(start_worker(args.argv) for _ in range(args.workers - 1))
 
         outcome = run(before=before)
@@ -212,6 +217,16 @@ def shared(run: Callable[..., Outcome], args: argparse.Namespace) -> Outcome:
             process.wait()
     # what a worker left behind, if one was killed; with looks the next one finds it
     return run() if others and outcome.elsewhere and not outcome.plan.looks else outcome
+
+
+def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
+    """Say in a line what the runs are trained and tested on, and what is odd of it; the runs tell their own errors."""
+    from ulmfit_lab.lab.data import summarise_target, targets_of
+
+    with suppress(LabError):
+        for target in targets_of(plan):
+            found = summarise_target(target, data_of(args))
+            print("\n".join([found.documents, *found.warnings]), file=sys.stderr)
 
 
 @contextmanager

@@ -51,15 +51,17 @@ def use_commands(add: Add) -> None:
     more.add_argument("--tokens", type=int, default=50, metavar="N", help="tokens at most (default: 50)")
     more.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0: the likeliest (default: 0.8)")
     more.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another text (default: 0)")
+    logged = add("register", register_command, "log a run's classifier to MLflow, for mlflow.pyfunc.load_model")
+    logged.add_argument("--name", default="", metavar="NAME", help="register it too, as a new version of this model")
     close = add("neighbours", neighbours_command, "show the words that lie closest, model beside model")
     close.add_argument("words", nargs="+", metavar="WORD", help="words to look up")
     close.add_argument("--count", type=int, default=10, metavar="N", help="neighbours of each (default: 10)")
     beside = add("compare", compare_command, "show runs side by side: config, metrics, variants over shared seeds")
     beside.add_argument("runs", nargs="+", metavar="RUN", help=RUN)
-    for each in (given, labels, more, close):
+    for each in (given, labels, more, logged, close):
         several: dict[str, Any] = {"action": "append"} if each is close else {}
         each.add_argument("--run", required=True, metavar="RUN", dest="run_name", help=RUN, **several)
-    for each in (given, labels, more, close, beside):
+    for each in (given, labels, more, logged, close, beside):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
 
 
@@ -240,6 +242,26 @@ def compare_command(args: argparse.Namespace) -> int:
         console.print(text_table(header, rows))
     else:
         console.print("The runs' variants share no two seeds, so they are not compared in pairs.")
+    return 0
+
+
+def register_command(args: argparse.Namespace) -> int:
+    """Log a run's classifier as a model of MLflow's, and say how to load it."""
+    import tempfile
+
+    from ulmfit_lab import served
+    from ulmfit_lab.home import redact
+    from ulmfit_lab.inference import load_classifier
+
+    _, tracker = open_lab(args)
+    home, run = chosen(args, args.run_name)
+    trained = load_classifier(run, home)
+    with tempfile.TemporaryDirectory(prefix="ulmfit-lab-") as place:
+        folder = Path(place) / "classifier"
+        served.write_served(trained, folder)
+        uri = tracker.log_model(run.run_id, folder, served.__name__, served.columns(trained.classes), args.name)
+    print(f"Logged with run {run.run_id}. Where MLFLOW_TRACKING_URI is {redact(tracker.uri)}:")
+    print(f"  mlflow.pyfunc.load_model({uri!r}).predict(['A text.', 'Another.'])")
     return 0
 
 

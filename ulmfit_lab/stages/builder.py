@@ -22,7 +22,8 @@ from ulmfit_lab.models.sentence_encoder import encoder_version
 from ulmfit_lab.stages import baselines, corpora, devices, fits, vectors
 from ulmfit_lab.stages.imported import find_import, imported_stage
 from ulmfit_lab.stages.store import Stage
-from ulmfit_lab.text.sources import has_split, read_documents, source_bytes, source_digest
+from ulmfit_lab.stages.target import test_source
+from ulmfit_lab.text.sources import read_documents, source_bytes, source_digest
 
 BYTES_PER_TOKEN = 4.6
 """English text, markup and marker tokens included; only predictions use it."""
@@ -115,7 +116,7 @@ class Builder:
         if not source.given:
             raise ConfigError("A run needs texts: give target.name or target.path (and general.name or general.path).")
         key = {"digest": source_digest(source, self.data), "language": self.config.language}
-        compute = partial(corpora.tokenize_source, source=_bare(source), language=self.config.language, data=self.data)
+        compute = partial(corpora.tokenize_source, source=bare(source), language=self.config.language, data=self.data)
         return Stage("tokens", key, {}, compute, source_bytes(source, self.data) / BYTES_PER_TOKEN)
 
     def target_tokens(self) -> Stage:
@@ -124,12 +125,8 @@ class Builder:
 
     def test_tokens(self) -> dict[str, Stage]:
         """The labelled set's test texts, where it has any of its own."""
-        target = self.config.target
-        if target.path:
-            return {"test": self.tokens(dataclasses.replace(target, path=target.test_path))} if target.test_path else {}
-        if has_split(target.name, "test"):
-            return {"test": self.tokens(dataclasses.replace(target, split="test"))}
-        return {}
+        source = test_source(self.config.target)
+        return {"test": self.tokens(source)} if source else {}
 
     def unlabelled_tokens(self) -> Stage:
         """Text of the target's kind: the unlabelled corpus, or else the target's own training texts."""
@@ -267,7 +264,7 @@ class Builder:
 
     def document_length(self, cut: float | None = None) -> float:
         """Tokens of a document after cutting, roughly: of the first documents, whose words a blank ends."""
-        words = [len(text.split()) for text in first_texts(_bare(self.config.target), self.data)]
+        words = [len(text.split()) for text in first_texts(bare(self.config.target), self.data)]
         cut = self.config.target.max_length if cut is None else cut
         return sum(min(TOKENS_PER_WORD * n, cut) for n in words) / max(len(words), 1)
 
@@ -323,6 +320,6 @@ def _changed(source: Source, *names: str) -> dict[str, Any]:
     return {name: value for name, value in changed(source).items() if name in names}
 
 
-def _bare(source: Source) -> Source:
+def bare(source: Source) -> Source:
     """The source without what the reading of it does not depend on."""
     return Source(**{name: value for name, value in flatten(source).items() if name in flatten(Source())})

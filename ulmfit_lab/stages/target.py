@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ulmfit_lab.config import RunConfig
+from ulmfit_lab.config import RunConfig, Target
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.stages.store import Stored
 from ulmfit_lab.text.corpus import TokenCorpus, open_corpus
+from ulmfit_lab.text.sources import has_split
 from ulmfit_lab.text.vocabulary import Vocabulary
 
 MOST_CLASSES = 10_000
@@ -64,7 +65,7 @@ class TargetTexts:
 def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts:
     """Split the labelled set; the split depends on the data and the config alone, never on the run's seed.
 
-    Raises DataError for unlabelled documents, a single class, a test label that training never saw, or too few
+    Raises DataError for unlabelled documents, a single class, a label held out that training never saw, or too few
     documents for what is held out.
     """
     train = open_corpus(inputs["texts"].folder)
@@ -77,10 +78,8 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
             found = f"{len(corpus.label_names)} different labels, such as {corpus.label_names[0][:50]!r}"
             cure = "name its label column with target.label_column"
             raise DataError(f"The target has {found}, and at most {MOST_CLASSES} are allowed; {cure}.")
-    order = np.random.default_rng(0).permutation(train.n_documents)
-    n_test = 0 if separate else round(config.target.test_share * train.n_documents)
-    tested = test_order(test) if separate else order[:n_test]
-    valid, pool = np.split(order[n_test:], [config.target.valid])
+    pool, valid, tested = split_numbers(train.n_documents, test.n_documents if separate else None, config.target)
+    n_test = 0 if separate else len(tested)
     if len(pool) < max(config.target.labels, 1) or len(tested) == 0:
         raise DataError(
             f"The target has {train.n_documents} documents: after {n_test} for testing and {config.target.valid} for "
@@ -90,17 +89,42 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
     classes = tuple(sorted({train.label_names[i] for i in np.unique(np.asarray(train.labels)[pool])}))
     if len(classes) < 2:
         raise DataError(f"All training documents of the target have the label {classes[0]!r}; two classes are needed.")
-    unseen = {test.label_names[i] for i in np.unique(np.asarray(test.labels)[tested])} - set(classes)
-    if unseen:
-        raise DataError(
-            f"Test label {sorted(unseen)[0]!r} does not occur in the training documents ({len(classes)} do)."
-        )
+    for what, corpus, held_out in (("Test", test, tested), ("Validation", train, valid)):
+        unseen = {corpus.label_names[i] for i in np.unique(np.asarray(corpus.labels)[held_out])} - set(classes)
+        if unseen:
+            cure = "drop its documents, or give more of them"
+            found = f"{what} label {sorted(unseen)[0]!r} does not occur in the training documents"
+            raise DataError(f"{found} ({len(classes)} do); {cure}.")
     return TargetTexts(train, test, classes, pool, valid, tested[: config.target.test or None])
+
+
+def split_numbers(n: int, n_own: int | None, target: Target) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of a set's n documents may train and which validate, and those that test, of which target.test cuts.
+
+    n_own: documents of a test set of its own, whose numbers those that test then are; None: a share of the n is held
+        out for testing
+    """
+    order = drawn_order(n)
+    n_test = 0 if n_own is not None else round(target.test_share * n)
+    valid, pool = np.split(order[n_test:], [target.valid])
+    return pool, valid, order[:n_test] if n_own is None else drawn_order(n_own)
+
+
+def drawn_order(n: int) -> np.ndarray:
+    """The numbers of n documents in an order that is the same for every run."""
+    return np.random.default_rng(0).permutation(n)
 
 
 def test_order(corpus: TokenCorpus) -> np.ndarray:
     """The documents of a test set of its own, in the order in which target.test takes the first ones."""
-    return np.random.default_rng(0).permutation(corpus.n_documents)
+    return drawn_order(corpus.n_documents)
+
+
+def test_source(target: Target) -> Target | None:
+    """The labelled set's test texts, where it has any of its own."""
+    if target.path:
+        return replace(target, path=target.test_path) if target.test_path else None
+    return replace(target, split="test") if has_split(target.name, "test") else None
 
 
 def draw_labelled(texts: TargetTexts, labels: int, seed: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 LOGGED_ONCE = ("final/", "best/", "cost/")
 """How the names of metrics begin that a run logs once, at its end."""
@@ -41,3 +42,30 @@ class TrackedRun:
     def origin(self) -> str:
         """The id under which it was made: for an imported run, its id where it ran."""
         return self.tags.get(IMPORTED, self.run_id)
+
+
+def tracked(run: Any) -> TrackedRun:
+    """MLflow's run as ours."""
+    tags = run.data.tags
+    named = {name: tags.get(name, "") for name in ("experiment", "scale", "variant", "level")}
+    return TrackedRun(
+        run_id=run.info.run_id,
+        status=run.info.status,
+        name=run.info.run_name,
+        **named,
+        seed=int(tags.get("seed", -1)),
+        cell=tags.get("lab.cell", ""),
+        parent=tags.get("mlflow.parentRunId", ""),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags=dict(tags),
+        inputs=tuple(data_set(each) for each in run.inputs.dataset_inputs),
+        start=run.info.start_time,
+        end=run.info.end_time,
+    )
+
+
+def data_set(found: Any) -> tuple[str, str, str, str]:
+    """Name, digest, source and context of a run's data set."""
+    context = {tag.key: tag.value for tag in found.tags}.get("mlflow.data.context", "")
+    return found.dataset.name, found.dataset.digest, found.dataset.source, context

@@ -10,8 +10,10 @@ import inspect
 import json
 import logging
 import os
+import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +27,7 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # `patient` tries again, and lets Ctrl-C through
 
 from filelock import FileLock
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
@@ -35,10 +37,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.home import Home, redact, write_ahead
 from ulmfit_lab.interrupts import shielded
-from ulmfit_lab.provenance import source_tags
+from ulmfit_lab.provenance import source_tags, version_of
 from ulmfit_lab.tracking.patience import is_away, patient
-from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun
-from ulmfit_lab.tracking.wording import LONGEST_TAG, cut, describe_cell, metric_names, title
+from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun, tracked
+from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, REPRODUCTIONS, cut, describe_cell, metric_names, title
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
     from ulmfit_lab.training.loop import Point
@@ -47,10 +49,6 @@ BATCH, FLUSH_SECONDS = 900, 10.0
 """Metrics a call, of which MLflow takes 1,000 with tags: one alone costs 16 ms, 1,000 together about 110 ms."""
 PARAMS_A_BATCH, PAGE = 100, 1000
 LONGEST_DIGEST = 36  # characters
-REPRODUCTIONS = "reproductions"
-"""The MLflow experiment of runs that make others again."""
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""What MLflow's UI takes for experiments with runs to compare, and not with traces of agents."""
 
 
 class Client(MlflowClient):  # type: ignore[misc]
@@ -303,6 +301,34 @@ class Tracker:
                 raise LabError(f"Run {run.origin} cannot be imported; MLflow says: {why}") from error
             raise
 
+    def log_model(self, run_id: str, folder: Path, loader: str, outputs: Mapping[str, str], name: str = "") -> str:
+        """Put a model that reads texts among a run's artifacts; returns the URI to load it by, a registered one's too.
+
+        `loader` is the module that reads the folder, `outputs` column -> MLflow's type of what the model gives for
+        each text. Raises LabError where MLflow refuses.
+        """
+        with warnings.catch_warnings(action="ignore"):  # of MLflow about itself; the import takes seconds
+            from mlflow.models import ModelSignature
+            from mlflow.pyfunc import save_model
+            from mlflow.types import ColSpec, Schema
+        columns = Schema([ColSpec(kind, column) for column, kind in outputs.items()])
+        signature = ModelSignature(Schema([ColSpec("string")]), columns)
+        known = {"signature": signature, "input_example": ["A text.", "Another."]}
+        known["pip_requirements"] = [f"ulmfit-lab=={version_of('ulmfit-lab')}".removesuffix("==")]
+        try:
+            if name and not self.client.search_registered_models(f"name = '{name}'"):
+                self.client.create_registered_model(name)
+            with tempfile.TemporaryDirectory(prefix="ulmfit-lab-") as place:
+                save_model(f"{place}/model", loader, str(folder), **known)
+                self.client.log_artifacts(run_id, f"{place}/model", "model")
+            if not name:
+                return f"runs:/{run_id}/model"
+            source = f"{self.client.get_run(run_id).info.artifact_uri}/model"
+            return f"models:/{name}/{self.client.create_model_version(name, source, run_id).version}"
+        except MlflowException as error:
+            why = str(error).partition("\n")[0]
+            raise LabError(f"The model of run {run_id} cannot be logged; MLflow says: {why}") from error
+
     def close_abandoned(self, experiment: str, scale: str, alive: Callable[[str], bool]) -> None:
         """Mark as KILLED the running runs of cells that no process is running."""
         for run in self.runs(experiment, scale, "RUNNING"):
@@ -324,33 +350,6 @@ class Tracker:
             log.log_artifact(path)
         log.log_final(dict(zip(metric_names(metrics), metrics.values(), strict=True)))
         log.finish(status)
-
-
-def tracked(run: Run) -> TrackedRun:
-    """MLflow's run as ours."""
-    tags = run.data.tags
-    named = {name: tags.get(name, "") for name in ("experiment", "scale", "variant", "level")}
-    return TrackedRun(
-        run_id=run.info.run_id,
-        status=run.info.status,
-        name=run.info.run_name,
-        **named,
-        seed=int(tags.get("seed", -1)),
-        cell=tags.get("lab.cell", ""),
-        parent=tags.get("mlflow.parentRunId", ""),
-        params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-        tags=dict(tags),
-        inputs=tuple(data_set(each) for each in run.inputs.dataset_inputs),
-        start=run.info.start_time,
-        end=run.info.end_time,
-    )
-
-
-def data_set(found: DatasetInput) -> tuple[str, str, str, str]:
-    """Name, digest, source and context of a run's data set."""
-    context = {tag.key: tag.value for tag in found.tags}.get("mlflow.data.context", "")
-    return found.dataset.name, found.dataset.digest, found.dataset.source, context
 
 
 def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+REPRODUCTIONS = "reproductions"
+"""The MLflow experiment of runs that make others again."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""What MLflow's UI takes for experiments with runs to compare, and not with traces of agents."""
 LONGEST_TAG = 7900  # characters; MLflow refuses tags of more than 8,000
 
 

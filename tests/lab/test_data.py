@@ -1,0 +1,91 @@
+"""What is told of a labelled set, against numbers counted by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ulmfit_lab.cli import main
+from ulmfit_lab.config import Target
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.lab.data import summarise_target
+from ulmfit_lab.stages.target import drawn_order
+
+Write = Callable[[Path, list[tuple[str, str]]], Path]
+
+
+@pytest.fixture
+def target(tmp_path: Path, write_csv: Write) -> Target:
+    """22 training texts of 1 to 20 words, two of which stand twice, and one that validates; four test texts."""
+    rows = [(" ".join(["word"] * n), "big") for n in range(1, 21)] + [("word  word ", "big"), ("word", "small")]
+    place = int(drawn_order(23)[0])  # the one that is held out to validate
+    train = [*rows[:place], ("held out", "big"), *rows[place:]]
+    tests = [("word word", "big"), ("quite new", "big"), ("held out", "small"), (" word\tword word", "small")]
+    paths = write_csv(tmp_path / "train.csv", train), write_csv(tmp_path / "test.csv", tests)
+    return Target(path=str(paths[0]), test_path=str(paths[1]), valid=1, max_length=17)
+
+
+def test_a_set_is_counted_as_by_hand(target: Target) -> None:
+    found = summarise_target(target, None)
+    assert (found.training, found.validation, found.testing) == (22, 1, 4)
+    assert found.classes == {"big": 21, "small": 1} and list(found.classes) == ["big", "small"]
+    assert found.tested == {"big": 2, "small": 2}
+    # sorted: 1 1 2 2 3 4 ... 20: the 11th and 12th are 9 and 10, and 21 of 22 are 95% or more
+    assert (found.median, found.percentile_95) == (9.5, 19)
+    assert found.cut == 3, "texts of 18, 19 and 20 words"
+    assert (found.repeated, found.overlap) == (2, 2), "the validation text is no training text"
+    assert "big 21 (95.5%; test 50.0%), small 1 (4.5%; test 50.0%)" in found.lines[1]
+    imbalance, overlap = found.warnings
+    assert "'small' has 1 training texts and 'big' has 21" in imbalance
+    assert "2 of 4 test texts are training texts too" in overlap
+
+
+def test_held_out_tests_are_those_of_the_runs(target: Target) -> None:
+    found = summarise_target(replace(target, test_path="", test_share=0.25, test=3), None)
+    assert (found.training, found.validation, found.testing) == (16, 1, 3), "round(23 / 4) = 6 are held out"
+    assert sum(found.classes.values()) == 16 and sum(found.tested.values()) == 3
+
+
+def test_an_even_set_is_not_warned_of(tmp_path: Path, sentences: Any, write_csv: Write) -> None:
+    path = write_csv(tmp_path / "reviews.csv", sentences)
+    assert not summarise_target(Target(path=str(path), valid=40), None).warnings
+
+
+def test_what_no_run_could_use_is_refused(target: Target, tmp_path: Path, write_csv: Write) -> None:
+    with pytest.raises(DataError, match="0 are left for training"):
+        summarise_target(replace(target, valid=1000), None)
+    unlabelled = write_csv(tmp_path / "unlabelled.csv", [("a text", "yes"), ("another", "")])
+    with pytest.raises(DataError, match="without a label"):
+        summarise_target(Target(path=str(unlabelled)), None)
+
+
+OWN = """
+from ulmfit_lab.lab.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    name="own", question="?", baseline="a", variants={"a": {"classifier.model": "tf-idf"}, "b": {}}, seeds=(0,)
+)
+"""
+
+
+def test_plan_tells_the_data_and_sweep_warns_of_it(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    options = ["own.py", "--scale", "tiny", "--home", str(tmp_path / "home"), "--target.path", target.path]
+    options += ["--target.test-path", target.test_path, "--target.valid", "1", "--target.labels", "10"]
+    options += ["--classifier.start", "random", "--unlabelled.valid-tokens", "100"]
+    told = "Data: train.csv: 22 training, 1 validation and 4 test texts, 2 classes."
+    assert main(["plan", *options]) == 0
+    out = capsys.readouterr().out
+    assert told in out and "warning: 2 of 4 test texts" in out and "vocabulary:" not in out
+    assert main(["sweep", *options]) == 0
+    err = capsys.readouterr().err
+    assert told in err and "warning: 2 of 4 test texts" in err
+    assert main(["plan", *options]) == 0
+    assert "  vocabulary: " in capsys.readouterr().out

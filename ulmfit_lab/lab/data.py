@@ -1,0 +1,176 @@
+"""What a labelled set is like, told before anything is trained on it: texts are read once, words end at blanks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from ulmfit_lab.config import Source, Target
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.home import Home
+from ulmfit_lab.lab.plan import Plan
+from ulmfit_lab.stages.builder import bare
+from ulmfit_lab.stages.store import Store
+from ulmfit_lab.stages.target import split_numbers, test_source
+from ulmfit_lab.text.sources import read_documents
+
+IMBALANCE = 10
+"""Times that the largest class is as large as the smallest, from which on a warning is given."""
+OVERLAP = 0.01
+"""Share of the test texts that training texts repeat, from which on a warning is given."""
+CLASSES_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class TargetSummary:
+    """A labelled set as runs split it; `training` are the texts that a run may draw its own from."""
+
+    name: str
+    training: int
+    validation: int
+    testing: int
+    classes: Mapping[str, int]
+    """Class -> training texts, the most frequent one first; a class that only test texts have comes with none."""
+    tested: Mapping[str, int]
+    """Class -> test texts, for the same classes."""
+    median: float
+    """Words of a training text, as the next."""
+    percentile_95: float
+    max_length: int
+    cut: int
+    """Training texts with more words than `max_length`. Tokens are more than words (marks, markers): of those that
+    come close, some are cut besides."""
+    repeated: int
+    """Training texts that an earlier one repeats, blanks aside."""
+    overlap: int
+    """Test texts that are training texts too, blanks aside."""
+
+    @property
+    def documents(self) -> str:
+        """How many texts there are, in a line."""
+        parts = f"{self.training:,} training, {self.validation:,} validation and {self.testing:,} test texts"
+        return f"Data: {self.name}: {parts}, {len(self.classes)} classes."
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All of it, in lines for people."""
+        shown = [
+            f"{name} {count:,} ({count / self.training:.1%}; test {self.tested[name] / self.testing:.1%})"
+            for name, count in list(self.classes.items())[:CLASSES_SHOWN]
+        ]
+        more = len(self.classes) - len(shown)
+        shown += [f"and {more} smaller ones"] if more else []
+        cut = f"target.max_length = {self.max_length} cuts {self.cut:,} ({self.cut / self.training:.1%})"
+        length = f"median {self.median:,.0f}, 95% have at most {self.percentile_95:,.0f}"
+        repeated = f"{self.repeated:,} ({self.repeated / self.training:.1%})"
+        overlap = f"{self.overlap:,} ({self.overlap / self.testing:.1%})"
+        return (
+            self.documents,
+            f"  classes: {', '.join(shown)}",
+            f"  words, as blanks part them: {length}; {cut}",
+            f"  training texts that repeat another: {repeated}; test texts among the training texts: {overlap}",
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes a measure say something else than it seems to."""
+        found = []
+        (most, largest), *_, (least, smallest) = [*self.classes.items()] * 2  # twice: there may be a single class
+        if largest >= IMBALANCE * smallest:
+            found.append(
+                f"warning: class {least!r} has {smallest:,} training texts and {most!r} has {largest:,}; accuracy "
+                "hides how small classes fare, final/macro_f1 does not."
+            )
+        if self.overlap >= OVERLAP * self.testing and self.overlap:
+            found.append(
+                f"warning: {self.overlap:,} of {self.testing:,} test texts are training texts too: what they test is "
+                "memory; drop them from one of the two."
+            )
+        return tuple(found)
+
+
+def targets_of(plan: Plan) -> list[Target]:
+    """The labelled sets that the cells of a plan train classifiers on, numbers of labels aside."""
+    configs = (each.cell.config for each in plan.cells)
+    targets = (replace(config.target, labels=0, own_text="all") for config in configs if config.until == "classifier")
+    return list(dict.fromkeys(targets))
+
+
+def summarise_target(target: Target, data: Path | None) -> TargetSummary:
+    """Read a labelled set, and its test set where it has one.
+
+    data: folder of the named data sets
+
+    Raises DataError for texts that cannot be read, have no label, or are too few for what is held out of them.
+    """
+    own = test_source(target)
+    train = read_texts(bare(target), data)
+    test = read_texts(bare(own), data) if own else train
+    pool, valid, tested = split_numbers(len(train.labels), len(test.labels) if own else None, target)
+    tested = tested[: target.test or None]
+    if not len(pool) or not len(tested):
+        n = len(train.labels)
+        raise DataError(f"Of {n} labelled texts {len(pool)} are left for training and {len(tested)} for testing.")
+    counts = Counter(train.labels[number] for number in pool)
+    found = Counter(test.labels[number] for number in tested)
+    names = sorted(counts | found, key=lambda name: (-counts[name], name))
+    digests = [train.digests[number] for number in pool]
+    known = set(digests)
+    lengths = train.lengths[pool]
+    return TargetSummary(
+        name=Path(target.path).name if target.path else target.name,
+        training=len(pool),
+        validation=len(valid),
+        testing=len(tested),
+        classes={name: counts[name] for name in names},
+        tested={name: found[name] for name in names},
+        median=float(np.median(lengths)),
+        percentile_95=float(np.percentile(lengths, 95, method="inverted_cdf")),
+        max_length=target.max_length,
+        cut=int(np.sum(lengths > target.max_length)),
+        repeated=len(digests) - len(known),
+        overlap=sum(test.digests[number] in known for number in tested),
+    )
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Label, number of words and digest of the words of each text."""
+
+    labels: list[str]
+    lengths: np.ndarray
+    digests: list[bytes]
+
+
+@cache
+def read_texts(source: Source, data: Path | None) -> Texts:
+    """Read a source, once a process; raises DataError for a text without a label."""
+    labels, lengths, digests = [], [], []
+    for document in read_documents(source, data):
+        if document.label is None:
+            raise DataError("The target has texts without a label; name its label column with target.label_column.")
+        words = document.text.split()
+        labels.append(document.label)
+        lengths.append(len(words))
+        digests.append(blake2b(" ".join(words).encode(), digest_size=16).digest())
+    return Texts(labels, np.array(lengths, dtype=np.int64), digests)
+
+
+def told_data(plan: Plan, home: Home, data: Path | None) -> Iterator[str]:
+    """Lines about the labelled sets of a plan, and about the vocabularies of theirs that are there already."""
+    for target in targets_of(plan):
+        found = summarise_target(target, data)
+        yield from found.lines
+        yield from found.warnings
+    stages = {s.fingerprint: s for each in plan.cells for s in each.stage.ancestry() if s.kind == "vocabulary"}
+    for stage in stages.values():
+        stored = Store(home.stages).find(stage)
+        if stored and "texts" in stage.inputs:
+            words, coverage = stored.summary["words"], stored.summary["coverage"]
+            yield f"  vocabulary: {words:,} words, which are {coverage:.1%} of the words of the texts it is made from"

@@ -1,0 +1,68 @@
+"""A run's classifier in a folder of its own, and how MLflow loads it again; nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ulmfit_lab.config import RunConfig, changed, override
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.inference import TrainedClassifier, load_member, predict
+from ulmfit_lab.models.checkpoint import save_checkpoint
+from ulmfit_lab.stages.models import stamp
+
+FACTS = "classifier.json"
+LABEL, PROBABILITY = "label", "p_"
+"""The column of the likeliest class, and how those of the classes' probabilities begin."""
+
+
+class Served:
+    """What `mlflow.pyfunc.load_model` wraps: texts in, label and probabilities out."""
+
+    def __init__(self, trained: TrainedClassifier) -> None:
+        self.trained = trained
+
+    def predict(self, texts: pd.DataFrame | Sequence[str], params: Any = None) -> pd.DataFrame:
+        """A row for each text: its label, and the probability of each class; of a table the first column is read."""
+        listed = list(texts.iloc[:, 0]) if isinstance(texts, pd.DataFrame) else list(texts)
+        scores, classes = predict(self.trained, listed), self.trained.classes
+        found = {LABEL: [classes[number] for number in scores.argmax(1)]}
+        found |= {f"{PROBABILITY}{name}": column.astype(float) for name, column in zip(classes, scores.T, strict=True)}
+        return pd.DataFrame(found)
+
+
+def columns(classes: Sequence[str]) -> dict[str, str]:
+    """Column -> MLflow's type of what `Served.predict` gives."""
+    return {LABEL: "string"} | {f"{PROBABILITY}{name}": "double" for name in classes}
+
+
+def write_served(trained: TrainedClassifier, folder: Path) -> None:
+    """Write a classifier into a new folder: weights and words of each direction, configs and classes."""
+    for number, (model, config) in enumerate(trained.members):
+        own = folder / str(number)
+        own.mkdir(parents=True)
+        save_checkpoint(own / "model.safetensors", model, stamp("classifier", trained.vocabulary, config))
+        trained.vocabulary.save(own / "vocabulary.json")
+    facts = {"classes": trained.classes, "configs": [changed(config) for _, config in trained.members]}
+    (folder / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def read_served(folder: Path) -> TrainedClassifier:
+    """Read what `write_served` wrote; raises DataError where that is not what is there."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        classes, configs = tuple(facts["classes"]), [override(RunConfig(), changes) for changes in facts["configs"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{folder / FACTS} describes no classifier ({error}); register the run again.") from error
+    loaded = [load_member(folder / str(number), config, len(classes)) for number, config in enumerate(configs)]
+    members = tuple((model, config) for (model, _), config in zip(loaded, configs, strict=True))
+    return TrainedClassifier(members, loaded[0][1], classes)
+
+
+def _load_pyfunc(path: str) -> Served:
+    """What MLflow calls to load a model whose loader is this module."""
+    return Served(read_served(Path(path)))
