@@ -45,6 +45,20 @@ EXPERIMENT = Experiment(
     measure_label="Test perplexity",
     measure_scale=1.0,
     also=(Also(measure="final/accuracy", label="Test accuracy (%)", scale=100.0),),
+    recipes={
+        # the winners of `ulmfit-lab tune`; results/awd_lstm/tuning.csv has what was tried
+        "small": {
+            "AWD-LSTM": {"pretraining.lr": 5e-3},
+            "no weight dropout": {"pretraining.lr": 1e-2},
+            "no embedding dropout": {"pretraining.lr": 5e-3},
+            "no dropout at all": {"pretraining.lr": 5e-3},
+            "no AR, TAR": {"pretraining.lr": 5e-3},
+            "untied weights": {"pretraining.lr": 5e-3},
+            "fixed lengths": {"pretraining.lr": 5e-3},
+            "weight decay": {"pretraining.lr": 5e-3},
+            "NT-ASGD": {"pretraining.lr": 10.0},
+        },
+    },
     search={"pretraining.lr": (2e-3, 5e-3, 1e-2)},
     search_for={"NT-ASGD": {"pretraining.lr": (3.0, 10.0, 30.0)}},
     search_seeds=(1001,),
