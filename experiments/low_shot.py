@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
     levels={
         "tiny": (30, 60),
         "demo": (100, 500),
-        "small": (50, 100, 500, 2000),
+        "small": (50, 100, 500, 2000, 4900),
         "paper": (100, 500, 2000, 10_000, 22_500),
     },
     reference="TF-IDF",
