@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.config import override
-from ulmfit_lab.lab.batch_size import Tried, largest, sizes_from, try_classifier, try_language_model, try_sizes
+from ulmfit_lab.lab.batch_size import Tried, largest, peak_of, sizes_from, try_classifier, try_language_model, try_sizes
 from ulmfit_lab.lab.scales import TINY
 
 
@@ -44,12 +45,24 @@ def test_a_device_that_refuses_ends_it() -> None:
     assert [(each.size, each.fits) for each in tried] == [(8, True), (16, True), (32, False)]
 
 
-def test_real_steps_take_time_and_memory_and_leave_the_random_state() -> None:
+def test_the_peak_is_that_of_all_tensors_together() -> None:
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+        first = torch.ones(1000)
+        del first
+        second, third = torch.ones(2000), torch.ones(3000)
+    assert peak_of(profile) == 4 * (len(second) + len(third))
+
+
+@pytest.mark.parametrize("attempt", [try_language_model, try_classifier])
+def test_real_steps_take_memory_by_their_size_and_leave_the_random_state(attempt: Any) -> None:
     state = torch.get_rng_state()
     config = override(TINY, {"vocabulary.max_size": 2000, "lm.emb_size": 64})
-    for attempt in (try_language_model, try_classifier):
-        speed, taken = attempt(config, 4)
-        assert speed > 0 and taken >= 2 * 4 * 2000 * 64, "Adam keeps two numbers of four bytes for each weight"
+    found = {size: attempt(config, size) for size in (256, 4, 8)}
+    assert all(speed > 0 for speed, _ in found.values())
+    taken = {size: taken for size, (_, taken) in found.items()}
+    weights = 4 * 2000 * 64
+    assert 4 * weights < taken[4] < taken[8] < taken[256], "weights, gradients and two numbers of Adam's, at least"
+    assert taken[256] - taken[8] > 20 * (taken[8] - taken[4]), "62 times as many documents more, or streams"
     assert torch.equal(torch.get_rng_state(), state)
 
 

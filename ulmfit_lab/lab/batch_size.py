@@ -6,12 +6,10 @@ and documents that all have `target.max_length` words.
 
 from __future__ import annotations
 
-import gc
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -136,39 +134,40 @@ def try_classifier(config: RunConfig, size: int) -> tuple[float, int]:
 def try_steps(
     make: Callable[[], torch.nn.Module], batches: Any, step: Any, device: torch.device, precision: str
 ) -> tuple[float, int]:
-    """Tokens per second of the last batch, and bytes that model, gradients, optimiser and batches took.
+    """Tokens per second of the second of two batches, and bytes that model, gradients, optimiser and batch took.
 
-    On a CPU these are how far the process has grown beyond what it was: its peak, which never falls, so that sizes must
-    be tried in rising order. On CUDA they are torch's own peak. The tests have no GPU: that branch is not tested.
+    The first batch is measured: on a CPU from what torch's profiler tells of every tensor, on CUDA as torch's own
+    peak. The tests have no GPU: that branch is not tested.
     """
     with torch.random.fork_rng():
-        gc.collect()
-        before = start_memory(device)
-        model, carry, seconds, tokens = make().to(device), None, 0.0, 0
-        for batch in batches.epoch(0):
-            began, tokens = time.perf_counter(), batch.n_tokens
-            with autocast(device, precision):
-                loss, carry, _ = step(model, batch.to(device), carry)
-            loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds = time.perf_counter() - began
-        states = STATES * sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        return tokens / seconds, max(peak_memory(device) - before, 0) + states
+        first, second = (batch.to(device) for batch in islice(batches.epoch(0), 2))
+        cuda = device.type == "cuda"
+        if cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+        with torch.autograd.profiler.profile(enabled=not cuda, profile_memory=True) as profile:
+            model = make().to(device)
+            carry = one_step(model, first, None, step, device, precision)
+        taken = torch.cuda.max_memory_allocated(device) if cuda else peak_of(profile)
+        began = time.perf_counter()
+        one_step(model, second, carry, step, device, precision)
+        seconds = time.perf_counter() - began
+    states = STATES * sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    return second.n_tokens / seconds, taken + states
 
 
-def start_memory(device: torch.device) -> int:
-    """Bytes in use before a trial; on CUDA the peak is counted anew."""
-    if device.type != "cuda":
-        return int(psutil.Process().memory_info().rss)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    return int(torch.cuda.memory_allocated(device))
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes in use at most: by torch since `start_memory` on CUDA, by the whole process ever on a CPU."""
+def one_step(model: Any, batch: Any, carry: Any, step: Any, device: torch.device, precision: str) -> Any:
+    """Forwards and backwards, as a run does without its optimiser; returns what the next batch is given."""
+    with autocast(device, precision):
+        loss, carry, _ = step(model, batch, carry)
+    loss.backward()
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        torch.cuda.synchronize(device)
+    return carry
+
+
+def peak_of(profile: Any) -> int:
+    """Bytes of all tensors together, when they were the most, since a profile began."""
+    events = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return int(np.cumsum(sizes).max(initial=0))
