@@ -54,7 +54,9 @@ def test_the_peak_is_that_of_all_tensors_together() -> None:
 
 
 @pytest.mark.parametrize("attempt", [try_language_model, try_classifier])
-def test_real_steps_take_memory_by_their_size_and_leave_the_random_state(attempt: Any) -> None:
+def test_real_steps_take_memory_by_their_size_and_leave_the_random_state(
+    attempt: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     state = torch.get_rng_state()
     config = override(TINY, {"vocabulary.max_size": 2000, "lm.emb_size": 64})
     found = {size: attempt(config, size) for size in (256, 4, 8)}
@@ -64,6 +66,7 @@ def test_real_steps_take_memory_by_their_size_and_leave_the_random_state(attempt
     assert 4 * weights < taken[4] < taken[8] < taken[256], "weights, gradients and two numbers of Adam's, at least"
     assert taken[256] - taken[8] > 20 * (taken[8] - taken[4]), "62 times as many documents more, or streams"
     assert torch.equal(torch.get_rng_state(), state)
+    assert capfd.readouterr() == ("", ""), "torch's profiler is silent"
 
 
 def test_plan_tells_the_options_to_paste(

@@ -6,6 +6,7 @@ and documents that all have `target.max_length` words.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.fits import batches_of
 from ulmfit_lab.stages.models import new_classifier, new_language_model
 from ulmfit_lab.training.steps import autocast, classifier_step, language_model_step
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler, when first used, speaks of itself
 
 LARGEST = 512
 """Streams or documents side by side that are tried at most."""
