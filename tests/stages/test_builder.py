@@ -17,7 +17,7 @@ from ulmfit_lab.errors import ConfigError, DataError
 from ulmfit_lab.lab.experiment import Experiment, variant_config
 from ulmfit_lab.models import sentence_encoder
 from ulmfit_lab.models.checkpoint import load_checkpoint
-from ulmfit_lab.stages.baselines import vectors_of
+from ulmfit_lab.stages.baselines import logistic_regression, vectors_of
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.models import classifier_for, language_model_for, stamp
 from ulmfit_lab.stages.store import Observer, Stage, Store, Stored
@@ -278,3 +278,15 @@ def test_a_held_out_label_that_training_lacks_is_named(
     stage = plan_run(override(config, {**changes, "classifier.model": "tf-idf"}), 0, None)
     with pytest.raises(DataError, match=f"{name} label 'odd' does not occur"):
         Store(tmp_path / "stages").obtain(stage, Observer())
+
+
+def test_a_baseline_tells_how_small_classes_fare(made: Callable[..., Stored]) -> None:
+    features = np.eye(4)[[0, 1, 2, 3, 0, 1]]  # each text has the feature of its class
+    truth = np.array([0, 1, 2, 3, 0, 1])
+    summary, guesses = logistic_regression(
+        (features, truth), (features, truth), (features[[0, 1, 2]], truth[[0, 1, 3]])
+    )
+    np.testing.assert_array_equal(guesses, [0, 1, 2])
+    assert summary["final"]["valid_macro_f1"] == 1
+    assert summary["final"]["macro_f1"] == 0.5, "classes 0 and 1 are found, 2 and 3 are not"
+    assert (made(classifier__model="tf-idf").folder / "confusion.png").stat().st_size > 1000

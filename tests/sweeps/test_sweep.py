@@ -20,7 +20,7 @@ from ulmfit_lab.results.reporting import publish
 from ulmfit_lab.stages.store import Store
 from ulmfit_lab.sweeps.study import open_study
 
-FILES = ["losses-classifier.png", "losses-fine-tuning.png", "losses-pretraining.png", "samples.txt"]
+FILES = ["confusion.png", "losses-classifier.png", "losses-fine-tuning.png", "losses-pretraining.png", "samples.txt"]
 CELLS = {(v, s) for v in ("random", "fine-tuned") for s in (0, 1)}
 
 

@@ -89,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument(
         "--budget", type=int, metavar="N", help="trials a variant (default: the experiment's; others go to custom/)"
     )
+    plan.add_argument("--fit-batch", action="store_true", help="try batch sizes: which fit the device, and how fast")
     travel_options(runs)
     runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
     reproduce_options(again)
@@ -165,6 +166,10 @@ def plan_command(args: argparse.Namespace) -> int:
         console.print(f"Predicted time: {duration(plan.seconds)}.")
     for line in told_data(plan, home, data_of(args)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if args.fit_batch:
+        from ulmfit_lab.cli.fit_batch import fit_batch_here
+
+        fit_batch_here(plan, console)
     return 0
 
 

@@ -15,9 +15,10 @@ from ulmfit_lab.config import RunConfig
 from ulmfit_lab.models.sentence_encoder import load_encoder
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.store import Stored, Work
-from ulmfit_lab.stages.target import draw_labelled, target_texts, test_order
+from ulmfit_lab.stages.target import draw_labelled, save_confusion, target_texts, test_order
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import SPECIALS
+from ulmfit_lab.training.metrics import macro_f1
 from ulmfit_lab.training.steps import autocast
 
 REGULARISATIONS = (1.0, 10.0, 100.0)
@@ -36,7 +37,9 @@ def fit_tf_idf(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     )
     counted = vectorizer.fit_transform(words), labels
     valid, test = ((vectorizer.transform(words), labels) for words, labels in others)
-    return logistic_regression(counted, valid, test)
+    summary, guesses = logistic_regression(counted, valid, test)
+    save_confusion(work, texts, guesses)
+    return summary
 
 
 def one_and_two_grams(words: Sequence[str]) -> list[str]:
@@ -83,7 +86,9 @@ def fit_sentence_encoder(work: Work, *, config: RunConfig, seed: int) -> dict[st
             (held_out, *texts.part("test")),
         )
     )
-    return logistic_regression(train, valid, test)
+    summary, guesses = logistic_regression(train, valid, test)
+    save_confusion(work, texts, guesses)
+    return summary
 
 
 def vectors_of(stored: Stored, numbers: np.ndarray) -> np.ndarray:
@@ -97,12 +102,17 @@ def vectors_of(stored: Stored, numbers: np.ndarray) -> np.ndarray:
 
 def logistic_regression(
     train: tuple[Any, np.ndarray], valid: tuple[Any, np.ndarray], test: tuple[Any, np.ndarray]
-) -> dict[str, Any]:
-    """Logistic regression on pairs of features (n, d) and labels (n,), its strength chosen on the validation pairs."""
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Logistic regression on pairs of features (n, d) and labels (n,), its strength chosen on the validation pairs.
+
+    Returns the stage's summary, and the test documents' guessed class numbers (n,).
+    """
     from sklearn.linear_model import LogisticRegression
 
     tries = [LogisticRegression(C=c, max_iter=1000).fit(*train) for c in REGULARISATIONS]
     model = max(tries, key=lambda tried: tried.score(*valid))
     accuracy = {"valid_": model.score(*valid), "": model.score(*test)}
     final = {f"{p}accuracy": float(a) for p, a in accuracy.items()} | {f"{p}error": 1 - a for p, a in accuracy.items()}
-    return {"final": final, "best": {"error": final["valid_error"]}, "C": model.C, "labels": len(train[1])}
+    guesses = model.predict(test[0])
+    final |= {"valid_macro_f1": macro_f1(valid[1], model.predict(valid[0])), "macro_f1": macro_f1(test[1], guesses)}
+    return {"final": final, "best": {"error": final["valid_error"]}, "C": model.C, "labels": len(train[1])}, guesses

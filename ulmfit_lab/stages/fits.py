@@ -19,7 +19,7 @@ from ulmfit_lab.stages.corpora import Streams, parts_of, streams_of, unlabelled_
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.models import classifier_for, language_model_for, new_language_model, save_model
 from ulmfit_lab.stages.store import Work
-from ulmfit_lab.stages.target import TargetTexts, draw_labelled, target_texts
+from ulmfit_lab.stages.target import TargetTexts, draw_labelled, save_confusion, target_texts
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import PAD_ID
 from ulmfit_lab.text.vocabulary import Vocabulary
@@ -149,6 +149,7 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
     seen = evaluate_classifier(model, valid, device=device, precision=precision)
     np.save(work.folder / "valid_predictions.npy", seen.predictions)
     (work.folder / "samples.txt").write_text(samples(texts, tested.predictions, config))
+    save_confusion(work, texts, tested.predictions.argmax(1))
     padding = {"padding": padding_share(train.epoch(0))}
     summary = summary_of(result, recipe, tested.metrics | padding)
     return summary | {"labels": len(draw), "classes": list(texts.classes)}
@@ -166,6 +167,7 @@ def average_classifiers(work: Work, *, config: RunConfig, seed: int) -> dict[str
         final |= {f"{prefix}{name}": value for name, value in label_metrics(scores, truth).items()}
         if part == "test":
             np.save(work.folder / "test_predictions.npy", scores)
+            save_confusion(work, texts, scores.argmax(1))
     best = {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
     return {"final": final, "best": best}
 

@@ -53,22 +53,27 @@ def language_model_for(vocabulary: Vocabulary, stored: Stored, config: RunConfig
     return move_language_model(model, old.words, vocabulary.words, config.vocabulary.unseen, generator)
 
 
-def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
-    """A classifier whose encoder starts as configured.
-
-    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first, whichever of its
-    layers the head pools.
-    """
+def new_classifier(config: RunConfig, n_words: int, n_classes: int) -> Classifier:
+    """A classifier with random weights, drawn from torch's global generator, the encoder's first."""
     recipe = config.classifier
-    encoder = new_encoder(config, len(vocabulary.words), Dropouts.scaled(recipe))
-    model = Classifier(
-        encoder,
+    return Classifier(
+        new_encoder(config, n_words, Dropouts.scaled(recipe)),
         n_classes,
         head_size=recipe.head_size,
         output_dropout=recipe.output_dropout * recipe.drop_mult,
         head_dropout=recipe.head_dropout,
         features=recipe.features,
     )
+
+
+def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
+    """A classifier whose encoder starts as configured.
+
+    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first, whichever of its
+    layers the head pools.
+    """
+    model = new_classifier(config, len(vocabulary.words), n_classes)
+    encoder = model.encoder
     if "language model" in inputs:
         source = language_model_for(vocabulary, inputs["language model"], config)
         encoder.load_state_dict(source.encoder.state_dict())

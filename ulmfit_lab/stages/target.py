@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from ulmfit_lab.config import RunConfig, Target
 from ulmfit_lab.errors import DataError
-from ulmfit_lab.stages.store import Stored
+from ulmfit_lab.stages.store import Stored, Work
 from ulmfit_lab.text.corpus import TokenCorpus, open_corpus
 from ulmfit_lab.text.sources import has_split
 from ulmfit_lab.text.vocabulary import Vocabulary
+from ulmfit_lab.training.confusion import confusion_matrix, draw_confusion
 
 MOST_CLASSES = 10_000
 """Labels of a target: more is a column of ids or texts, which as classes would have a document or two each.
@@ -60,6 +62,14 @@ class TargetTexts:
         ids = {name: number for number, name in enumerate(self.classes)}
         to_class = np.array([ids.get(name, -1) for name in corpus.label_names], dtype=np.int64)
         return to_class[np.asarray(corpus.labels)[numbers]]
+
+
+def save_confusion(work: Work, texts: TargetTexts, guesses: np.ndarray) -> None:
+    """Draw which classes the test documents were taken for: class numbers (n,) in the documents' order."""
+    truth = texts.label_ids(*texts.part("test"))
+    matrix = confusion_matrix(truth, guesses, len(texts.classes))
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of letters that the font lacks
+        draw_confusion(matrix, texts.classes).savefig(work.folder / "confusion.png")
 
 
 def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts:

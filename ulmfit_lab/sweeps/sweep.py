@@ -288,10 +288,10 @@ def refuse_unmeasured(experiment: Experiment, final: Mapping[str, float]) -> Non
 
 
 def pictures_and_texts(stage: Stage, last: Stored, store: Store) -> list[Path]:
-    """The loss curves of every model that was trained for a stage, and sample texts of the stage itself."""
+    """The loss curves of every model that was trained for a stage; the stage's own sample texts and confusions."""
     folders = [store.folder(each) for each in stage.ancestry()]
     files = [path for folder in folders for path in sorted(folder.glob("losses-*.png"))]
-    return [*files, *last.folder.glob("samples.txt")]
+    return [*files, *last.folder.glob("samples.txt"), *last.folder.glob("confusion.png")]
 
 
 def direction_of(stage: Stage, last: Stage) -> str:

@@ -1,0 +1,57 @@
+"""A classifier's confusion matrix, counted and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+MOST_DRAWN = 30
+"""Classes of a picture; of more those with the most documents."""
+LONGEST_NAME = 16
+"""Characters of a class's name that are drawn."""
+
+
+def confusion_matrix(truth: np.ndarray, guesses: np.ndarray, n_classes: int) -> np.ndarray:
+    """Documents (C, C) int64 by true class (row) and guessed class (column), from class numbers (n,), (n,)."""
+    from sklearn.metrics import confusion_matrix as count  # slow to import
+
+    found: np.ndarray = count(truth, guesses, labels=np.arange(n_classes))
+    return found
+
+
+def draw_confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Rows are the truth: a cell has its count and its share of the row, which is also its shade of grey."""
+    import seaborn as sns
+
+    totals = matrix.sum(1)
+    kept = np.sort(np.argsort(-totals, kind="stable")[:MOST_DRAWN])
+    shares = (matrix / np.maximum(totals, 1)[:, None])[np.ix_(kept, kept)]
+    counts, names = matrix[np.ix_(kept, kept)], [shortened(classes[number]) for number in kept]
+    cells = [
+        [f"{n:,}\n{s:.0%}" if n else "" for n, s in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)
+    ]
+    side = 2.2 + 0.62 * len(kept)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axis = figure.subplots()
+    look = {"cmap": "Greys", "vmin": 0, "vmax": 1, "square": True, "linewidths": 0.5, "linecolor": "0.8"}
+    words = {"annot": np.array(cells), "fmt": "", "annot_kws": {"fontsize": 8}, "cbar_kws": {"label": "share of row"}}
+    sns.heatmap(shares, ax=axis, xticklabels=names, yticklabels=names, **look, **words)
+    axis.tick_params(axis="y", rotation=0)
+    axis.set(xlabel="guessed", ylabel="true", title=title_of(matrix, kept))
+    return figure
+
+
+def title_of(matrix: np.ndarray, kept: np.ndarray) -> str:
+    """What is drawn, and what is not."""
+    title = f"{matrix.sum():,} test documents"
+    if len(kept) == len(matrix):
+        return title
+    return f"{title}; the {len(kept)} classes of {len(matrix)} with the most, shares are of the whole row"
+
+
+def shortened(name: str) -> str:
+    """A class's name in a line, cut; a $ would begin a formula."""
+    name = " ".join(name.split())
+    return (name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…").replace("$", r"\$")
