@@ -22,14 +22,7 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500},
         "demo": {**LM_ALONE, "general.test_tokens": 30_000},
-        # as in awd_lstm, with the learning rate that its search found
-        "small": {
-            **LANGUAGE_MODEL,
-            "general.max_tokens": 50_000,
-            "pretraining.epochs": 8,
-            "pretraining.batch_size": 8,
-            "pretraining.lr": 5e-3,
-        },
+        "small": {**LANGUAGE_MODEL, "general.max_tokens": 50_000},
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },
     measure="final/perplexity",
