@@ -31,14 +31,8 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500},
         "demo": {**LM_ALONE, "general.test_tokens": 30_000},
-        # few tokens, many epochs: parts that regularise have something to do, and NT-ASGD something to average; small
-        # batches, for with 280 steps of 32 the model without AR and TAR stays at the words' frequencies
-        "small": {
-            **LANGUAGE_MODEL,
-            "general.max_tokens": 50_000,
-            "pretraining.epochs": 8,
-            "pretraining.batch_size": 8,
-        },
+        # few tokens, many epochs: parts that regularise have something to do, and NT-ASGD something to average
+        "small": {**LANGUAGE_MODEL, "general.max_tokens": 50_000, "pretraining.epochs": 8},
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },
     measure="final/perplexity",
