@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ulmfit_lab.models import cross_entropy
-from ulmfit_lab.models.cross_entropy import BLOCK, linear_cross_entropy, linear_metrics
+from ulmfit_lab.models.cross_entropy import BLOCK, GATHERED, MANY_WORDS, linear_cross_entropy, linear_metrics
 
 Problem = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -102,6 +102,27 @@ def test_relative_error_at_a_real_size_is_bounded(precision: str, loss_bound: fl
     for mine, expected in zip(gradients(loss, tensors), gradients(exact, tensors), strict=True):
         assert mine.dtype == torch.float32
         assert float((mine - expected).norm() / expected.norm()) < bound
+
+
+@pytest.mark.parametrize("n", [7, BLOCK, GATHERED * BLOCK, GATHERED * BLOCK + BLOCK + 3])
+def test_with_many_words_slopes_are_gathered_and_give_the_same_gradients(
+    monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    p = problem(n, 8, 40, torch.float32)
+    each = [loss := linear_cross_entropy(*p, "bfloat16"), *gradients(loss, p[:3])]
+    monkeypatch.setattr(cross_entropy, "MANY_WORDS", 40)
+    gathered = [loss := linear_cross_entropy(*p, "bfloat16"), *gradients(loss, p[:3])]
+    loss, hidden, weight, bias = (torch.equal(a, b) for a, b in zip(gathered, each, strict=True))
+    assert loss and hidden and bias
+    assert weight == (n <= BLOCK)  # else summed in another order, each product rounded to 8 bits
+    assert float((gathered[2] - each[2]).norm() / each[2].norm()) < 4e-3
+
+
+def test_with_many_words_no_more_rows_are_held_than_are_gathered() -> None:
+    *tensors, targets = problem(2 * GATHERED * BLOCK, 4, MANY_WORDS, torch.float32)
+    with Watch() as watched:
+        linear_cross_entropy(*tensors, targets, "bfloat16").backward()
+    assert watched.largest == GATHERED * BLOCK * MANY_WORDS
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

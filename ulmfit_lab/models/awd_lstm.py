@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ulmfit_lab.config import ClassifierFit, LanguageModelConfig
 from ulmfit_lab.models.dropout import drop_connect, embedding_dropout, locked_dropout
+from ulmfit_lab.models.wide_lstm import is_wide, wide_lstm
 
 State = list[tuple[Tensor, Tensor]]
 """Hidden state and cell (B, H) of each layer."""
@@ -54,6 +55,8 @@ class LSTMLayer(nn.Module):
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run over time: x (T, B, I), state (h, c) each (B, H) -> output (T, B, H) and the state after step T."""
         thinned = drop_connect(self.weight_hh, self.weight_dropout, self.training)
+        if is_wide(x, self.hidden_size):
+            return wide_lstm(x, state, self.weight_ih, thinned, self.bias_ih + self.bias_hh)
         weights = [self.weight_ih, thinned, self.bias_ih, self.bias_hh]
         # a state that autocast left in bfloat16 may meet a float32 window, in evaluation for one
         carried = tuple(s.unsqueeze(0).to(x.dtype) for s in state)

@@ -16,6 +16,11 @@ from torch.autograd.function import once_differentiable
 
 BLOCK = 256
 """Rows a block; at 10,000 and at 60,000 words from 128 to 448 were equally fast or slower, and 64 slower."""
+MANY_WORDS, GATHERED = 2**15, 5
+"""From so many words on, the weight's gradient in bfloat16 waits for the slopes of so many blocks.
+
+It is then as large as the product is long: to write it once a block costs more than what is computed.
+"""
 
 
 def linear_cross_entropy(
@@ -65,6 +70,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             torch.zeros_like(tensor) if wish else None
             for tensor, wish in zip((hidden, weight, bias), wanted, strict=True)
         )
+        sum_weight = None if d_weight is None else ProductSum(d_weight, h)
         for rows, logits in blocks(h, w, bias):
             target = targets[rows, None]
             total += softmax_nll_(logits, target).sum()
@@ -72,13 +78,11 @@ class LinearCrossEntropy(torch.autograd.Function):
                 continue
             # softmax minus one-hot is the logits' gradient; the mean's 1 / N is left to the backward pass
             logits.scatter_(1, target, logits.gather(1, target) - 1)
-            slopes = logits.to(w.dtype)
             if d_bias is not None:
                 d_bias += logits.sum(0)
+            slopes = logits.to(w.dtype) if sum_weight is None else sum_weight.take(rows, logits)
             if d_hidden is not None:
                 d_hidden[rows] = slopes @ w
-            if d_weight is not None:
-                add_product_(d_weight, slopes.t(), h[rows])
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         ctx.n = len(hidden)
         mean: Tensor = total / ctx.n
@@ -101,14 +105,15 @@ def blocks(hidden: Tensor, weight: Tensor, bias: Tensor) -> Iterator[tuple[slice
 
     The logits lie in one buffer, which the next block overwrites and the caller may use up.
     """
-    buffer = bias.new_empty(min(BLOCK, len(hidden)), len(weight))
+    size = min(BLOCK, len(hidden)), len(weight)
+    buffer, products = bias.new_empty(size), hidden.new_empty(size if hidden.dtype != bias.dtype else 0)
     for start in range(0, len(hidden), BLOCK):
         rows = slice(start, min(start + BLOCK, len(hidden)))
         logits = buffer[: rows.stop - start]
         if hidden.dtype == bias.dtype:
             torch.addmm(bias, hidden[rows], weight.t(), out=logits)
         else:
-            logits.copy_(hidden[rows] @ weight.t()).add_(bias)
+            logits.copy_(torch.mm(hidden[rows], weight.t(), out=products[: len(logits)])).add_(bias)
         yield rows, logits
 
 
@@ -121,9 +126,28 @@ def softmax_nll_(logits: Tensor, target: Tensor) -> Tensor:
     return sums.log() + top - chosen
 
 
-def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right; a product in lower precision is summed in the total's own."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right
+class ProductSum:
+    """total (V, K) += slopes.T @ hidden, whose rows (n, V) come block by block.
+
+    In the total's own type each block is added by its product. In a lower one a product is made and added for as many
+    rows as are gathered, in buffers that all of them share.
+    """
+
+    def __init__(self, total: Tensor, hidden: Tensor) -> None:
+        self.total, self.hidden, self.start = total, hidden, 0
+        if hidden.dtype != total.dtype:
+            rows = min(BLOCK * (GATHERED if len(total) >= MANY_WORDS else 1), len(hidden))
+            self.slopes = hidden.new_empty(rows, len(total))
+            self.product = hidden.new_empty(total.shape)
+
+    def take(self, rows: slice, slopes: Tensor) -> Tensor:
+        """Take the slopes of these rows in, which follow those before; returns them in hidden's type."""
+        if self.hidden.dtype == self.total.dtype:
+            self.total.addmm_(slopes.t(), self.hidden[rows])
+            return slopes
+        kept = self.slopes[rows.start - self.start : rows.stop - self.start].copy_(slopes)
+        if rows.stop - self.start == len(self.slopes) or rows.stop == len(self.hidden):
+            gathered = self.slopes[: rows.stop - self.start]
+            self.total += torch.mm(gathered.t(), self.hidden[self.start : rows.stop], out=self.product)
+            self.start = rows.stop
+        return kept
