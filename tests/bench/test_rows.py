@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ulmfit_lab.bench.beside_fastai import difference
 from ulmfit_lab.bench.rows import Row, compared, missing, number, shown, table, tables, with_table
 from ulmfit_lab.bench.targets import TARGETS
 
@@ -35,6 +36,21 @@ def test_a_row_by_hand() -> None:
 def test_bounds_are_kept_or_missed(target: str, kept: float, missed: float) -> None:
     assert TARGETS[target].met(kept) and not TARGETS[target].met(missed)
     assert Row("", value=kept, target=target).met is True and Row("", value=missed, target=target).met is False
+
+
+def test_a_difference_keeps_its_bound_unless_it_is_shown_to_be_worse() -> None:
+    facts: dict[str, Any] = {"form": "nats", "value": 0.01, "high": 0.03, "pairs": 6, "target": "validation loss"}
+    unclear, worse = Row("Loss", low=-0.01, **facts), Row("Loss", low=0.002, **facts)
+    assert unclear.met is True and worse.met is False
+    assert "+0.010 nats (-0.010 nats to +0.030 nats, 6 seeds)" in table([unclear.as_json()])
+
+
+def test_the_difference_of_two_means_has_welchs_interval() -> None:
+    """By hand: variances 1 and 1, n 3 each, so a standard error of sqrt(2 / 3) with 4 degrees of freedom."""
+    found = difference([1.0, 2.0, 3.0], [2.0, 3.0, 4.0])
+    assert found["value"] == -1.0 and found["pairs"] == 3
+    assert found["high"] == pytest.approx(-1 + 2.776445 * (2 / 3) ** 0.5, abs=1e-5)
+    assert found["low"] == pytest.approx(-1 - 2.776445 * (2 / 3) ** 0.5, abs=1e-5)
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from statistics import median
+from functools import partial
+from statistics import mean, median, stdev
 from typing import Any
+
+from scipy.stats import ttest_ind
 
 from ulmfit_lab.bench.arithmetic import Model
 from ulmfit_lab.bench.paired import ratio
@@ -76,25 +79,49 @@ def near_peak(name: str, model: Model, precision: str, found: Mapping[str, Seque
 
 
 def losses(bench: Bench) -> list[Row]:
-    """Validation loss after one epoch over the same text, each side at its better learning rate."""
-    model, task = bench.sizes.small, "fit language model"
-    streams, tried = bench.streams(model.words), bench.sizes.rates
-    theirs = [bench.once(bench.theirs(task, model, lr=lr, **streams)) for lr in tried if bench.fastai]
+    """Validation loss after one epoch over the same text, over seeds, each side at its better learning rate."""
+    sizes = bench.sizes
+    facts = bench.streams(sizes.small.words)
+    theirs = fitted(bench, bench.theirs, facts) if bench.fastai else []
+    tokens = min(sizes.train_tokens, bench.text[1].n_tokens)
+    listed = " and ".join(f"{lr:g}" for lr in sizes.rates)
     rows = []
     for precision in PRECISIONS:
-        ours = [bench.once(bench.ours(task, model, precision, lr=lr, **streams)) for lr in tried]
-        best = min(answer["loss"] for answer in ours)
-        name = f"Validation loss after {ours[0]['units']:,.0f} tokens of {bench.text[0]}, small size, {precision}"
-        row = Row(name, "nats a token", best, None, FASTAI, "nats", target="validation loss")
+        ours = fitted(bench, partial(bench.ours, precision=precision), facts)
+        name = f"Validation loss after {tokens:,} tokens of {bench.text[0]}, small size, {precision}"
+        row = Row(name, "nats a token", mean(ours), None, FASTAI, "nats", target="validation loss")
         if theirs:
-            other = min(answer["loss"] for answer in theirs)
-            listed = " and ".join(f"{lr:g}" for lr in tried)
-            note = f"one seed; the better of the learning rates {listed} on either side, one-cycle schedule on both"
-            row = replace(row, other=other, value=best - other, pairs=1, note=note)
+            note = (
+                f"difference of the means over {len(ours)} seeds with its 95% interval (Welch), of which the lower end "
+                f"is held against the target; seeds spread by {stdev(ours):.3f} and {stdev(theirs):.3f} (sd); "
+                f"one-cycle schedules on both sides, each with the better of the learning rates {listed} on its first seed"
+            )
+            rows.append(replace(row, other=mean(theirs), note=note, **difference(ours, theirs)))
         else:
-            row = replace(row, note=f"not measured: {NO_FASTAI}")
-        rows.append(row)
+            rows.append(replace(row, note=f"not measured: {NO_FASTAI}"))
     return rows
+
+
+def fitted(bench: Bench, side: Callable[..., Task], facts: Mapping[str, Any]) -> list[float]:
+    """A side's validation loss with each seed, at the rate that is the better one with the first."""
+
+    def loss(lr: float, seed: int) -> float:
+        task = side("fit language model", bench.sizes.small, lr=lr, seed=seed, **facts)
+        return float(bench.once(task)["loss"])
+
+    first, best = min((loss(lr, 0), lr) for lr in bench.sizes.rates)
+    return [first, *(loss(best, seed) for seed in range(1, bench.sizes.fit_seeds))]
+
+
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """Difference of two means, with Welch's 95% interval.
+
+    >>> difference([2.0, 4.0], [1.0, 3.0])["value"]
+    1.0
+    """
+    interval = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    facts = {"low": float(interval.low), "high": float(interval.high), "pairs": len(ours)}
+    return {"value": mean(ours) - mean(theirs), **facts}
 
 
 def classifiers(bench: Bench) -> list[Row]:

@@ -96,7 +96,7 @@ def language_model_learner(spec: Spec) -> Any:
     batch = {"bs": spec["batch_size"], "seq_len": spec["bptt"]}
     parts = [torch.from_numpy(np.load(spec[part]).astype(np.int64)) for part in ("train", "valid")]
     train, valid = (LMDataLoader([TensorText(part)], lens=[len(part)], **batch) for part in parts)
-    torch.manual_seed(0)
+    torch.manual_seed(spec["seed"])
     config = awd_lstm_lm_config | sizes(spec)
     model = get_language_model(AWD_LSTM, spec["words"], config=config, drop_mult=spec["drop_mult"])
     return LMLearner(

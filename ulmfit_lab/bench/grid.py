@@ -6,7 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Store
 
 SWEPT = "bptt"
+FEW = ("word2vec_vs_lm", "accuracy_vs_perplexity", "bptt", "dropout_multiplier")
+"""Experiments that share much, and such that share little."""
 """An experiment whose runs share nothing but their text, so that two workers have work from the start."""
 
 
@@ -34,23 +37,27 @@ def shared_and_alone(planned: Sequence[Sequence[str]], seconds: Mapping[str, flo
 
 
 def grid(bench: Bench) -> list[Row]:
-    """All planned experiments together, as far as every stage of an experiment's has been measured here."""
+    """The grid of a few experiments, and of all, as far as every stage of an experiment's has been measured here."""
     scale, store = bench.sizes.grid_scale, Store(bench.home / "stages")
-    counted: list[str] = []
-    planned: list[list[str]] = []
     seconds: dict[str, float] = {}
-    for name in experiment_files():
-        found = measured_cells(name, scale, bench.data, store, seconds)
-        if found:
-            counted.append(name)
-            planned += found
-    title = f"Time of the experiments' grids at scale {scale}, each stage once"
-    facts: dict[str, Any] = {"unit": "s", "against": "each run from the start", "target": "grid"}
-    if not planned:
-        return [missing(title, "this home holds no experiment's stages; sweep some, or give --home", **facts)]
-    shared, alone = shared_and_alone(planned, seconds)
-    note = f"{len(planned)} runs of {', '.join(counted)}; computed from the seconds that each finished stage took"
-    return [Row(title, ours=shared, other=alone, value=alone / shared, pairs=1, note=note, **facts)]
+    planned = {name: measured_cells(name, scale, bench.data, store, seconds) for name in experiment_files()}
+    few = grid_row(f"Time of the grid of {', '.join(FEW)} at scale {scale}, each stage once", FEW, planned, seconds)
+    every = grid_row(f"Time of all experiments' grids at scale {scale}, each stage once", planned, planned, seconds)
+    return [replace(few, target="grid"), every]
+
+
+def grid_row(
+    title: str, names: Iterable[str], planned: Mapping[str, list[list[str]]], seconds: Mapping[str, float]
+) -> Row:
+    """Each stage of these experiments once, beside each run from the start."""
+    facts: dict[str, Any] = {"unit": "s", "against": "each run from the start"}
+    counted = [name for name in names if planned.get(name)]
+    if not counted:
+        return missing(title, "this home holds no experiment's stages; sweep some, or give --home", **facts)
+    cells_of = [cell for name in counted for cell in planned[name]]
+    shared, alone = shared_and_alone(cells_of, seconds)
+    note = f"{len(cells_of)} runs of {', '.join(counted)}; computed from the seconds that each finished stage took"
+    return Row(title, ours=shared, other=alone, value=alone / shared, pairs=1, note=note, **facts)
 
 
 def measured_cells(

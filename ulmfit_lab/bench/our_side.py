@@ -85,7 +85,7 @@ def config_of(spec: Spec) -> RunConfig:
 
 def language_model_of(spec: Spec, config: RunConfig) -> LanguageModel:
     """A language model with random weights."""
-    torch.manual_seed(0)
+    torch.manual_seed(spec["seed"])
     return new_language_model(config, spec["words"])
 
 
@@ -123,7 +123,7 @@ def fit_language_model(spec: Spec) -> Turn:
         valid = stream_of(spec, "valid", config)
         evaluate = lambda model: evaluate_language_model(model, valid, device=device, precision=precision)  # noqa: E731
         step = language_model_step(recipe, precision)
-        result = fit(model, train, step, evaluate, recipe, seed=0, device=device, precision=precision)
+        result = fit(model, train, step, evaluate, recipe, seed=spec["seed"], device=device, precision=precision)
         return {"loss": result.final["loss"], "units": result.tokens, "seconds": result.seconds}
 
     return turn

@@ -41,8 +41,14 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none, or nothing was measured."""
-        return TARGETS[self.target].met(self.value) if self.target and self.value is not None else None
+        """Whether the target is met; None where there is none, or nothing was measured.
+
+        A difference keeps its bound if its interval's lower end does: it is not shown to be worse.
+        """
+        if not self.target or self.value is None:
+            return None
+        held = self.low if self.form == "nats" and self.low is not None else self.value
+        return TARGETS[self.target].met(held)
 
     def as_json(self) -> dict[str, Any]:
         """All fields, with the bound and whether it is met."""
@@ -113,7 +119,8 @@ def result(row: Mapping[str, Any]) -> str:
     """The value, with its range and how many pairs it is of."""
     text = shown(row["value"], row["form"])
     if row["pairs"] > 1:
-        text += f" ({shown(row['low'], row['form'])} to {shown(row['high'], row['form'])}, {row['pairs']} pairs)"
+        of = "seeds" if row["form"] == "nats" else "pairs"
+        text += f" ({shown(row['low'], row['form'])} to {shown(row['high'], row['form'])}, {row['pairs']} {of})"
     return text
 
 
