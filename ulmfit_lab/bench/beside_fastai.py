@@ -94,7 +94,7 @@ def losses(bench: Bench) -> list[Row]:
             note = (
                 f"difference of the means over {len(ours)} seeds with its 95% interval (Welch), of which the lower end "
                 f"is held against the target; seeds spread by {stdev(ours):.3f} and {stdev(theirs):.3f} (sd); "
-                f"one-cycle schedules on both sides, each with the better of the learning rates {listed} on its first seed"
+                f"one-cycle schedules on both sides, each at the better of the rates {listed} with its first seed"
             )
             rows.append(replace(row, other=mean(theirs), note=note, **difference(ours, theirs)))
         else:
