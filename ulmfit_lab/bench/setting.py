@@ -53,7 +53,7 @@ class Sizes:
     sweep_scale: str = "demo"
     sweep_tokens: int = 100_000
     sweep_seeds: int = 4
-    sweep_rounds: int = 3
+    sweep_rounds: int = 2
     words: tuple[int, ...] = (5_000, 10_000, 20_000, 40_000, 60_000)
     hidden: tuple[int, ...] = (192, 384, 768, 1152)
     lengths: tuple[int, ...] = (35, 70, 140, 280)

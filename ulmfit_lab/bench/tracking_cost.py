@@ -95,7 +95,7 @@ def small_experiment(seeds: int) -> Experiment:
 def tracking(bench: Bench) -> list[Row]:
     """CPU time that tracking adds, as a share of training's."""
     sizes = bench.sizes
-    seeds = max(sizes.sweep_seeds // 2, 1)
+    seeds = max(sizes.sweep_seeds // 4, 1)
     spec = {"task": "sweep", "home": str(bench.folder), "scale": sizes.sweep_scale, "seeds": seeds, "threads": 1}
     wanted = {str(tracked): (OURS, {**spec, "tracked": tracked}) for tracked in (True, False)}
     answers = answers_in_turns(wanted, sizes.sweep_rounds, bench.folder)
