@@ -56,7 +56,7 @@ $(FASTAI)/made: requirements-bench.lock
 	@touch $@
 
 bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fastai, into results/benchmarks
-	@$(BIN)/ulmfit-lab bench
+	@$(BIN)/ulmfit-lab bench --readme README.md
 
 format: $(VENV)/dev  ## Put the code into the house's format
 	@$(BIN)/ruff check --fix $(CHECKED)

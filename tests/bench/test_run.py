@@ -11,6 +11,7 @@ import pytest
 from ulmfit_lab.bench.rows import Row, cells, tables, with_table
 from ulmfit_lab.bench.run import read, run
 from ulmfit_lab.cli import main
+from ulmfit_lab.cli.bench import put_table
 from ulmfit_lab.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,11 +73,21 @@ def test_the_command_prints_one_object_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
+def test_a_readme_gets_the_table_of_what_was_measured(results: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- benchmarks -->\n<!-- end -->\nafter\n")
+    put_table(readme, results)
+    assert "| Tokenizing" in readme.read_text() and readme.read_text().endswith("<!-- end -->\nafter\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md"]
+
+
 def test_bad_arguments_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "trainings", "--quick", "--home", str(tmp_path)]) == 2
     assert "Did you mean 'training'?" in capsys.readouterr().err
     assert main(["bench", "text", "--fastai", str(tmp_path / "none"), "--home", str(tmp_path)]) == 2
     assert "does not exist" in capsys.readouterr().err
+    assert main(["bench", "text", "--readme", str(tmp_path / "none"), "--home", str(tmp_path)]) == 2
+    assert "is no file" in capsys.readouterr().err
 
 
 def test_a_torn_file_is_refused(tmp_path: Path) -> None:

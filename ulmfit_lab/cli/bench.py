@@ -20,14 +20,18 @@ def bench_options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--fastai", metavar="PYTHON", help=f"Python of an environment with fastai (default: {FASTAI})")
     bench.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     bench.add_argument("--results", default="results/benchmarks", metavar="DIR", help="default: results/benchmarks")
+    bench.add_argument("--readme", metavar="FILE", help="put the targets' table between this file's markers, too")
 
 
 def bench_here(args: argparse.Namespace) -> int:
     """Measure, write, and print the tables or the JSON object."""
     from ulmfit_lab.bench.rows import tables
     from ulmfit_lab.bench.run import run
+    from ulmfit_lab.errors import ConfigError
     from ulmfit_lab.home import data_dir, open_home
 
+    if args.readme and not Path(args.readme).is_file():
+        raise ConfigError(f"--readme {args.readme} is no file; nothing was measured.")
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     found = run(
         args.what,
@@ -38,8 +42,20 @@ def bench_here(args: argparse.Namespace) -> int:
         results=None if args.quick else Path(args.results),
         tell=tell,
     )
+    if args.readme and not args.quick:
+        put_table(Path(args.readme), Path(args.results))
     print(json.dumps(found, indent=1) if args.json else tables(found), end="\n" if args.json else "")
     return 0
+
+
+def put_table(readme: Path, results: Path) -> None:
+    """Write the table of all that was measured so far into a README that has its markers."""
+    from ulmfit_lab.bench.rows import with_table
+    from ulmfit_lab.files import replacing
+
+    text = with_table(readme.read_text(encoding="utf-8"), (results / "table.md").read_text(encoding="utf-8"))
+    with replacing(readme) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def fastai_python(given: str | None) -> Path | None:
