@@ -18,21 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ulmfit_lab.config
-from ulmfit_lab.config import (
-    BOUNDS,
-    DROPOUTS,
-    Compute,
-    LanguageModelConfig,
-    LanguageModelFit,
-    RunConfig,
-    changed,
-    differences,
-    field_types,
-    fingerprint,
-    flatten,
-    override,
-)
+from ulmfit_lab.checks import BOUNDS, DROPOUTS
+from ulmfit_lab.config import Compute, LanguageModelConfig, LanguageModelFit, RunConfig
 from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.fields import changed, differences, field_types, fingerprint, flatten, override
 
 KINDS = field_types(RunConfig)
 PATHS = tuple(KINDS)
@@ -250,7 +239,7 @@ def test_the_order_of_keys_does_not_change_a_fingerprint() -> None:
 def test_equal_configs_have_one_fingerprint_in_another_process() -> None:
     config = override(RunConfig(), {"lm.drop_mult": 0.5, "target.labels": 100})
     code = (
-        "from ulmfit_lab.config import *\n"
+        "from ulmfit_lab.config import *\nfrom ulmfit_lab.fields import fingerprint\n"
         "print(fingerprint(RunConfig(target=Target(labels=100), lm=LanguageModelConfig(drop_mult=0.5))))"
     )
     there = subprocess.run(

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from ulmfit_lab.config import RunConfig, changed, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import DataError
+from ulmfit_lab.fields import changed, override
 from ulmfit_lab.inference import TrainedClassifier, load_member, predict
 from ulmfit_lab.models.checkpoint import save_checkpoint
 from ulmfit_lab.stages.models import stamp

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ulmfit_lab.bench.arithmetic import Model
-from ulmfit_lab.config import RunConfig, override
+from ulmfit_lab.config import RunConfig
+from ulmfit_lab.fields import override
 from ulmfit_lab.stages.models import new_language_model
 
 

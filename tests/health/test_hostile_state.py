@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ulmfit_lab.config import RunConfig, fingerprint, flatten, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, DataError, LabError
+from ulmfit_lab.fields import fingerprint, flatten, override
 from ulmfit_lab.lab.plan import Rates
 from ulmfit_lab.report.runs import read_runs
 from ulmfit_lab.results.travel import read_export

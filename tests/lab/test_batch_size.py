@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ulmfit_lab.cli import main
-from ulmfit_lab.config import override
+from ulmfit_lab.fields import override
 from ulmfit_lab.lab.batch_size import Tried, largest, peak_of, sizes_from, try_classifier, try_language_model, try_sizes
 from ulmfit_lab.lab.scales import TINY
 

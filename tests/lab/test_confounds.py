@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ulmfit_lab.config import override
+from ulmfit_lab.fields import override
 from ulmfit_lab.lab.confounds import difference_lines, refuse_confounds, sort_differences, variant_differences
 from ulmfit_lab.lab.experiment import Experiment, experiment_files, load_experiment
 from ulmfit_lab.lab.scales import SCALES, TINY

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ulmfit_lab.config import differences, flatten
 from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.fields import differences, flatten
 from ulmfit_lab.lab.experiment import (
     Experiment,
     base_config,

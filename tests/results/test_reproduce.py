@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ulmfit_lab.cli.runs import reproduce_here
-from ulmfit_lab.config import RunConfig, flatten, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import LabError, MismatchError
+from ulmfit_lab.fields import flatten, override
 from ulmfit_lab.lab.experiment import Experiment, experiment_files, load_experiment, variant_config
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.report.runs import csv_text, read_runs

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ulmfit_lab.config import RunConfig, changed, fingerprint, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, DataError
+from ulmfit_lab.fields import changed, fingerprint, override
 from ulmfit_lab.lab.experiment import Experiment, variant_config
 from ulmfit_lab.models import sentence_encoder
 from ulmfit_lab.models.checkpoint import load_checkpoint

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from ulmfit_lab.cli import main
-from ulmfit_lab.config import RunConfig, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, MismatchError
+from ulmfit_lab.fields import override
 from ulmfit_lab.inference import load_language_model
 from ulmfit_lab.lab.experiment import Experiment, variant_config
 from ulmfit_lab.models.fastai import write_fastai

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from ulmfit_lab.config import RunConfig, flatten
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import LabError
+from ulmfit_lab.fields import flatten
 from ulmfit_lab.home import Home, open_home
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.tracking.server import server_command

@@ -22,7 +22,8 @@ import torch
 
 from ulmfit_lab.batches.documents import DocumentBatches, padding_share
 from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import RunConfig, override
+from ulmfit_lab.config import RunConfig
+from ulmfit_lab.fields import override
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.fits import EVALUATION_BATCH, batches_of

@@ -49,7 +49,7 @@ def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
         return {}
     import tyro
 
-    from ulmfit_lab.config import flatten
+    from ulmfit_lab.fields import flatten
 
     parsed = flatten(tyro.cli(type(base), default=base, args=list(rest), prog="ulmfit-lab ... "))
     named = {_path(token, parsed) for token in rest if token.startswith("--")}

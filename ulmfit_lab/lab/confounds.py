@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ulmfit_lab.config import RunConfig, differences
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.fields import differences
 from ulmfit_lab.lab.experiment import Changes, Experiment, cells
 
 Pair = tuple[Any, Any]

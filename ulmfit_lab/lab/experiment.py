@@ -19,8 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.config import BOUNDS, RunConfig, fingerprint, flatten, override
+from ulmfit_lab.checks import BOUNDS
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, LabError, nearest
+from ulmfit_lab.fields import fingerprint, flatten, override
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space, size
 from ulmfit_lab.report.spec import Also, Associations, Published

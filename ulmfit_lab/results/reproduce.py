@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ulmfit_lab.config import RunConfig, field_types, flatten, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, LabError, MismatchError
+from ulmfit_lab.fields import field_types, flatten, override
 from ulmfit_lab.home import Home
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.results.travel import read_table

@@ -21,8 +21,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from ulmfit_lab.config import fingerprint
 from ulmfit_lab.errors import DataError, MismatchError
+from ulmfit_lab.fields import fingerprint
 from ulmfit_lab.files import file_digest, replacing, unpacked_limit
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration

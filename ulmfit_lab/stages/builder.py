@@ -2,7 +2,7 @@
 
 `plan_run` turns a config and a seed into the last stage of the run, with every stage that this one needs below it.
 Nothing is computed here; each stage's computation is a function in `stages/`. A stage's key holds the
-part of the config that can change its result, without the fields that have their default (see `config.changed`).
+part of the config that can change its result, without the fields that have their default (see `fields.changed`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.config import Corpus, LanguageModelFit, RunConfig, Source, changed, flatten, override
+from ulmfit_lab.config import Corpus, LanguageModelFit, RunConfig, Source
 from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.fields import changed, flatten, override
 from ulmfit_lab.models.sentence_encoder import encoder_version
 from ulmfit_lab.stages import baselines, corpora, devices, fits, vectors
 from ulmfit_lab.stages.imported import find_import, imported_stage

@@ -20,8 +20,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ulmfit_lab.config import fingerprint
 from ulmfit_lab.errors import DataError
+from ulmfit_lab.fields import fingerprint
 from ulmfit_lab.files import file_digest, replacing
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.training.loop import Point, Progress

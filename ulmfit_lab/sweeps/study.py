@@ -29,7 +29,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from ulmfit_lab.config import fingerprint
+from ulmfit_lab.fields import fingerprint
 from ulmfit_lab.home import Home
 from ulmfit_lab.interrupts import shielded
 from ulmfit_lab.lab.space import Range, Space, points, size

@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ulmfit_lab.config import flatten
 from ulmfit_lab.errors import ConfigError, DataError, nearest
+from ulmfit_lab.fields import flatten
 from ulmfit_lab.home import Home
 from ulmfit_lab.interrupts import interruptible
 from ulmfit_lab.lab.confounds import refuse_confounds

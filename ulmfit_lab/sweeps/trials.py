@@ -11,8 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ulmfit_lab.config import RunConfig, fingerprint, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import LabError, TrainingError
+from ulmfit_lab.fields import fingerprint, override
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.experiment import Cell, Experiment
 from ulmfit_lab.lab.plan import PlannedCell

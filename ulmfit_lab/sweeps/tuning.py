@@ -17,8 +17,9 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from ulmfit_lab.config import RunConfig, changed, fingerprint, flatten, override
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, IncompleteError
+from ulmfit_lab.fields import changed, fingerprint, flatten, override
 from ulmfit_lab.home import Home
 from ulmfit_lab.interrupts import interruptible
 from ulmfit_lab.lab.experiment import Changes, Experiment, search_config, searched_variants

@@ -1,0 +1,100 @@
+"""Nested dataclasses by dotted paths: their leaf fields, replaced, compared and made into a fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from ulmfit_lab.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+def field_types(kind: type) -> dict[str, Any]:
+    """Dotted path -> type of every leaf field of a config class."""
+    hints = typing.get_type_hints(kind)
+    found: dict[str, Any] = {}
+    for f in dataclasses.fields(kind):
+        hint = hints[f.name]
+        if dataclasses.is_dataclass(hint):
+            found |= {f"{f.name}.{path}": leaf for path, leaf in field_types(typing.cast(type, hint)).items()}
+        else:
+            found[f.name] = hint
+    return found
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", value
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Dotted path -> value of every leaf field, in the order of declaration."""
+    return dict(_leaves(config))
+
+
+def override(config: T, changes: Mapping[str, Any]) -> T:
+    """The config with the fields at these dotted paths replaced.
+
+    >>> from ulmfit_lab.config import RunConfig
+    >>> override(RunConfig(), {"lm.drop_mult": 0.5}).lm.drop_mult
+    0.5
+
+    Raises ConfigError for a path that is no field (with the nearest one) and for a value that is refused.
+    """
+    known = flatten(config)
+    for path in changes:
+        if path not in known:
+            raise ConfigError(f"{path!r} is not a config field. {nearest(path, known)}")
+    return _override(config, changes)
+
+
+def _override(config: Any, changes: Mapping[str, Any]) -> Any:
+    here: dict[str, Any] = {path: value for path, value in changes.items() if "." not in path}
+    below: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        head, dot, rest = path.partition(".")
+        if dot:
+            below.setdefault(head, {})[rest] = value
+    for name, nested in below.items():
+        here[name] = _override(getattr(config, name), nested)
+    return dataclasses.replace(config, **here)
+
+
+def changed(config: Any) -> dict[str, Any]:
+    """Dotted path -> value of the fields that do not have their default: what a stage's key holds of a config.
+
+    So a new field, whose default is what was done before there was a choice, leaves old fingerprints as they are. A
+    default itself must never change: a test holds them.
+    """
+    return {path: value for path, (value, _) in differences(config, type(config)()).items()}
+
+
+def differences(config: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+    """Dotted path -> (value in config, value in other) of every field in which two configs differ."""
+    a, b = flatten(config), flatten(other)
+    return {path: (a[path], b[path]) for path in a if a[path] != b[path]}
+
+
+def fingerprint(key: Any) -> str:
+    """16 hex digits that stand for a JSON-like value or a config; equal values give equal digits anywhere."""
+    plain = dataclasses.asdict(key) if dataclasses.is_dataclass(key) and not isinstance(key, type) else key
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def as_floats(group: T) -> T:
+    """The group with integers in float fields made floats, and -0.0 made 0.0; what is no group is left alone."""
+    if not dataclasses.is_dataclass(group) or isinstance(group, type):
+        return group
+    kinds = typing.get_type_hints(type(group))
+    floats = {name: float(value) + 0.0 for name, value in vars(group).items() if kinds[name] is float}
+    return dataclasses.replace(group, **floats)
