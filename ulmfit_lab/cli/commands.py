@@ -7,20 +7,22 @@ the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.bench import bench_here, bench_options
 from ulmfit_lab.cli.common import data_of, open_lab
+from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
 from ulmfit_lab.cli.declared import declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.runs import reproduce_options, travel_options
+from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
+from ulmfit_lab.cli.workers import start_worker, workers
 from ulmfit_lab.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
@@ -58,12 +60,12 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = argparse.ArgumentParser(
         prog="ulmfit-lab",
+        usage="ulmfit-lab [-h] COMMAND ...",
         description="A laboratory for transfer learning with language models.",
-        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="ulmfit-lab")
     add = partial(_command, commands)
     add("list", list_command, "list the experiments and their questions")
     plan = add("plan", plan_command, "show cells, stages and predicted time, before anything is spent")
@@ -78,13 +80,18 @@ def parser() -> argparse.ArgumentParser:
     bench_options(add("bench", bench_here, "measure speed and memory, beside fastai and the machine's limit"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     use_commands(add)
+    prompt = add("completion", completion_command, "print what makes a shell complete commands, options and names")
+    prompt.add_argument("shell", choices=SHELLS, help='your shell; bash: eval "$(ulmfit-lab completion bash)"')
+    top.epilog = f"{grouped({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
+    commands.help = argparse.SUPPRESS  # listed in groups instead
     for each in (plan, sweep, tune, runs, report):
         _experiment_options(each, optional=each is report)
     for each in (plan, sweep, report):
         _looks_options(each)
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
-    sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the runs (default: 1)")
-    sweep.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    for each, what in ((sweep, "runs"), (tune, "variants")):
+        each.add_argument("--workers", type=int, default=1, metavar="N", help=f"processes that share the {what}")
+        each.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
     tune.add_argument(
         "--budget", type=int, metavar="N", help="trials a variant (default: the experiment's; others go to custom/)"
@@ -131,6 +138,14 @@ def _looks_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--until-decided", action="store_true", help="add seeds only where a comparison is open, up to --max-seeds"
     )
+
+
+def completion_command(args: argparse.Namespace) -> int:
+    """Print the script."""
+    from ulmfit_lab.lab.experiment import experiment_files
+
+    print(completion_script(parser(), args.shell, list(experiment_files())))
+    return 0
 
 
 def list_command(args: argparse.Namespace) -> int:
@@ -232,50 +247,6 @@ def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
         for target in targets_of(plan):
             found = summarise_target(target, data_of(args))
             print("\n".join([found.documents, *found.warnings]), file=sys.stderr)
-
-
-@contextmanager
-def workers() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """A list for worker processes, which are ended at the end."""
-    others: list[subprocess.Popen[bytes]] = []
-    try:
-        yield others
-    finally:
-        for process in others:
-            process.terminate()
-            process.wait()
-
-
-def start_worker(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A further process that runs the same sweep; the locks of cells and stages share the work out."""
-    command = [sys.executable, "-m", "ulmfit_lab", *argv, "--workers", "1", "--worker"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def tune_command(args: argparse.Namespace) -> int:
-    """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
-    from ulmfit_lab.report.tuning import best_tries
-    from ulmfit_lab.sweeps.display import Display
-    from ulmfit_lab.sweeps.tuning import publish_tuning, recipes_text, tune, winners
-
-    experiment, overrides = declared(args)
-    home, tracker = open_lab(args)
-    options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": Display()}
-    outcome = tune(experiment, args.scale, overrides=overrides, budget=args.budget, **options)
-    for name, reason in outcome.failures:
-        print(f"FAILED {name}: {reason}", file=sys.stderr)
-    if outcome.failures:
-        print("The search is not complete; the same command goes on with it.", file=sys.stderr)
-        return 1
-    if outcome.table is None:
-        print(f"Searched by another process, which shows the winners: {', '.join(outcome.elsewhere)}.")
-        return 0
-    written = publish_tuning(outcome, home, tracker, results_folder(args, experiment, overrides))
-    print(best_tries(outcome.table).to_string(index=False))
-    found = winners(outcome.table, experiment)
-    print(f"\nBest on validation data, for {experiment.name}:\n{recipes_text(found, experiment, args.scale)}")
-    print("Written: " + ", ".join(str(path) for path in written))
-    return 0
 
 
 def runs_command(args: argparse.Namespace) -> int:

@@ -1,0 +1,61 @@
+"""What helps at the prompt: commands listed in groups, and completion for shells."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+
+GROUPS: Mapping[str, Sequence[str]] = {
+    "experiments": ("list", "new", "plan", "sweep", "tune", "report"),
+    "runs": ("runs", "compare", "reproduce", "ui"),
+    "models": ("predict", "generate", "neighbours", "register", "import-fastai", "export-fastai"),
+    "the lab itself": ("doctor", "bench", "completion"),
+}
+"""Every command, under what it is about."""
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+def grouped(helps: Mapping[str, str]) -> str:
+    """Commands with their help, group by group.
+
+    >>> print(grouped({"list": "list the experiments", "ui": "open MLflow"}))
+    experiments:
+      list           list the experiments
+    <BLANKLINE>
+    runs:
+      ui             open MLflow
+    """
+    listed = {
+        group: [f"  {name:14} {helps[name]}" for name in names if name in helps] for group, names in GROUPS.items()
+    }
+    return "\n\n".join("\n".join([f"{group}:", *lines]) for group, lines in listed.items() if lines)
+
+
+def completion_script(parser: argparse.ArgumentParser, shell: str, experiments: Sequence[str]) -> str:
+    """The script that a shell reads to complete commands, options, files and names of experiments."""
+    import shtab
+
+    names = " ".join(experiments)
+    function = f'_ulmfit_lab_experiment() {{ compgen -W "{names}" -- "$1"; compgen -f -X "!*.py" -- "$1"; }}'
+    kinds = {
+        "DIR": shtab.DIRECTORY,
+        "FILE": shtab.FILE,
+        "PYTHON": shtab.FILE,
+        "EXPERIMENT": {"bash": "_ulmfit_lab_experiment", "zsh": f"({names})", "tcsh": f"p/1/({names})/"},
+    }
+    for action in actions_of(parser):
+        if isinstance(action, argparse._SubParsersAction):
+            action.help = None  # what help leaves out, shtab leaves out
+        if action.metavar in kinds and not hasattr(action, "complete"):
+            action.complete = kinds[action.metavar]  # type: ignore[attr-defined]
+    script: str = shtab.complete(parser, shell=shell, preamble=function if shell == "bash" else "")
+    return script
+
+
+def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """All options and arguments of a parser and of its commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from actions_of(command)

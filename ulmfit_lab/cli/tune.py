@@ -1,0 +1,45 @@
+"""The command that searches recipes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from typing import Any
+
+from ulmfit_lab.cli.common import data_of, open_lab
+from ulmfit_lab.cli.declared import declared, results_folder
+from ulmfit_lab.cli.workers import start_worker, workers
+
+
+def tune_command(args: argparse.Namespace) -> int:
+    """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
+    from ulmfit_lab.report.tuning import best_tries
+    from ulmfit_lab.sweeps.display import Display
+    from ulmfit_lab.sweeps.tuning import publish_tuning, recipes_text, tune, winners
+
+    experiment, overrides = declared(args)
+    home, tracker = open_lab(args)
+    options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": Display()}
+    search = partial(tune, experiment, args.scale, overrides=overrides, budget=args.budget, **options)
+    with workers() as others:
+        others.extend(start_worker(args.argv) for _ in range(args.workers - 1) if not args.worker)
+        outcome = search()
+        for process in others:
+            process.wait()
+    if others and outcome.table is None and not outcome.failures:
+        outcome = search()  # what the others searched, or left behind
+    for name, reason in outcome.failures:
+        print(f"FAILED {name}: {reason}", file=sys.stderr)
+    if outcome.failures:
+        print("The search is not complete; the same command goes on with it.", file=sys.stderr)
+        return 1
+    if outcome.table is None:
+        print(f"Searched by another process, which shows the winners: {', '.join(outcome.elsewhere)}.")
+        return 0
+    written = publish_tuning(outcome, home, tracker, results_folder(args, experiment, overrides))
+    print(best_tries(outcome.table).to_string(index=False))
+    found = winners(outcome.table, experiment)
+    print(f"\nBest on validation data, for {experiment.name}:\n{recipes_text(found, experiment, args.scale)}")
+    print("Written: " + ", ".join(str(path) for path in written))
+    return 0
