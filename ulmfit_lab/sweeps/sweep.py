@@ -28,7 +28,9 @@ from ulmfit_lab.report.looks import take_looks
 from ulmfit_lab.stages.store import Observer, Stage, Store, Stored, is_locked
 from ulmfit_lab.sweeps.display import Display
 from ulmfit_lab.sweeps.study import Study, open_study
+from ulmfit_lab.tracking.lineage import came_from, sign, with_origins
 from ulmfit_lab.tracking.tracker import RunLog, Tracker
+from ulmfit_lab.tracking.wording import NOTE
 from ulmfit_lab.training.loop import Point, Progress
 
 PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
@@ -72,8 +74,9 @@ class CellObserver(Observer):
         self.display.progress(progress)
 
     def finished(self, stage: Stage, stored: Stored) -> None:
-        """Remember what was computed, not reused."""
+        """Remember what was computed, not reused, and by which run."""
         self.computed[stage.fingerprint] = stored
+        sign(stored.folder, self.log.name, self.log.page, self.log.client.tracking_uri)
 
 
 def plan_sweep(
@@ -257,6 +260,7 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
     computed = sum(stored.seconds for stored in observer.computed.values())
     reused, tags, values = 0.0, {}, {}
     digests: dict[str, str] = {}
+    origins: list[str] = []
     for each in stage.ancestry():
         stored = store.find(each)
         if stored is None:
@@ -264,8 +268,11 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
         fresh = each.fingerprint in observer.computed
         reused += 0.0 if fresh else stored.seconds
         if each.kind in TRAINED or each.kind == "vectors":
-            tags[f"stage.{each.kind}{direction_of(each, stage)}"] = each.fingerprint
-            tags[f"stage.{each.kind}{direction_of(each, stage)}.how"] = "computed" if fresh else "reused"
+            name = each.kind + direction_of(each, stage)
+            tags[f"stage.{name}"] = each.fingerprint
+            tags[f"stage.{name}.how"] = "computed" if fresh else "reused"
+            if each is not stage:
+                origins.append(came_from(stored.folder, name, fresh, log.client.tracking_uri))
         if each.kind in PREFIX and not fresh:
             log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
         if each.kind == "vocabulary":
@@ -274,7 +281,7 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
             tags["vocabulary"] = digests[each.inputs["vocabulary"].fingerprint]
             # a language model is told of by its validation metrics, those of the last one in the run
             values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
-    log.set_tags(tags)
+    log.set_tags(tags | {NOTE: with_origins(log.about, origins)})
     return values | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
 
 

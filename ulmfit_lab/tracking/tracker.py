@@ -40,7 +40,7 @@ from ulmfit_lab.interrupts import shielded
 from ulmfit_lab.provenance import source_tags, version_of
 from ulmfit_lab.tracking.patience import is_away, patient
 from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun, tracked
-from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, REPRODUCTIONS, cut, describe_cell, metric_names, title
+from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, NOTE, REPRODUCTIONS, cut, describe_cell, metric_names, title
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
     from ulmfit_lab.training.loop import Point
@@ -74,6 +74,11 @@ class RunLog:
     flushed: float = field(default_factory=time.monotonic)
     away: bool = False
     monitor: SystemMetricsMonitor | None = None
+    name: str = ""
+    about: str = ""
+    """Its description, to which more can be added."""
+    page: str = ""
+    """Its page in the UI, relative to the UI's address."""
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Params, which cannot be changed afterwards."""
@@ -193,7 +198,7 @@ class Tracker:
         place = None if self.uri.startswith("http") else self.artifacts.as_uri()
         with self.lock():
             found = self.find_experiment(experiment, scale)
-            tags = {**KIND, "mlflow.note.content": description}
+            tags = {**KIND, NOTE: description}
             return found or str(self.client.create_experiment(title(experiment, scale), place, tags))
 
     def experiments(self) -> dict[str, str]:
@@ -217,7 +222,7 @@ class Tracker:
             if found:
                 self.client.update_run(found[0].info.run_id, status="RUNNING")
                 return str(found[0].info.run_id)
-            every = {**tags, **own, **source_tags(tags), "mlflow.note.content": cut(description)}
+            every = {**tags, **own, **source_tags(tags), NOTE: cut(description)}
             run = self.client.create_run(where, run_name=f"{experiment} ({scale})", tags=every)
             return str(run.info.run_id)
 
@@ -232,9 +237,10 @@ class Tracker:
         return self._start(where, name, params, {**tags, "lab.kind": "reproduction"})
 
     def _start(self, where: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
-        note = {"mlflow.note.content": describe_cell(tags)}
-        run = self.client.create_run(where, run_name=name, tags={**note, **tags, **source_tags(tags)})
-        log = RunLog(self.client, run.info.run_id)
+        about = describe_cell(tags)
+        run = self.client.create_run(where, run_name=name, tags={NOTE: about, **tags, **source_tags(tags)})
+        run_id = str(run.info.run_id)
+        log = RunLog(self.client, run_id, name=name, about=about, page=f"#/experiments/{where}/runs/{run_id}")
         log.log_params(params)
         return log
 
@@ -345,7 +351,7 @@ class Tracker:
     ) -> None:
         """Put the comparison on the parent run: means, table, figures."""
         log = RunLog(self.client, parent)
-        log.set_tags({"mlflow.note.content": cut(description)})
+        log.set_tags({NOTE: cut(description)})
         for path in artifacts:
             log.log_artifact(path)
         log.log_final(dict(zip(metric_names(metrics), metrics.values(), strict=True)))

@@ -9,6 +9,8 @@ REPRODUCTIONS = "reproductions"
 """The MLflow experiment of runs that make others again."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """What MLflow's UI takes for experiments with runs to compare, and not with traces of agents."""
+NOTE = "mlflow.note.content"
+"""Tag that the UI shows as a description, in Markdown."""
 LONGEST_TAG = 7900  # characters; MLflow refuses tags of more than 8,000
 
 
