@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ulmfit_lab.cli import main
-from ulmfit_lab.config import override
+from ulmfit_lab.fields import override
 from ulmfit_lab.lab.scales import TINY
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Observer, Store, Stored
