@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 DOTS := (while sleep 5 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench format clean
+.PHONY: help install demo test lint bench docs format clean
 
 help:  ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ $(FASTAI)/made: requirements-bench.lock
 
 bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fastai, into results/benchmarks
 	@$(BIN)/ulmfit-lab bench --readme README.md
+
+docs: $(VENV)/dev  ## Write the API reference from the docstrings into docs/api
+	@$(BIN)/pdoc --output-directory docs/api ulmfit_lab
 
 format: $(VENV)/dev  ## Put the code into the house's format
 	@$(BIN)/ruff check --fix $(CHECKED)

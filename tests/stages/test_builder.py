@@ -116,6 +116,27 @@ def test_the_key_of_a_config_is_what_differs_from_its_defaults(config: RunConfig
     assert fingerprint(changed(config)) != fingerprint(changed(dataclasses.replace(config, language="de")))
 
 
+LARGE = {"lm.emb_size": 400, "lm.hidden_size": 1152, "lm.n_layers": 3, "compute.precision": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "large"),
+    [
+        ({"compute.precision": "bfloat16"}, False),
+        (LARGE, True),
+        ({**LARGE, "compute.precision": "float32"}, False),
+        ({"compute.precision": "bfloat16", "vocabulary.max_size": 60_000}, True),
+    ],
+)
+def test_only_large_networks_keys_hold_the_version_of_what_large_ones_run_through(
+    config: RunConfig, changes: dict[str, Any], large: bool
+) -> None:
+    changed = override(config, changes)
+    stages = [stage for stage in plan_run(changed, 0, None).ancestry() if stage.kind in ("pretrained", "classifier")]
+    assert len(stages) == 2
+    assert all(("large" in stage.key["compute"]) == large for stage in stages)
+
+
 @pytest.mark.parametrize("features", ["mix", "embeddings"])
 def test_a_classifier_pools_other_layers_and_its_checkpoint_holds_the_head(
     made: Callable[..., Stored], config: RunConfig, features: str

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ulmfit_lab.config import ClassifierFit, LanguageModelConfig
 from ulmfit_lab.models.dropout import drop_connect, embedding_dropout, locked_dropout
-from ulmfit_lab.models.wide_lstm import is_wide, wide_lstm
+from ulmfit_lab.models.wide_lstm import is_low, is_wide, wide_lstm
 
 State = list[tuple[Tensor, Tensor]]
 """Hidden state and cell (B, H) of each layer."""
@@ -55,7 +55,7 @@ class LSTMLayer(nn.Module):
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run over time: x (T, B, I), state (h, c) each (B, H) -> output (T, B, H) and the state after step T."""
         thinned = drop_connect(self.weight_hh, self.weight_dropout, self.training)
-        if is_wide(x, self.hidden_size):
+        if is_low(x) and is_wide(x.shape[2], self.hidden_size):
             return wide_lstm(x, state, self.weight_ih, thinned, self.bias_ih + self.bias_hh)
         weights = [self.weight_ih, thinned, self.bias_ih, self.bias_hh]
         # a state that autocast left in bfloat16 may meet a float32 window, in evaluation for one
@@ -83,8 +83,8 @@ class AWDLSTM(nn.Module):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         with torch.no_grad():
             self.embedding.weight[pad].zero_()
-        sizes = [emb_size] + [hidden_size] * (n_layers - 1) + [emb_size]
-        self.lstms = nn.ModuleList(LSTMLayer(below, above, dropouts.weight) for below, above in pairwise(sizes))
+        sizes = layer_sizes(emb_size, hidden_size, n_layers)
+        self.lstms = nn.ModuleList(LSTMLayer(below, above, dropouts.weight) for below, above in sizes)
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Read one window of a stream.
@@ -141,6 +141,15 @@ class AWDLSTM(nn.Module):
         """A state of zeros for a batch, on the weights' device: n_layers x (h, c), each (B, H_l)."""
         weight = self.embedding.weight
         return [(weight.new_zeros(batch_size, h), weight.new_zeros(batch_size, h)) for h in self.widths[1:]]
+
+
+def layer_sizes(emb_size: int, hidden_size: int, n_layers: int) -> list[tuple[int, int]]:
+    """Inputs and units of each LSTM layer, bottom to top.
+
+    >>> layer_sizes(400, 1150, 3)
+    [(400, 1150), (1150, 1150), (1150, 400)]
+    """
+    return list(pairwise([emb_size] + [hidden_size] * (n_layers - 1) + [emb_size]))
 
 
 def detach(state: State) -> State:

@@ -22,10 +22,15 @@ Below, the passes over small tensors cost more than is saved: at 128 to 384 it t
 """
 
 
-def is_wide(x: Tensor, hidden_size: int) -> bool:
-    """Whether a layer over x (T, B, I) is computed here: wide, on a CPU, in bfloat16 by autocast."""
+def is_wide(input_size: int, hidden_size: int) -> bool:
+    """Whether a layer is computed here, on a CPU in bfloat16."""
+    return input_size + hidden_size >= WIDE
+
+
+def is_low(x: Tensor) -> bool:
+    """Whether autocast has what is done with x computed in bfloat16 on a CPU."""
     low = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return x.shape[2] + hidden_size >= WIDE and low and x.device.type == "cpu"
+    return low and x.device.type == "cpu"
 
 
 def wide_lstm(

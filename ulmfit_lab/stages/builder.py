@@ -22,6 +22,7 @@ from ulmfit_lab.fields import changed, flatten, override
 from ulmfit_lab.models.sentence_encoder import encoder_version
 from ulmfit_lab.stages import baselines, corpora, devices, fits, vectors
 from ulmfit_lab.stages.imported import find_import, imported_stage
+from ulmfit_lab.stages.models import LARGE, is_large
 from ulmfit_lab.stages.store import Stage
 from ulmfit_lab.stages.target import test_source
 from ulmfit_lab.text.sources import read_documents, source_bytes, source_digest
@@ -66,7 +67,7 @@ class Builder:
             "lm": changed(self.config.lm),
             "unseen": self.config.vocabulary.unseen,
             "fit": changed(fit),
-            "compute": self.compute(),
+            "compute": self.network(),
             "seed": self.seed,
         }
         return self.stage("classifier", key, inputs, fits.fit_classifier, tokens=self.classifier_tokens())
@@ -221,7 +222,7 @@ class Builder:
     def lm_key(self, fit: LanguageModelFit, seed: int) -> dict[str, Any]:
         """What determines a language model beside its text."""
         recipe = {k: v for k, v in changed(fit).items() if k != "seed"}
-        return {"lm": changed(self.config.lm), "fit": recipe, "compute": self.compute(), "seed": seed}
+        return {"lm": changed(self.config.lm), "fit": recipe, "compute": self.network(), "seed": seed}
 
     def lm_seed(self, fit: LanguageModelFit) -> int:
         """The stage's own seed, or else the run's."""
@@ -234,6 +235,10 @@ class Builder:
     def compute(self) -> dict[str, Any]:
         """Device, threads and precision, with `auto` resolved: what runs elsewhere is another stage."""
         return changed(self.config.compute) | {"device": devices.device_of(self.config.compute).type}
+
+    def network(self) -> dict[str, Any]:
+        """The same for a network, with the version of what large ones alone run through."""
+        return self.compute() | ({"large": LARGE} if is_large(self.config) else {})
 
     def stage(
         self,
