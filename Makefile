@@ -59,7 +59,7 @@ bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fast
 	@$(BIN)/ulmfit-lab bench --readme README.md
 
 docs: $(VENV)/dev  ## Write the API reference from the docstrings into docs/api
-	@$(BIN)/pdoc --output-directory docs/api ulmfit_lab
+	@$(BIN)/pdoc --output-directory docs/api ulmfit_lab '!ulmfit_lab.bench.fastai_side'
 
 format: $(VENV)/dev  ## Put the code into the house's format
 	@$(BIN)/ruff check --fix $(CHECKED)

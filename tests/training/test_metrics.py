@@ -89,3 +89,20 @@ def test_macro_f1_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     truth, guesses = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
     assert macro_f1(truth, guesses) == pytest.approx(f1_score(truth, guesses, average="macro"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_threads_that_share_the_batches_find_what_one_finds(
+    make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches], precision: str
+) -> None:
+    model, batches, found = make_classifier(), make_documents(sampler="sorted"), []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(evaluate_classifier(model, batches, device=CPU, precision=precision))
+            assert torch.get_num_threads() == threads and model.training
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found[0].predictions, found[1].predictions)
+    assert found[0].metrics == found[1].metrics

@@ -28,7 +28,7 @@ from ulmfit_lab.training.loop import FitResult, Point, fit
 from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model, label_metrics
 from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
 
-EVALUATION_BATCH = 64
+EVALUATION_BATCH = 32
 """Documents side by side in evaluation; does not change any metric."""
 
 

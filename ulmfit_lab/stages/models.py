@@ -18,7 +18,6 @@ from ulmfit_lab.stages.store import Stored, Work
 from ulmfit_lab.text.rules import PAD_ID
 from ulmfit_lab.text.vocabulary import Vocabulary
 
-
 LARGE = 1
 """Version of what large networks alone run through; raised when a change to it can move a number."""
 
