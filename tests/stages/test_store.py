@@ -72,6 +72,17 @@ def test_an_interrupted_stage_is_absent_and_its_folder_is_handed_on(tmp_path: Pa
     assert store.obtain(again, Observer()).summary == {"found": "half"}
 
 
+def test_what_a_killed_process_left_half_written_is_no_part_of_the_stage(tmp_path: Path) -> None:
+    """Killed as it wrote the manifest: its place to write is there, and is taken and gone once the next one is done."""
+    made = stage(Counting(), a=1)
+    left = tmp_path / "partial" / f"{made.kind}-{made.fingerprint}"
+    left.mkdir(parents=True)
+    (left / "stage.json.tmp").write_text("{")
+    stored = Store(tmp_path).obtain(made, Observer())
+    assert stored.manifest["files"].keys() == {"half.txt", "points.jsonl"}
+    assert Store(tmp_path).obtain(made, Observer()).reused
+
+
 def test_a_stage_with_a_torn_file_is_computed_again(tmp_path: Path) -> None:
     store, compute = Store(tmp_path), Counting()
     stored = store.obtain(stage(compute, a=1), Observer())
