@@ -72,12 +72,13 @@ def test_an_interrupted_stage_is_absent_and_its_folder_is_handed_on(tmp_path: Pa
     assert store.obtain(again, Observer()).summary == {"found": "half"}
 
 
-def test_what_a_killed_process_left_half_written_is_no_part_of_the_stage(tmp_path: Path) -> None:
-    """Killed as it wrote the manifest: its place to write is there, and is taken and gone once the next one is done."""
+@pytest.mark.parametrize("name", ["stage.json.tmp", "stage.json"])
+def test_what_a_killed_process_left_is_no_part_of_the_stage(tmp_path: Path, name: str) -> None:
+    """Killed as it wrote the manifest, or before it moved the whole stage to its place."""
     made = stage(Counting(), a=1)
     left = tmp_path / "partial" / f"{made.kind}-{made.fingerprint}"
     left.mkdir(parents=True)
-    (left / "stage.json.tmp").write_text("{")
+    (left / name).write_text("{")
     stored = Store(tmp_path).obtain(made, Observer())
     assert stored.manifest["files"].keys() == {"half.txt", "points.jsonl"}
     assert Store(tmp_path).obtain(made, Observer()).reused

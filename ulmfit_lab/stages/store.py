@@ -229,7 +229,8 @@ def point_of(found: Any) -> Point:
 
 def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], seconds: float) -> None:
     """Describe the finished files of a stage; written last, so that it vouches for them."""
-    for left in folder.glob("*.tmp"):  # by a process that was killed as it replaced a file
+    # what a process left that was killed as it wrote or moved them is no part of the stage
+    for left in [*folder.glob("*.tmp"), *folder.glob("stage.json")]:
         left.unlink()
     files = {p.name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in sorted(folder.iterdir())}
     manifest = {
