@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+
+from ulmfit_lab.models.awd_lstm import layer_sizes
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Model:
     @property
     def shapes(self) -> list[tuple[int, int]]:
         """Inputs and units of each LSTM layer, bottom to top."""
-        return list(pairwise([self.emb] + [self.hidden] * (self.layers - 1) + [self.emb]))
+        return layer_sizes(self.emb, self.hidden, self.layers)
 
     @property
     def parameters(self) -> int:

@@ -21,9 +21,9 @@ from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Store
 
 SWEPT = "bptt"
+"""An experiment whose runs share nothing but their text, so that two workers have work from the start."""
 FEW = ("word2vec_vs_lm", "accuracy_vs_perplexity", "bptt", "dropout_multiplier")
 """Experiments that share much, and such that share little."""
-"""An experiment whose runs share nothing but their text, so that two workers have work from the start."""
 
 
 def shared_and_alone(planned: Sequence[Sequence[str]], seconds: Mapping[str, float]) -> tuple[float, float]:

@@ -90,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
         _looks_options(each)
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
     for each, what in ((sweep, "runs"), (tune, "variants")):
-        each.add_argument("--workers", type=int, default=1, metavar="N", help=f"processes that share the {what}")
+        each.add_argument(
+            "--workers", type=int, default=1, metavar="N", help=f"processes that share the {what} (default: 1)"
+        )
         each.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
     tune.add_argument(

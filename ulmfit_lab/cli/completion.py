@@ -46,7 +46,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str, experiments: 
     for action in actions_of(parser):
         if isinstance(action, argparse._SubParsersAction):
             action.help = None  # what help leaves out, shtab leaves out
-        if action.metavar in kinds and not hasattr(action, "complete"):
+        if action.metavar in kinds:
             action.complete = kinds[action.metavar]  # type: ignore[attr-defined]
     script: str = shtab.complete(parser, shell=shell, preamble=function if shell == "bash" else "")
     return script

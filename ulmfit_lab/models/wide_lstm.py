@@ -83,7 +83,7 @@ class WideLSTM(torch.autograd.Function):
         size, hidden = h.shape
         slopes, through = gate_slopes(gates, cells)
         # products run faster where both factors lie along what is summed over
-        below_ih, below_hh = w_ih.t().contiguous(), w_hh.t().contiguous()
+        below_hh = w_hh.t().contiguous()
         d_gates = output.new_empty(gates.shape)
         dc, dh, d_output = d_cell, cells.new_zeros(size, hidden), d_output.to(cells.dtype)
         for step in reversed(range(len(gates))):
@@ -97,7 +97,7 @@ class WideLSTM(torch.autograd.Function):
         d_all = d_gates.flatten(0, 1)
         earlier = torch.cat([h[None], output[:-1]]).flatten(0, 1)
         wanted = ctx.needs_input_grad
-        d_x = (d_all @ below_ih.t()).view_as(x) if wanted[0] else None
+        d_x = (d_all @ w_ih.t().contiguous().t()).view_as(x) if wanted[0] else None
         d_ih = (d_all.t() @ x.flatten(0, 1)).to(cells.dtype) if wanted[3] else None
         d_hh = (d_all.t() @ earlier).to(cells.dtype) if wanted[4] else None
         d_bias = d_all.sum(0, dtype=cells.dtype) if wanted[5] else None

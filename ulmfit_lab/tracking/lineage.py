@@ -5,11 +5,11 @@ The name is a convenience for readers of MLflow's pages: a stage without one, or
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ulmfit_lab.fields import fingerprint
 from ulmfit_lab.files import replacing
 
 SIGNATURE = "run.json"
@@ -21,7 +21,7 @@ SHOWN = 8
 def sign(folder: Path, name: str, page: str, uri: str) -> None:
     """Note in a stage's folder the name of the run that computed it, and the run's page in the UI of its store."""
     with replacing(folder / SIGNATURE) as place:
-        place.write_text(json.dumps({"name": name, "page": page, "store": _digest(uri)}))
+        place.write_text(json.dumps({"name": name, "page": page, "store": fingerprint(uri)}))
 
 
 def came_from(folder: Path, name: str, fresh: bool, uri: str) -> str:
@@ -34,7 +34,7 @@ def came_from(folder: Path, name: str, fresh: bool, uri: str) -> str:
         return f"{stage}, computed by this run"
     try:
         signed = json.loads((folder / SIGNATURE).read_text(encoding="utf-8"))
-        if signed["store"] == _digest(uri):
+        if signed["store"] == fingerprint(uri):
             return f"{stage}, reused; computed by [{signed['name']}]({signed['page']})"
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -44,7 +44,3 @@ def came_from(folder: Path, name: str, fresh: bool, uri: str) -> str:
 def with_origins(about: str, lines: Sequence[str]) -> str:
     """A run's description with a list of what it came from, if there is anything."""
     return "\n".join([about, "", "Came from:", "", *(f"- {line}" for line in lines)]) if lines else about
-
-
-def _digest(uri: str) -> str:
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]
