@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ulmfit_lab.errors import DataError
@@ -22,6 +22,8 @@ class Home:
     """The folder that holds stages, locks, studies, tracked runs and their artifacts."""
 
     root: Path
+    database: str = field(default="", repr=False)
+    """URI of a PostgreSQL database that holds the studies beside the tracked runs; empty: they are journals here."""
 
     @property
     def stages(self) -> Path:
@@ -54,8 +56,11 @@ class Home:
         return os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{self.root / 'mlflow.db'}"
 
 
-def open_home(path: str | None = None) -> Home:
-    """The home folder, made if need be: path, or $ULMFIT_LAB_HOME, or ./.ulmfit_lab; git ignores it."""
+def open_home(path: str | None = None, tracking_uri: str | None = None) -> Home:
+    """The home folder, made if need be: path, or $ULMFIT_LAB_HOME, or ./.ulmfit_lab; git ignores it.
+
+    Where the tracking store (tracking_uri, or $MLFLOW_TRACKING_URI) is a PostgreSQL database, it holds the studies too.
+    """
     root = Path(path or os.environ.get(HOME_VARIABLE) or ".ulmfit_lab").expanduser().resolve()
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -65,7 +70,8 @@ def open_home(path: str | None = None) -> Home:
     except OSError as error:
         cure = f"set {HOME_VARIABLE} to another folder"
         raise DataError(f"{root} cannot be used as the lab's home ({error}); {cure}.") from error
-    return Home(root)
+    uri = tracking_uri or os.environ.get(TRACKING_VARIABLE) or ""
+    return Home(root, uri if uri.startswith("postgresql") else "")
 
 
 def data_dir(path: str | None = None) -> Path | None:

@@ -112,7 +112,7 @@ def test_nothing_is_amiss_in_a_home_after_a_sweep(patient: Patient) -> None:
 
 def test_a_run_of_a_dead_process_is_closed_and_one_of_a_live_process_is_left(patient: Patient) -> None:
     patient.start("a cell", cell="f" * 16)
-    with FileLock(cell_lock(patient.home, "f" * 16)):
+    with FileLock(cell_lock(patient.home, "starts", "tiny", "f" * 16)):
         assert patient.examine().findings == []
     patient.told("a cell, is RUNNING in MLflow, but its process has ended", "--fix")
     assert "KILLED" in {run.status for run in patient.tracker.runs("starts", "tiny")}
@@ -129,7 +129,7 @@ def test_a_sweep_of_a_dead_process_is_closed(patient: Patient) -> None:
 def test_a_trial_of_a_dead_process_is_failed(patient: Patient) -> None:
     study = open_study(patient.home, "starts-tiny")
     number = study.begin("f" * 16, {"variant": "random", "seed": 0})
-    with FileLock(cell_lock(patient.home, "f" * 16)):
+    with FileLock(cell_lock(patient.home, "starts", "tiny", "f" * 16)):
         assert patient.examine().findings == []
     patient.told(f"Trial {number} of the study starts-tiny is running in Optuna", "--fix")
 

@@ -1,4 +1,4 @@
-"""Eight processes at once, in a home that nobody has used yet, on two experiments that share stages."""
+"""Eight processes at once, in a home and a store that nobody has used yet, on two experiments that share stages."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ for number in range(int(sys.argv[1])):
     if not pid:
         os.close(go)
         os.read(ready, 1)  # ends when the parent closes its end
-        path = sys.argv[3 + number % 2]
-        os._exit(main(["sweep", path, "--scale", "tiny", "--home", sys.argv[2], "--worker"]))
+        path, store = sys.argv[3 + number % 2], sys.argv[5:]
+        os._exit(main(["sweep", path, "--scale", "tiny", "--home", sys.argv[2], "--worker", *store]))
     started.append(pid)
 os.close(go)
 sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started))
 """
 
 
-def test_eight_processes_make_every_run_and_every_stage_once(experiment: Experiment, tmp_path: Path) -> None:
+def test_eight_processes_make_every_run_and_every_stage_once(
+    experiment: Experiment, tmp_path: Path, store: str | None
+) -> None:
     names = ("name", "question", "baseline", "variants", "scales", "seeds")
     paths, home = [], tmp_path / "home"
     for name, seeds in (("starts", (0, 1)), ("again", (1, 2))):
@@ -46,11 +48,12 @@ def test_eight_processes_make_every_run_and_every_stage_once(experiment: Experim
         text = f"from ulmfit_lab.lab.experiment import Experiment\n\nEXPERIMENT = Experiment(**{fields!r})\n"
         paths[-1].write_text(text)
     command = [sys.executable, "-W", "ignore", "-c", TOGETHER, str(PROCESSES), str(home), *map(str, paths)]
+    command += ["--tracking-uri", store] if store else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 
-    opened = open_home(str(home))
-    tracker = open_tracker(opened)
+    opened = open_home(str(home), store)
+    tracker = open_tracker(opened, store)
     computed: Counter[str] = Counter()
     for name in ("starts", "again"):
         runs = tracker.runs(name, "tiny")

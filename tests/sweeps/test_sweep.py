@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 
 from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.locks import claimed
 from ulmfit_lab.results.reporting import publish
 from ulmfit_lab.stages.store import Store
 from ulmfit_lab.sweeps.study import open_study
+from ulmfit_lab.sweeps.sweep import cell_lock, plan_sweep
 
 FILES = ["confusion.png", "losses-classifier.png", "losses-fine-tuning.png", "losses-pretraining.png", "samples.txt"]
 CELLS = {(v, s) for v in ("random", "fine-tuned") for s in (0, 1)}
@@ -139,6 +142,18 @@ def test_two_sweeps_at_once_make_each_run_once(lab: Any, experiment: Experiment)
     assert [process.wait(timeout=240) for process in running] == [0, 0]
     assert set(lab.results(experiment)) == CELLS
     assert len(list((lab.home.stages / "pretrained").glob("*/stage.json"))) == 1
+
+
+def test_a_run_of_another_experiment_with_the_same_stages_keeps_nobody_waiting(
+    lab: Any, experiment: Experiment
+) -> None:
+    plan = plan_sweep(experiment, "tiny", None, lab.home, None, lab.tracker)
+    with ExitStack() as held:
+        for planned in plan.todo:
+            held.enter_context(claimed(cell_lock(lab.home, "starts", "tiny", planned.stage.fingerprint)))
+        assert lab.sweep(experiment).elsewhere == 4
+        outcome = lab.sweep(replace(experiment, name="again"))
+    assert (outcome.finished, outcome.elsewhere) == (4, 0)
 
 
 def test_a_killed_sweep_ends_with_the_same_numbers_and_leaves_no_run_open(

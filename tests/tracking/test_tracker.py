@@ -10,8 +10,10 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -96,9 +98,21 @@ def test_another_declaration_is_another_sweep_of_the_same_experiment(shared: Sha
     assert runs[0].info.experiment_id == runs[1].info.experiment_id
 
 
-def test_an_experiment_is_listed_with_the_id_of_its_page_in_the_ui(shared: Shared) -> None:
+def test_an_experiment_is_listed_with_its_pages_in_the_ui(shared: Shared) -> None:
     number = shared.tracker.find_experiment("words", "tiny")
-    assert shared.tracker.experiments()["words (tiny)"] == number
+    assert shared.tracker.pages()["words (tiny)"] == {"runs": f"#/experiments/{number}/runs"}
+
+
+def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> None:
+    parent = shared.tracker.open_sweep("shown", "tiny", "d1", "Which?", {})
+    shared.tracker.show(parent, "final/error", "Which?")
+    number = shared.tracker.find_experiment("shown", "tiny")
+    runs = f"#/experiments/{number}/runs"
+    pages = {"verdict": f"{runs}/{parent}", "runs": f"{runs}?viewStateShareKey=runs"}
+    assert shared.tracker.pages()["shown (tiny)"] == pages
+    tags = shared.tracker.client.get_experiment(number).tags
+    assert f"({runs}/{parent})" in tags["mlflow.note.content"]
+    assert json.loads(tags["mlflow.sharedViewState.runs"])["orderByKey"] == "metrics.`final/error`"
 
 
 def test_a_summarised_sweep_is_reopened_by_a_restart_with_its_table_kept(shared: Shared, tmp_path: Path) -> None:
@@ -174,6 +188,21 @@ def test_a_run_holds_its_data_sets_curves_and_files(shared: Shared, tmp_path: Pa
     assert (data.dataset.name, data.dataset.digest, data.tags[0].value) == ("imdb train", "d" * 36, "training")
     assert json.loads(data.dataset.profile) == {"documents": 500}
     assert shared.artifact(log, "tables/confusion.csv").read_text() == "1,2\n"
+
+
+def test_runs_that_name_a_new_data_set_in_the_same_moment_all_get_it(shared: Shared) -> None:
+    logs = [shared.cell(f"f{number}") for number in range(4)]
+    together = Barrier(len(logs))
+
+    def log_inputs(log: RunLog, number: int) -> None:
+        data = [(f"texts {number}, {part}", "d" * 36, "", "training", {}) for part in range(3)]
+        together.wait()
+        log.log_inputs(data)
+
+    with ThreadPoolExecutor(len(logs)) as pool:
+        for number in range(10):
+            list(pool.map(log_inputs, logs, [number] * len(logs)))
+    assert [len(shared.run(log).inputs.dataset_inputs) for log in logs] == [30] * 4
 
 
 def test_tracking_a_run_costs_less_than_one_percent_of_twenty_seconds(shared: Shared) -> None:

@@ -51,7 +51,7 @@ class Sizes:
     repeats: int = 8
     grid_scale: str = "small"
     sweep_scale: str = "demo"
-    sweep_tokens: int = 100_000
+    sweep_tokens: int = 200_000
     sweep_seeds: int = 4
     sweep_rounds: int = 2
     words: tuple[int, ...] = (5_000, 10_000, 20_000, 40_000, 60_000)

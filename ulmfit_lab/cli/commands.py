@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.bench import bench_here, bench_options
+from ulmfit_lab.cli.cluster import cluster_options, engine_of
 from ulmfit_lab.cli.common import data_of, open_lab
 from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
 from ulmfit_lab.cli.declared import declared, results_folder
@@ -22,7 +23,7 @@ from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.runs import reproduce_options, travel_options
 from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
-from ulmfit_lab.cli.workers import start_worker, workers
+from ulmfit_lab.cli.workers import Crew, crew, told_to_begin
 from ulmfit_lab.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
@@ -93,8 +94,10 @@ def parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--workers", type=int, default=1, metavar="N", help=f"processes that share the {what} (default: 1)"
         )
-        each.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+        for hidden in ("--worker", "--on-word"):
+            each.add_argument(hidden, action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
+    cluster_options(sweep)
     tune.add_argument(
         "--budget", type=int, metavar="N", help="trials a variant (default: the experiment's; others go to custom/)"
     )
@@ -192,26 +195,35 @@ def plan_command(args: argparse.Namespace) -> int:
 
 def sweep_command(args: argparse.Namespace) -> int:
     """Run the missing cells, then report if all are there."""
+    with crew(args.argv, max(args.workers - 1, 0)) as others:
+        return sweep_with(others, args)
+
+
+def sweep_with(others: Crew, args: argparse.Namespace) -> int:
+    """The same, with workers that share the cells."""
     from ulmfit_lab.lab.confounds import difference_lines
-    from ulmfit_lab.sweeps.display import Display, duration
+    from ulmfit_lab.sweeps.display import duration
     from ulmfit_lab.sweeps.sweep import sweep
 
+    if not told_to_begin(args.on_word):
+        return 0
     experiment, overrides = declared(args)
     home, tracker = open_lab(args)
     print("\n".join(difference_lines(experiment, args.scale, overrides)), file=sys.stderr)
     options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
-    display = Display(workers=args.workers)
-    run = partial(sweep, experiment, args.scale, display=display, retries=args.retries, **options)
-    before: set[str] = set()
-    while True:
-        outcome = shared(run, args)
-        if outcome.finished:
-            spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
-            print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
-        todo = {each.stage.fingerprint for each in outcome.plan.todo}
-        if not experiment.looks or outcome.failures or args.worker or todo in (set(), before):
-            break  # else there may be something new to look at
-        before = todo
+    with engine_of(args, experiment, overrides, tracker) as (engine, display):
+        run = partial(sweep, experiment, args.scale, display=display, engine=engine, retries=args.retries, **options)
+        before: set[str] = set()
+        while True:
+            outcome = shared(run, others, args)
+            if outcome.finished:
+                spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
+                print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
+            todo = {each.stage.fingerprint for each in outcome.plan.todo}
+            if not experiment.looks or outcome.failures or args.worker or todo in (set(), before):
+                break  # else there may be something new to look at
+            before = todo
+            others.start()
     if outcome.elsewhere:
         print(f"{outcome.elsewhere} runs are being made by another process.")
     for name, reason in outcome.failures:
@@ -224,21 +236,21 @@ def sweep_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def shared(run: Callable[..., Outcome], args: argparse.Namespace) -> Outcome:
+def shared(run: Callable[..., Outcome], others: Crew, args: argparse.Namespace) -> Outcome:
     """Run a sweep with as many processes as are asked for."""
-    with workers() as others:
 
-        def before(plan: Plan) -> None:
-            if plan.todo:
-                if not args.worker:
-                    warn_of_data(plan, args)
-                others.extend(start_worker(args.argv) for _ in range(args.workers - 1))
+    def before(plan: Plan) -> None:
+        if plan.todo:
+            if not args.worker:
+                warn_of_data(plan, args)
+            others.begin()
 
-        outcome = run(before=before)
-        for process in others:
-            process.wait()
+    outcome = run(before=before)
+    if not outcome.plan.todo:
+        return outcome
+    others.wait()
     # what a worker left behind, if one was killed; with looks the next one finds it
-    return run() if others and outcome.elsewhere and not outcome.plan.looks else outcome
+    return run() if (others.size or args.cluster) and outcome.elsewhere and not outcome.plan.looks else outcome
 
 
 def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
@@ -300,7 +312,7 @@ def ui_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.tracking.server import serve
 
     home, tracker = open_lab(args)
-    return serve(home, tracker.uri, args.host, args.port, tracker.experiments())
+    return serve(home, tracker.uri, args.host, args.port, tracker.pages())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def open_lab(args: argparse.Namespace) -> tuple[Home, Any]:
     from ulmfit_lab.home import open_home
     from ulmfit_lab.tracking.tracker import open_tracker
 
-    home = open_home(args.home)
+    home = open_home(args.home, args.tracking_uri)
     return home, open_tracker(home, args.tracking_uri)
 
 

@@ -23,7 +23,7 @@ def doctor_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.home import data_dir, open_home
     from ulmfit_lab.tracking.tracker import open_tracker
 
-    home = open_home(args.home)
+    home = open_home(args.home, args.tracking_uri)
     print("\n".join(installation(home)))
     uri = args.tracking_uri or home.tracking_uri
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ulmfit_lab.cli.common import data_of, open_lab
 from ulmfit_lab.cli.declared import declared, results_folder
-from ulmfit_lab.cli.workers import start_worker, workers
+from ulmfit_lab.cli.workers import crew, told_to_begin
 
 
 def tune_command(args: argparse.Namespace) -> int:
@@ -22,12 +22,13 @@ def tune_command(args: argparse.Namespace) -> int:
     home, tracker = open_lab(args)
     options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": Display()}
     search = partial(tune, experiment, args.scale, overrides=overrides, budget=args.budget, **options)
-    with workers() as others:
-        others.extend(start_worker(args.argv) for _ in range(args.workers - 1) if not args.worker)
+    with crew(args.argv, max(args.workers - 1, 0)) as others:
+        if not told_to_begin(args.on_word):
+            return 0
+        others.begin()
         outcome = search()
-        for process in others:
-            process.wait()
-    if others and outcome.table is None and not outcome.failures:
+        others.wait()
+    if others.size and outcome.table is None and not outcome.failures:
         outcome = search()  # what the others searched, or left behind
     for name, reason in outcome.failures:
         print(f"FAILED {name}: {reason}", file=sys.stderr)

@@ -5,22 +5,59 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import IO, cast
+
+BEGIN = b"begin\n"
 
 
-@contextmanager
-def workers() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """A list for worker processes, which are ended at the end."""
-    others: list[subprocess.Popen[bytes]] = []
-    try:
-        yield others
-    finally:
-        for process in others:
-            process.terminate()
+@dataclass
+class Crew:
+    """Workers that run the same command; locks share the work out.
+
+    A worker imports what it needs while the command plans, which takes either of them seconds, and waits for its word.
+    """
+
+    argv: Sequence[str]
+    size: int
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start the workers."""
+        command = [sys.executable, "-m", "ulmfit_lab", *self.argv, "--workers", "1", "--worker", "--on-word"]
+        self.processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for _ in range(self.size)
+        ]
+
+    def begin(self) -> None:
+        """Have them work."""
+        for process in self.processes:
+            with suppress(BrokenPipeError):  # it has ended; what it would have done is found later
+                cast(IO[bytes], process.stdin).write(BEGIN)
+                cast(IO[bytes], process.stdin).close()
+
+    def wait(self) -> None:
+        """Until they have no work left."""
+        for process in self.processes:
             process.wait()
 
 
-def start_worker(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A further process that runs the same command; locks share the work out."""
-    command = [sys.executable, "-m", "ulmfit_lab", *argv, "--workers", "1", "--worker"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@contextmanager
+def crew(argv: Sequence[str], size: int) -> Iterator[Crew]:
+    """Workers that are started now, and ended at the end."""
+    made = Crew(argv, size)
+    made.start()
+    try:
+        yield made
+    finally:
+        for process in made.processes:
+            process.terminate()
+            process.wait()
+            cast(IO[bytes], process.stdin).close()
+
+
+def told_to_begin(waits: bool) -> bool:
+    """In a worker that waits: whether it was told to begin, once it has; it was not where the command has ended."""
+    return not waits or sys.stdin.buffer.readline() == BEGIN

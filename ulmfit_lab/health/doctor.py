@@ -19,13 +19,11 @@ from ulmfit_lab.health.files import Finding, Unused, busy, check_stages, move_as
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.experiment import Experiment, experiment_files, load_experiment
 from ulmfit_lab.lab.plan import plan_cells
-from ulmfit_lab.sweeps.study import Study, open_study
-from ulmfit_lab.sweeps.sweep import is_alive
+from ulmfit_lab.sweeps.study import Study, discard_study, open_study
+from ulmfit_lab.sweeps.sweep import is_alive, sweep_name
+from ulmfit_lab.sweeps.trials import TUNING
 from ulmfit_lab.tracking.tracked import IMPORTED, TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
-
-TUNING = "-tuning"
-"""Behind an experiment's name: what the runs of its search are filed under."""
 
 SHOWN = 5
 """Unused stages that are told of one by one."""
@@ -91,9 +89,10 @@ def declarations(runs: Iterable[TrackedRun], names: Sequence[str]) -> tuple[dict
 
 def zombies(runs: Iterable[TrackedRun], home: Home, tracker: Tracker) -> Iterator[Finding]:
     """Runs of cells and of sweeps that are open though no process is at work."""
-    alive, cure = is_alive(home), "the next sweep marks it KILLED, as does --fix"
+    cure = "the next sweep marks it KILLED, as does --fix"
     parents: dict[str, TrackedRun] = {run.parent: run for run in runs if run.parent}
     for run in runs:
+        alive = is_alive(home, run.experiment, run.scale)
         if run.status == "RUNNING" and not alive(run.cell):
             close = partial(tracker.close_abandoned, run.experiment, run.scale, alive)
             yield Finding(f"{words(run)} is RUNNING in MLflow, but its process has ended", cure, close, True)
@@ -118,17 +117,19 @@ def repeated(runs: Iterable[TrackedRun]) -> Iterator[str]:
 
 def check_study(runs: Sequence[TrackedRun], home: Home, experiment: Experiment | None) -> Iterator[Finding]:
     """What the Optuna study of a sweep says otherwise than its runs."""
-    name = f"{runs[0].experiment}-{runs[0].scale}"
-    journal, alive = home.studies / f"{name}.journal", is_alive(home)
+    where = runs[0].experiment, runs[0].scale
+    name, alive = sweep_name(*where), is_alive(home, *where)
+    journal = home.studies / f"{name}.journal"
     again = partial(rebuild, home, name, runs, experiment)
     finished = measured(runs, experiment)
-    if not finished and not journal.exists():
+    if not finished and not journal.exists() and not home.database:
         return
     try:
         study = open_study(home, name)
         running, complete = study.running(), study.finished()
     except Exception as error:  # whatever Optuna raises for a journal that it cannot read
-        what = f"{journal} cannot be read ({f'{type(error).__name__}: {error}'.splitlines()[0]})"
+        which, why = f"The study {name}" if home.database else journal, f"{type(error).__name__}: {error}"
+        what = f"{which} cannot be read ({why.splitlines()[0]})"
         yield Finding(what, "--fix moves it aside and makes the study again from the runs", again)
         return
     for number, cell in running.items():
@@ -160,9 +161,11 @@ def add_trial(study: Study, run: TrackedRun, experiment: Experiment | None) -> N
 
 
 def rebuild(home: Home, name: str, runs: Iterable[TrackedRun], experiment: Experiment | None) -> None:
-    """Move a study's journal aside, and make a study of the finished runs."""
+    """Move a study's journal aside, or delete a database's study, and make a study of the finished runs."""
     journal = home.studies / f"{name}.journal"
-    if journal.exists():
+    if home.database:
+        discard_study(home, name)
+    elif journal.exists():
         move_aside(home, journal)
     study = open_study(home, name)
     for run in measured(runs, experiment).values():

@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.files import file_digest
 from ulmfit_lab.home import Home
-from ulmfit_lab.stages.store import is_locked, read_stage
+from ulmfit_lab.locks import claimed, is_locked
+from ulmfit_lab.stages.store import read_stage
 
 PARTIAL = "partial"
 """Folder of the stages that are being computed, or were when their process ended."""
@@ -121,7 +122,7 @@ def set_aside(home: Home, folder: Path) -> None:
 
 def _holding(lock: Path, act: Callable[[], object]) -> None:
     try:
-        with FileLock(lock, timeout=0):
+        with claimed(lock):
             act()
     except Timeout:
         raise LabError(f"a process holds {lock}; try again when it has ended.") from None

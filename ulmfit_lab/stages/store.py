@@ -18,11 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.fields import fingerprint
 from ulmfit_lab.files import file_digest, replacing
+from ulmfit_lab.locks import is_locked
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.training.loop import Point, Progress
 
@@ -258,14 +259,3 @@ def read_stage(folder: Path, *, reused: bool) -> Stored | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return Stored(folder, manifest, reused) if whole else None
-
-
-def is_locked(path: Path) -> bool:
-    """Whether some process, or another lock object of this one, holds the lock of this file."""
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True

@@ -1,5 +1,7 @@
 """Optuna studies of what was run, with what outcome. The only module that imports optuna.
 
+They are journals in the home, or tables of a PostgreSQL database where the home has one.
+
 A sweep has one `Study`. The grid is the sweep's own, and so is the choice of the next cell: Optuna's grid sampler
 counts a failed cell as visited. The study is told of each cell; it never samples and never prunes.
 
@@ -11,12 +13,13 @@ whichever process asks, and one that a killed process left running is gone on wi
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import os
-import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +28,21 @@ from filelock import FileLock
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import create_engine
+from sqlalchemy.schema import CreateSchema
 
 from ulmfit_lab.fields import fingerprint
 from ulmfit_lab.home import Home
 from ulmfit_lab.interrupts import shielded
 from ulmfit_lab.lab.space import Range, Space, points, size
 from ulmfit_lab.report.tuning import COMPLETE, PRUNED
+from ulmfit_lab.tracking.patience import patient
 
-CELL, ATTEMPT = "cell", "attempt"
-"""Attributes of a trial: the cell's fingerprint, and an id of this attempt at it."""
+CELL = "cell"
+"""Attribute of a trial: the cell's fingerprint."""
 
 STARTUP = 5
 """Trials of a search before its sampler learns from them: the recipe there is, then random ones."""
@@ -50,6 +56,8 @@ IMPORTANCE = "fANOVA"
 """How the importance of a field is found: Hutter, Hoos & Leyton-Brown 2014, with Optuna's random forest."""
 DIGITS = 3
 """Significant digits of a drawn number: a recipe is read and copied by people."""
+SCHEMA = "optuna"
+"""A database's schema for studies."""
 RUNNING, FAILED = "running", "failed"
 """States of a trial beside those that a report knows; a failed one does not count."""
 
@@ -59,30 +67,37 @@ class Study:
     """A study whose trials are cells."""
 
     study: optuna.Study
+    has_params: bool = True
+    """Whether a cell's facts are its trial's params, or else attributes: a database wants all trials' choices alike."""
 
     @shielded
     def begin(self, cell: str, facts: Mapping[str, Any]) -> int:
         """Number of a new running trial for a cell; its facts (variant, seed, level) become the trial's params.
 
-        The trial is one record of the journal, so that no other process ever sees it without its cell.
+        The trial is written as one record, so that no other process ever sees it without its cell.
         """
-        attempt = uuid.uuid4().hex
-        params = {name: choice(value) for name, value in facts.items()}
+        plain = {name: choice(value) for name, value in facts.items()}
+        params = plain if self.has_params else {}
         # A choice of its own for every trial: Optuna refuses a parameter whose choices grow, as a grid's do.
         only: dict[str, BaseDistribution] = {name: CategoricalDistribution((value,)) for name, value in params.items()}
-        marks = {CELL: cell, ATTEMPT: attempt}
-        self.study.add_trial(
-            optuna.trial.create_trial(state=TrialState.RUNNING, params=params, distributions=only, user_attrs=marks)
-        )
-        return next(t.number for t in self.trials(TrialState.RUNNING) if t.user_attrs.get(ATTEMPT) == attempt)
+        marks = {CELL: cell, **({} if self.has_params else plain)}
+        made = optuna.trial.create_trial(state=TrialState.RUNNING, params=params, distributions=only, user_attrs=marks)
+        # what `study.add_trial` does, which does not tell the number: to look for it among a thousand takes a second
+        storage = self.study._storage
+        return storage.get_trial_number_from_id(storage.create_new_trial(self.study._study_id, template_trial=made))
 
     @shielded
     def end(self, number: int, value: float | None, state: str) -> None:
         """Close a trial: COMPLETE with a value, or FAIL; Optuna keeps no complete trial without a number."""
         if state == "COMPLETE" and value is not None and not math.isnan(value):
-            self.study.tell(number, value)
+            self._tell(number, value)
         else:
-            self.study.tell(number, state=TrialState.FAIL)
+            self._tell(number, state=TrialState.FAIL)
+
+    def _tell(self, number: int, value: float | None = None, state: TrialState | None = None) -> None:
+        """End a trial that has not been ended meanwhile: by a reaper, or by a call whose answer was lost."""
+        with contextlib.suppress(UpdateFinishedTrialError):
+            self.study.tell(number, value, state, skip_if_finished=True)
 
     def finished(self) -> set[str]:
         """Cells with a complete trial; a cell that only failed is not among them, and may be run again."""
@@ -97,9 +112,7 @@ class Study:
         """Fail the running trials of cells that no process is running."""
         for trial in self.trials(TrialState.RUNNING):
             if not alive(trial.user_attrs.get(CELL, "")):
-                # It may have been ended since it was listed, by its own process or by another reaper.
-                with contextlib.suppress(UpdateFinishedTrialError):
-                    self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                self._tell(trial.number, state=TrialState.FAIL)
 
     def trials(self, state: TrialState) -> list[FrozenTrial]:
         """The trials in a state."""
@@ -271,14 +284,12 @@ def in_memory(trials: Sequence[FrozenTrial], sampler: optuna.samplers.BaseSample
 
 @shielded
 def open_search(home: Home, journal: str, name: str, space: Space, recipe: Mapping[str, Any]) -> Search:
-    """The search of this name that has tried the recipe, or else a new one, in one of the home's journals.
+    """The search of this name that has tried the recipe, or else a new one, in a journal or the home's database.
 
     A recipe that the search found is one that it has tried: once it is declared, the same search goes on.
     """
-    path = open_journal(home, journal)
-    home.locks.mkdir(parents=True, exist_ok=True)
+    storage = open_storage(home, journal)
     with FileLock(home.locks / f"{journal}.lock"):  # so that two processes do not make it twice
-        storage = JournalStorage(JournalFileBackend(str(path)))
         known = sorted(n for n in optuna.get_all_study_names(storage) if n.rpartition(" ")[0] == name)
         for number in range(len(known) + 1):
             made = optuna.create_study(
@@ -295,22 +306,59 @@ def open_search(home: Home, journal: str, name: str, space: Space, recipe: Mappi
 
 
 def open_study(home: Home, name: str, *, lower_is_better: bool = True) -> Study:
-    """The study of this name in the home's journal, made if need be; a made one keeps its direction."""
-    journal = open_journal(home, name)
+    """The study of this name, made if need be; a made one keeps its direction."""
     made = optuna.create_study(
         study_name=name,
-        storage=JournalStorage(JournalFileBackend(str(journal))),
+        storage=open_storage(home, name),
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),
         direction="minimize" if lower_is_better else "maximize",
         load_if_exists=True,
     )
-    return Study(made)
+    return Study(made, has_params=not home.database)
+
+
+class Database(RDBStorage):  # type: ignore[misc]
+    """Optuna's tables in a database, whose calls are not interrupted half-way and wait while it is away."""
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return patient(shielded(found)) if inspect.ismethod(found) and not name.startswith("__") else found
+
+
+def open_storage(home: Home, name: str) -> BaseStorage:
+    """Where a study of this name is kept: the home's database, or else a journal of its own."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    home.locks.mkdir(parents=True, exist_ok=True)
+    if home.database:
+        return open_database(home.database, home.locks / "studies.lock")
+    return JournalStorage(JournalFileBackend(str(open_journal(home, name))))
+
+
+@cache
+def open_database(uri: str, lock: Path) -> Database:
+    """A database's studies, their tables made by one process at a time.
+
+    They have a schema of their own: Optuna and MLflow each note the version of their tables in `alembic_version`.
+    """
+    with FileLock(lock):
+        engine = create_engine(uri)
+        with engine.begin() as connection:
+            connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
+        engine.dispose()
+        # tested before use: connections from before a restart of the database are dead
+        options = {"connect_args": {"options": f"-csearch_path={SCHEMA}"}, "pool_pre_ping": True}
+        return Database(uri, engine_kwargs=options)
+
+
+def discard_study(home: Home, name: str) -> None:
+    """Delete a study from the home's database; a journal is a file, and can be moved aside."""
+    with contextlib.suppress(KeyError):
+        optuna.delete_study(study_name=name, storage=open_storage(home, name))
 
 
 def open_journal(home: Home, name: str) -> Path:
     """The file of a journal, fit to be read."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     home.studies.mkdir(parents=True, exist_ok=True)
     journal = home.studies / f"{name}.journal"
     trim(journal)

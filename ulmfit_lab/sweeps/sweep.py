@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ulmfit_lab.errors import ConfigError, DataError, nearest
 from ulmfit_lab.fields import flatten
@@ -23,9 +23,10 @@ from ulmfit_lab.lab.confounds import refuse_confounds
 from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, declaration
 from ulmfit_lab.lab.export import looks_tag, refuse_other_looks, report_spec
 from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
+from ulmfit_lab.locks import claimed, is_locked
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.looks import take_looks
-from ulmfit_lab.stages.store import Observer, Stage, Store, Stored, is_locked
+from ulmfit_lab.stages.store import Observer, Stage, Store, Stored
 from ulmfit_lab.sweeps.display import Display
 from ulmfit_lab.sweeps.study import Study, open_study
 from ulmfit_lab.tracking.lineage import came_from, sign, with_origins
@@ -116,15 +117,16 @@ def sweep(
     display: Display,
     retries: int = 0,
     before: Callable[[Plan], None] = lambda plan: None,
+    engine: Engine | None = None,
 ) -> Outcome:
-    """Run every missing cell; a cell that fails is recorded and the sweep goes on.
+    """Run every missing cell, here or by an engine; a cell that fails is recorded and the sweep goes on.
 
     Ctrl-C and SIGTERM mark the running cell KILLED; its stages' progress is kept, and the next sweep goes on from it.
     """
     if retries < 0:
         raise ConfigError(f"--retries {retries} must be 0 or more.")
     plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
-    study = open_study(home, f"{experiment.name}-{scale}")
+    study = open_study(home, sweep_name(experiment.name, scale))
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
@@ -132,12 +134,12 @@ def sweep(
     display.plan(plan)
     before(plan)
     results: list[Result] = []
-    with interruptible(), killed_if_interrupted(tracker, parent), display.running(plan):
-        for planned in unblocked_first(plan.todo, Store(home.stages)):
-            for _ in range(retries + 1):
-                result = run_cell(planned, experiment, parent, home, tracker, study, display)
-                if not result.failure:
-                    break
+    job, todo = Job(experiment, parent, home, retries), unblocked_first(plan.todo, Store(home.stages))
+    # of an engine's runs only the ends are heard: the time left follows from how often one ends
+    shown = display.counting(len(plan.todo), plan.seconds) if engine else display.running(plan)
+    with interruptible(), killed_if_interrupted(tracker, parent), shown:
+        here = (attempt(planned, job, tracker, study, display) for planned in todo)
+        for result in engine(todo, job) if engine else here:
             results.append(result)
             display.cell_done(result.name, result.failure, result.measure)
     failures = [r for r in results if r.failure]
@@ -177,27 +179,41 @@ class Result:
     reused_seconds: float = 0.0
 
 
-def run_cell(
-    planned: PlannedCell,
-    experiment: Experiment,
-    parent: str,
-    home: Home,
-    tracker: Tracker,
-    study: Study,
-    display: Display,
-) -> Result:
+@dataclass(frozen=True)
+class Job:
+    """What a process must know of a sweep to run one of its cells, beside the tracking store."""
+
+    experiment: Experiment
+    parent: str
+    home: Home
+    retries: int = 0
+
+
+Engine = Callable[[Iterator[PlannedCell], Job], Iterator[Result]]
+"""Runs cells somewhere else and yields what became of each, in the order in which they end."""
+
+
+def attempt(planned: PlannedCell, job: Job, tracker: Tracker, study: Study, display: Display) -> Result:
+    """Run a cell; where it fails, as many times more as the job's retries."""
+    for _ in range(job.retries + 1):
+        result = run_cell(planned, job, tracker, study, display)
+        if not result.failure:
+            break
+    return result
+
+
+def run_cell(planned: PlannedCell, job: Job, tracker: Tracker, study: Study, display: Display) -> Result:
     """Run a cell unless another process does, or has since the sweep was planned."""
-    cell, stage = planned.cell, planned.stage
-    home.locks.mkdir(parents=True, exist_ok=True)
+    cell, stage, home = planned.cell, planned.stage, job.home
     try:
-        with FileLock(cell_lock(home, stage.fingerprint), timeout=0):
+        with claimed(cell_lock(home, cell.experiment, cell.scale, stage.fingerprint)):
             if tracker.runs(cell.experiment, cell.scale, "FINISHED", stage.fingerprint):
                 return Result(cell.label, ran=False)
             display.cell(cell)
             facts = {"variant": cell.variant, "level": cell.level, "seed": cell.seed}
             trial = study.begin(stage.fingerprint, facts)
             try:
-                result = track_cell(planned, experiment, parent, home, tracker, display)
+                result = track_cell(planned, job, tracker, display)
             except BaseException:
                 study.end(trial, None, "FAIL")
                 raise
@@ -207,29 +223,22 @@ def run_cell(
         return Result(cell.label, ran=False)
 
 
-def track_cell(
-    planned: PlannedCell,
-    experiment: Experiment,
-    parent: str,
-    home: Home,
-    tracker: Tracker,
-    display: Display,
-) -> Result:
+def track_cell(planned: PlannedCell, job: Job, tracker: Tracker, display: Display) -> Result:
     """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
-    cell, stage = planned.cell, planned.stage
+    cell, stage, experiment, store = planned.cell, planned.stage, job.experiment, Store(job.home.stages)
     tags = {**cell.tags, "lab.cell": stage.fingerprint, **looks_tag(experiment), **provenance()}
     params = flatten(cell.config) | {"seed": cell.seed}
-    log = tracker.start_cell(parent, cell.label, params, tags)
+    log = tracker.start_cell(job.parent, cell.label, params, tags)
     observer = CellObserver(log, display, stage)
     try:
         with log:
             log.log_inputs(data_inputs(stage))
-            last = Store(home.stages).obtain(stage, observer)
-            values = log_stages(log, stage, Store(home.stages), observer)
+            last = store.obtain(stage, observer)
+            values = log_stages(log, stage, store, observer)
             final = final_values(last, values)
             log.log_final(final)
             refuse_unmeasured(experiment, final)
-            for path in pictures_and_texts(stage, last, Store(home.stages)):
+            for path in pictures_and_texts(stage, last, store):
                 log.log_artifact(path)
     except Exception as error:
         return Result(cell.label, failure=f"{type(error).__name__}: {error}")
@@ -320,21 +329,26 @@ def final_values(last: Stored, values: dict[str, float]) -> dict[str, float]:
     return best | final | values
 
 
-def cell_lock(home: Home, cell: str) -> Path:
-    """The file that is locked while a cell runs."""
-    return home.locks / f"{cell}.lock"
+def sweep_name(experiment: str, scale: str) -> str:
+    """What an experiment's study and locks at a scale are named after."""
+    return f"{experiment}-{scale}"
 
 
-def is_alive(home: Home) -> Callable[[str], bool]:
-    """Whether some process is running a cell."""
-    return lambda cell: is_locked(cell_lock(home, cell))
+def cell_lock(home: Home, experiment: str, scale: str, cell: str) -> Path:
+    """The file that is locked while a cell runs; another experiment may have a run with the same fingerprint."""
+    return home.locks / f"{sweep_name(experiment, scale)}-{cell}.lock"
+
+
+def is_alive(home: Home, experiment: str, scale: str) -> Callable[[str], bool]:
+    """Whether some process is running a cell of an experiment at a scale."""
+    return lambda cell: is_locked(cell_lock(home, experiment, scale, cell))
 
 
 def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, study: Study) -> None:
     """End the runs and trials of cells whose process was killed."""
-    home.locks.mkdir(parents=True, exist_ok=True)
-    tracker.close_abandoned(experiment, scale, is_alive(home))
-    study.reap(is_alive(home))
+    alive = is_alive(home, experiment, scale)
+    tracker.close_abandoned(experiment, scale, alive)
+    study.reap(alive)
 
 
 @contextmanager

@@ -17,14 +17,18 @@ from ulmfit_lab.fields import fingerprint, override
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.experiment import Cell, Experiment
 from ulmfit_lab.lab.plan import PlannedCell
+from ulmfit_lab.locks import claimed
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.tuning import COMPLETE, DIVERGED, PRUNED
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Stage
 from ulmfit_lab.sweeps.display import Display
 from ulmfit_lab.sweeps.study import FAILED, Search, Trial
-from ulmfit_lab.sweeps.sweep import cell_lock, track_cell
+from ulmfit_lab.sweeps.sweep import Job, cell_lock, track_cell
 from ulmfit_lab.tracking.tracker import Tracker
+
+TUNING = "-tuning"
+"""Behind an experiment's name: what the runs of its search are filed under."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Tuning:
     @property
     def name(self) -> str:
         """What its runs are filed under."""
-        return f"{self.experiment.name}-tuning"
+        return self.experiment.name + TUNING
 
     @property
     def trials(self) -> int:
@@ -83,6 +87,10 @@ class Tuning:
     def left(self) -> list[Searched]:
         """The variants that have trials to make."""
         return [each for each in self.variants if not each.search.done(self.budget)]
+
+    def lock(self, what: str) -> Path:
+        """The file that is locked while a variant is searched, or one of its runs is made."""
+        return cell_lock(self.home, self.name, self.scale, what)
 
     def stage(self, each: Searched, values: Mapping[str, Any], seed: int) -> Stage:
         """The last stage of a variant's run with these values."""
@@ -114,7 +122,7 @@ def search_variants(tuning: Tuning, display: Display, failures: list[tuple[str, 
 def search_variant(tuning: Tuning, each: Searched, display: Display, failures: list[tuple[str, str]]) -> bool:
     """Make the trials of a variant that are left, up to one that fails; False where another process is doing so."""
     try:
-        with FileLock(cell_lock(tuning.home, each.identity), timeout=0):
+        with claimed(tuning.lock(each.identity)):
             while trial := each.search.next(tuning.budget):
                 try:
                     run_trial(tuning, each, trial, display)
@@ -163,7 +171,7 @@ def measured(tuning: Tuning, each: Searched, trial: Trial, seed: int, display: D
     config = override(each.config, trial.values)
     cell = TrialCell(tuning.name, tuning.scale, each.variant, each.level, seed, config, trial.number)
     stage = tuning.stage(each, trial.values, seed)
-    with FileLock(cell_lock(tuning.home, stage.fingerprint)):
+    with FileLock(tuning.lock(stage.fingerprint)):
         for run in tuning.tracker.runs(cell.experiment, cell.scale, "FINISHED", stage.fingerprint):
             if cell.tags.items() <= run.tags.items() and measure in run.metrics:
                 display.passed(1)
@@ -171,7 +179,7 @@ def measured(tuning: Tuning, each: Searched, trial: Trial, seed: int, display: D
         display.cell(cell)
         planned = PlannedCell(cell, stage, done=False)
         asked = replace(tuning.experiment, measure=measure)
-        result = track_cell(planned, asked, tuning.parent, tuning.home, tuning.tracker, display)
+        result = track_cell(planned, Job(asked, tuning.parent, tuning.home), tuning.tracker, display)
     display.cell_done(result.name, result.failure, result.measure)
     if result.failure.startswith(f"{TrainingError.__name__}:"):
         return math.nan

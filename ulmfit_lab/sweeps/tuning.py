@@ -32,8 +32,8 @@ from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Store
 from ulmfit_lab.sweeps.display import Display, duration
 from ulmfit_lab.sweeps.study import HOPELESS, IMPORTANCE, RUNNING, open_search
-from ulmfit_lab.sweeps.sweep import is_alive, killed_if_interrupted
-from ulmfit_lab.sweeps.trials import Searched, Tuning, search_variants
+from ulmfit_lab.sweeps.sweep import is_alive, killed_if_interrupted, sweep_name
+from ulmfit_lab.sweeps.trials import TUNING, Searched, Tuning, search_variants
 from ulmfit_lab.tracking.tracker import Tracker
 
 
@@ -72,9 +72,8 @@ def tune(
     runs, seconds = runs_left(tuning), predicted_seconds(tuning)
     display.say(cost_words(tuning, runs, seconds))
     outcome = Outcome()
-    home.locks.mkdir(parents=True, exist_ok=True)
     if tuning.left:
-        tracker.close_abandoned(tuning.name, scale, is_alive(home))
+        tracker.close_abandoned(tuning.name, scale, is_alive(home, tuning.name, scale))
         with (
             interruptible(),
             killed_if_interrupted(tracker, tuning.parent),
@@ -150,7 +149,7 @@ def plan_tuning(
             where = f"{name}: {variant!r} has {path} = {recipe[path]} now"
             raise ConfigError(f"{where}, which its search of {space[path]} leaves out; widen the search.")
         identity = identity_of(experiment, variant, config, data, home.imported)
-        search = open_search(home, f"{name}-tuning-{scale}", f"{variant} {identity}", space, recipe)
+        search = open_search(home, sweep_name(name + TUNING, scale), f"{variant} {identity}", space, recipe)
         found.append(Searched(variant, level, config, identity, search))
     return Tuning(experiment, scale, budget, data, home, tracker, found)
 

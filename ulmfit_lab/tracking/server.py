@@ -20,16 +20,17 @@ def server_command(home: Home, uri: str, host: str, port: int) -> tuple[list[str
     return command, {**os.environ, **stores}
 
 
-def serve(home: Home, uri: str, host: str, port: int, experiments: Mapping[str, str]) -> int:
+def serve(home: Home, uri: str, host: str, port: int, pages: Mapping[str, Mapping[str, str]]) -> int:
     """MLflow's web UI over a store that exists, in the foreground; on loopback unless another address was asked for.
 
-    experiments: name -> id of those whose pages are named: the UI itself opens on another page, for agents.
+    pages: experiment -> what there is to see of it -> page; the UI itself opens on another one, for agents.
     """
     if host not in LOOPBACK:
         print(f"warning: {host} can be reached from other machines, and MLflow asks for no password", file=sys.stderr)
-    lines = [f"MLflow on http://{host}:{port} over {redact(uri)}; Ctrl-C ends it. Runs and charts:"]
-    lines += [f"  {name:40} http://{host}:{port}/#/experiments/{number}/runs" for name, number in experiments.items()]
-    print("\n".join(lines if experiments else ["There are no runs yet.", lines[0]]), flush=True)
+    lines = [f"MLflow on http://{host}:{port} over {redact(uri)}; Ctrl-C ends it."]
+    for name, found in pages.items():
+        lines += [name, *(f"  {what:9} http://{host}:{port}/{page}" for what, page in found.items())]
+    print("\n".join(lines if pages else ["There are no runs yet.", *lines]), flush=True)
     command, environment = server_command(home, uri, host, port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else a kill would leave the server behind
     with subprocess.Popen(command, env=environment) as server:

@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from ulmfit_lab.errors import LabError
@@ -40,6 +41,7 @@ from ulmfit_lab.interrupts import shielded
 from ulmfit_lab.provenance import source_tags, version_of
 from ulmfit_lab.tracking.patience import is_away, patient
 from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun, tracked
+from ulmfit_lab.tracking.views import page_of, pages_of, view_tags
 from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, NOTE, REPRODUCTIONS, cut, describe_cell, metric_names, title
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
@@ -133,6 +135,12 @@ class RunLog:
             )
             for name, digest, source, context, profile in inputs
         ]
+        # MLflow looks a data set up and then adds it, and refuses where another process added it in between: each
+        # refusal means that one more of them is there.
+        for _ in found:
+            with suppress(MlflowException):
+                self.client.log_inputs(self.run_id, found)
+                return
         self.client.log_inputs(self.run_id, found)
 
     def log_text(self, text: str, name: str) -> None:
@@ -201,10 +209,10 @@ class Tracker:
             tags = {**KIND, NOTE: description}
             return found or str(self.client.create_experiment(title(experiment, scale), place, tags))
 
-    def experiments(self) -> dict[str, str]:
-        """Name -> id of the experiments that hold runs of the lab."""
-        found = self.client.search_experiments()
-        return {str(e.name): str(e.experiment_id) for e in found if KIND.items() <= e.tags.items()}
+    def pages(self) -> dict[str, dict[str, str]]:
+        """Name of every experiment that holds runs of the lab -> what there is to see of it -> page of the UI."""
+        found = [each for each in self.client.search_experiments() if KIND.items() <= each.tags.items()]
+        return {str(each.name): pages_of(str(each.experiment_id), each.tags) for each in found}
 
     def lock(self) -> FileLock:
         """Held while something is looked up and made if it is not there."""
@@ -240,7 +248,7 @@ class Tracker:
         about = describe_cell(tags)
         run = self.client.create_run(where, run_name=name, tags={NOTE: about, **tags, **source_tags(tags)})
         run_id = str(run.info.run_id)
-        log = RunLog(self.client, run_id, name=name, about=about, page=f"#/experiments/{where}/runs/{run_id}")
+        log = RunLog(self.client, run_id, name=name, about=about, page=page_of(where, run_id))
         log.log_params(params)
         return log
 
@@ -286,7 +294,8 @@ class Tracker:
         Raises LabError where MLflow refuses what it holds.
         """
         where = self.client.get_run(parent).info.experiment_id
-        tags = {**run.tags, "lab.kind": "cell", "mlflow.parentRunId": parent, IMPORTED: run.origin}
+        own = {"lab.kind": "cell", "mlflow.parentRunId": parent, IMPORTED: run.origin}
+        tags = {NOTE: describe_cell(run.tags), **run.tags, **own}
         once = {name: [(0, value, run.end or run.start)] for name, value in run.metrics.items()}
         points = [(name, *point) for name, listed in {**once, **histories}.items() for point in listed]
         made = ""
@@ -346,6 +355,12 @@ class Tracker:
         """End the parent run of a sweep that is not summarised, such as one with failed cells."""
         RunLog(self.client, parent).finish(status, reason)
 
+    def show(self, parent: str, measure: str, about: str) -> None:
+        """Have the pages of a sweep's experiment open on what was measured, and lead to the comparison."""
+        where = str(self.client.get_run(parent).info.experiment_id)
+        for name, value in view_tags(measure, about, where, parent).items():
+            self.client.set_experiment_tag(where, name, value)
+
     def summarise_sweep(
         self, parent: str, metrics: Mapping[str, float], description: str, artifacts: Sequence[Path], status: str
     ) -> None:
@@ -369,11 +384,26 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
     home.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(home.root / "mlflow.lock"):
         try:
-            # the first use migrates, which several at once do not survive; whoever gave a wrong address should not wait
+            # whoever gave a wrong address should not wait: of a database MLflow tries again for minutes
+            if uri.startswith("postgresql"):
+                knock(uri)
+            # the first use migrates, which several at once do not survive
             MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError) as error:
             why = f"{redact(str(error).partition(chr(10))[0])}; see ulmfit-lab doctor"
             raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
+        except ImportError as error:
+            cure = "pip install 'ulmfit_lab[cluster]', and let the address begin with postgresql+psycopg://"
+            raise LabError(f"The MLflow store {redact(uri)} cannot be opened ({error}); {cure}") from error
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
     return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
+
+
+def knock(uri: str) -> None:
+    """Raise SQLAlchemyError where a database does not answer, ImportError where its driver is not installed."""
+    engine = create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()

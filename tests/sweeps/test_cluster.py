@@ -1,0 +1,226 @@
+"""A real Ray cluster of two nodes on loopback: sweeps whose workers and nodes are killed end as plain ones do.
+
+Those that are killed have their runs and studies in a real PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import pytest
+from rich.console import Console
+
+from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.sweeps.display import Display
+from ulmfit_lab.sweeps.study import open_study
+
+# not imported here: Ray reads how nodes know each other once, when it is imported
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'ulmfit_lab[cluster]'"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning"),
+]
+
+LONGEST = 60.0
+"""Seconds after which a worker is taken never to begin a cell."""
+
+
+@pytest.fixture(scope="module")
+def longer(experiment: Experiment) -> Experiment:
+    """Cells that take a few seconds each, so that a kill comes while one runs."""
+    scales = {"tiny": {**experiment.scales["tiny"], "classifier.epochs": 40, "compute.threads": 1}}
+    return replace(experiment, scales=scales)
+
+
+@pytest.fixture(scope="module")
+def plain(new_lab: Callable[[str], Any], longer: Experiment) -> dict[tuple[str, int], float]:
+    """The numbers of a sweep without a cluster."""
+    lab = new_lab("plain")
+    lab.sweep(longer)
+    found: dict[tuple[str, int], float] = lab.results(longer)
+    assert len(found) == 4
+    return found
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """A head that has no CPU to give, so that it runs no cell, and two nodes with one each; with a token of its own."""
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid4().hex * 2, "RAY_USAGE_STATS_ENABLED": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own.items():
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            workers = [cluster.add_node(num_cpus=1) for _ in range(2)]
+            cluster.wait_for_nodes()
+            yield cluster, workers
+        finally:
+            cluster.shutdown()
+
+
+def cells_of(raylet: int) -> list[psutil.Process]:
+    """The workers of a node that run a cell now: Ray names a process after its task."""
+    found = []
+    for process in psutil.Process(raylet).children(recursive=True):
+        try:
+            if "seed" in " ".join(process.cmdline()) and " ".join(process.cmdline()).startswith("ray::"):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def raylet_of(node: Any) -> int:
+    """Process id of a node's raylet."""
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+def swept(lab: Any, experiment: Experiment, cluster: Any, kill: Callable[[], None] | None = None) -> tuple[Any, str]:
+    """Sweep on a cluster, killing something once a run is under way; the outcome and what was shown."""
+    from ulmfit_lab.sweeps.cluster import joined
+
+    display = Display(Console(file=StringIO(), width=200))
+    with joined(cluster.address, None, lab.tracker, display) as there:
+        killer = threading.Thread(target=kill) if kill else None
+        if killer:
+            killer.start()
+        outcome = lab.sweep(experiment, display, engine=there.run)
+        if outcome.elsewhere:
+            outcome = lab.sweep(experiment, display, engine=there.run)
+        if killer:
+            killer.join()
+    shown: str = display.console.file.getvalue()  # type: ignore[attr-defined]
+    return outcome, shown
+
+
+def until_a_run_is_tracked(lab: Any, condition: Callable[[], bool]) -> None:
+    """Wait until a cell's run is open and the condition holds."""
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end:
+        if lab.tracker.runs("starts", "tiny", "RUNNING") and condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("no cell began")
+
+
+def assert_whole(lab: Any, experiment: Experiment, plain: dict[tuple[str, int], float]) -> None:
+    """Every cell finished once with the plain sweep's numbers, no stage made twice, nothing left open."""
+    assert lab.results(experiment) == plain
+    runs = lab.tracker.runs("starts", "tiny")
+    assert {run.status for run in runs} <= {"FINISHED", "KILLED"}
+    study = open_study(lab.home, "starts-tiny")
+    finished = [run for run in runs if run.status == "FINISHED"]
+    assert study.running() == {} and study.finished() == {run.cell for run in finished}
+    how = [(run.tags[key.removesuffix(".how")], value) for run in finished for key, value in run.tags.items()
+           if key.endswith(".how")]  # fmt: skip
+    computed = Counter(stage for stage, value in how if value == "computed")
+    assert computed and set(computed.values()) == {1}, "a stage was trained twice"
+    assert not list(lab.home.locks.glob("*.shared"))
+
+
+def test_a_cluster_ends_with_the_cells_and_numbers_of_a_plain_sweep(
+    lab: Any, longer: Experiment, nodes: Any, plain: dict[tuple[str, int], float]
+) -> None:
+    outcome, shown = swept(lab, longer, nodes[0])
+    assert outcome.finished == 4 and not outcome.failures
+    assert all(f"{variant}, seed {seed}: " in shown for variant, seed in plain)  # results come as they end
+    assert_whole(lab, longer, plain)
+    assert {run.status for run in lab.tracker.runs("starts", "tiny")} == {"FINISHED"}
+
+
+def test_a_cell_whose_worker_is_killed_is_run_again(
+    shared: Any, longer: Experiment, nodes: Any, plain: dict[tuple[str, int], float]
+) -> None:
+    cluster, workers = nodes
+
+    def kill() -> None:
+        until_a_run_is_tracked(shared, lambda: bool(cells_of(raylet_of(workers[0]))))
+        for process in cells_of(raylet_of(workers[0])):
+            os.kill(process.pid, signal.SIGKILL)
+
+    _, shown = swept(shared, longer, cluster, kill)
+    assert "its worker died" in shown
+    assert_whole(shared, longer, plain)
+    assert any(run.status == "KILLED" for run in shared.tracker.runs("starts", "tiny"))
+
+
+def test_a_node_that_dies_gives_its_cells_to_the_other(
+    shared: Any, longer: Experiment, nodes: Any, plain: dict[tuple[str, int], float]
+) -> None:
+    cluster, workers = nodes
+
+    def kill() -> None:
+        until_a_run_is_tracked(shared, lambda: bool(cells_of(raylet_of(workers[1]))))
+        cluster.remove_node(workers[1], allow_graceful=False)
+
+    _, shown = swept(shared, longer, cluster, kill)
+    workers[1] = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    assert "its worker died" in shown
+    assert_whole(shared, longer, plain)
+
+
+def test_cells_wait_for_a_stage_that_another_is_making(lab: Any, longer: Experiment) -> None:
+    from ulmfit_lab.stages.store import Observer, Store
+    from ulmfit_lab.sweeps.cluster import Cluster
+    from ulmfit_lab.sweeps.sweep import plan_sweep
+
+    class Roomy(Cluster):
+        """Nodes for ten."""
+
+        def room(self, compute: Any) -> int:
+            return 10
+
+    cluster, store = Roomy(None, None, lab.tracker, lab.display), Store(lab.home.stages)
+    waiting = list(plan_sweep(longer, "tiny", None, lab.home, None, lab.tracker).todo)
+    (first,) = cluster.next_ones(waiting, store)  # all four read the same tokens, which are not there yet
+    cluster.running["first"] = first
+    assert len(waiting) == 3 and list(cluster.next_ones(waiting, store)) == []
+    for each in first.stage.inputs.values():
+        store.obtain(each, Observer())
+    begun = [first, *cluster.next_ones(waiting, store)]
+    # both seeds of "random" need no more; one "fine-tuned" makes the language model, for which the other one waits
+    assert sorted(each.cell.variant for each in begun) == ["fine-tuned", "random", "random"]
+    assert [each.cell.variant for each in waiting] == ["fine-tuned"]
+
+
+def test_a_worker_that_does_not_see_the_home_is_an_error_that_names_it(lab: Any, longer: Experiment) -> None:
+    from ulmfit_lab.errors import DataError
+    from ulmfit_lab.lab.plan import PlannedCell
+    from ulmfit_lab.sweeps.cluster import run_there
+    from ulmfit_lab.sweeps.sweep import Job, plan_sweep
+
+    planned: PlannedCell = plan_sweep(longer, "tiny", None, lab.home, None, lab.tracker).todo[0]
+    job = Job(longer, "parent", lab.home)
+    with pytest.raises(DataError, match="does not share the home"):
+        run_there(planned, job, lab.tracker.uri, lab.home.locks / "absent.shared", "cpu")
+
+
+def test_no_room_no_answer_and_odd_shares_are_errors_of_one_line(lab: Any, longer: Experiment, nodes: Any) -> None:
+    from ulmfit_lab.config import Compute
+    from ulmfit_lab.sweeps.cluster import joined
+
+    with joined(nodes[0].address, None, lab.tracker, lab.display) as there:
+        assert there.check(Compute(device="cpu", threads=1)) == 2
+        with pytest.raises(ConfigError, match="No node has 2 CPU"):
+            there.check(Compute(device="cpu", threads=2))
+        with pytest.raises(ConfigError, match="Ray chooses the GPU"):
+            there.check(Compute(device="cuda:1", threads=1))
+    with pytest.raises(ConfigError, match="No Ray cluster"), joined("127.0.0.1:1", None, lab.tracker, lab.display):
+        pass
+    with pytest.raises(ConfigError, match="share of one GPU"), joined("auto", 1.5, lab.tracker, lab.display):
+        pass

@@ -1,0 +1,151 @@
+"""MLflow's own pages show what a sweep found, in a real browser.
+
+Needs a Chromium on the PATH and the Python package playwright, and is skipped without them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.results.reporting import publish
+from ulmfit_lab.tracking.server import server_command
+
+browsers = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium or google-chrome on the PATH"),
+]
+PATIENCE = 60.0
+"""Seconds that a page may take on a busy machine."""
+
+
+@dataclass
+class Pages:
+    """A browser's page on MLflow over a finished sweep."""
+
+    page: Any
+    address: str
+    experiment: str
+    parent: str
+    runs: list[Any]
+
+    def open(self, where: str, *texts: str) -> str:
+        """Open a page of the experiment and wait until it shows these texts; returns all it shows."""
+        return self.show(f"experiments/{self.experiment}/{where}", *texts)
+
+    def show(self, where: str, *texts: str) -> str:
+        """Open any page."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.address}/#/{where}")
+        for text in texts:
+            self.page.get_by_text(text).first.wait_for(timeout=PATIENCE * 1000)
+        return str(self.page.inner_text("body"))
+
+    def keep(self, name: str) -> None:
+        """Keep a picture of the page, to be looked at, where SCREENSHOTS names a folder."""
+        if folder := os.environ.get("SCREENSHOTS"):
+            self.page.screenshot(path=f"{folder}/{name}.png")
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+    """Until the server answers."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"MLflow's server does not answer on {address}")
+
+
+@pytest.fixture(scope="module")
+def lab_of_pages(new_lab: Callable[[str], Any]) -> Any:
+    """The lab whose sweep is looked at."""
+    return new_lab("ui")
+
+
+@pytest.fixture(scope="module")
+def pages(lab_of_pages: Any, experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A finished sweep, MLflow's server on it, and a browser."""
+    lab = lab_of_pages
+    outcome = lab.sweep(experiment)
+    results = tmp_path_factory.mktemp("results")
+    publish(experiment, "tiny", {}, lab.home, None, lab.tracker, results)
+    number = lab.tracker.find_experiment(experiment.name, "tiny")
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command, environment = server_command(lab.home, lab.tracker.uri, "127.0.0.1", port)
+    with (tmp_path_factory.mktemp("server") / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(address, server)
+        with browsers.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
+            page.set_default_timeout(PATIENCE * 1000)
+            yield Pages(page, address, number, outcome.parent, lab.tracker.runs(experiment.name, "tiny"))
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_the_list_of_runs_opens_on_what_was_measured(pages: Pages) -> None:
+    """Every cell with its variant and its measure, best first, and no page of MLflow's to find first."""
+    shown = pages.open("runs?viewStateShareKey=runs", "final/error", *(run.name for run in pages.runs))
+    pages.keep("runs")
+    assert "4 matching runs" in shown
+    order = sorted(pages.runs, key=lambda run: run.metrics["final/error"])
+    best, worst = shown.index(order[0].name), shown.index(order[-1].name)
+    assert best < worst or order[0].metrics["final/error"] == order[-1].metrics["final/error"]
+
+
+def test_the_verdict_has_a_page_with_question_and_table(pages: Pages, experiment: Experiment) -> None:
+    pages.open(f"runs/{pages.parent}", experiment.question, "too few seeds", *(run.name for run in pages.runs))
+    pages.keep("verdict")
+    pages.open(f"runs/{pages.parent}/artifacts", "figure.png", "runs.csv")
+
+
+def test_a_run_tells_what_it_is_what_it_found_and_where_it_came_from(pages: Pages) -> None:
+    run = next(each for each in pages.runs if each.variant == "fine-tuned")
+    shown = pages.open(f"runs/{run.run_id}", run.name, "final/error", "Came from", "lab.cell")
+    pages.keep("run")
+    assert run.tags["lab.cell"] in shown and "Datasets" in shown
+    pages.open(f"runs/{run.run_id}/model-metrics", "Add chart", "accuracy")
+    pages.keep("curves")
+
+
+def test_runs_are_compared_side_by_side(pages: Pages) -> None:
+    chosen = [run.run_id for run in pages.runs]
+    query = f"compare-runs?runs={json.dumps(chosen)}&experiments={json.dumps([pages.experiment])}"
+    shown = pages.show(query, "Comparing 4 Runs", *(run.name for run in pages.runs))
+    pages.keep("compare")
+    assert "classifier.start" in shown and "final/error" in shown
+
+
+def test_the_addresses_that_are_printed_are_these(pages: Pages, lab_of_pages: Any) -> None:
+    (found,) = lab_of_pages.tracker.pages().values()
+    assert list(found) == ["verdict", "runs"]
+    assert found["verdict"] == f"#/experiments/{pages.experiment}/runs/{pages.parent}"

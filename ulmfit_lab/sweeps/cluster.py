@@ -1,0 +1,251 @@
+"""Run a sweep's cells as tasks of a Ray cluster. The only module that imports ray, which is an optional extra.
+
+A cell is one task: as many CPUs as its config has threads and, where it computes on a GPU, a share of one. Tasks run
+what any worker runs, and find each other by the same locks; Ray only places them and tells when a worker or node died.
+
+All nodes need the same code, the same data, and the lab's home as a shared folder: under the same path everywhere, on
+a file system whose locks (flock) hold across machines, and fall when the machine that held them is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+
+from ulmfit_lab.config import Compute
+from ulmfit_lab.errors import ConfigError, DataError
+from ulmfit_lab.home import Home, redact
+from ulmfit_lab.interrupts import interruptible
+from ulmfit_lab.lab.plan import PlannedCell
+from ulmfit_lab.stages.devices import device_of
+from ulmfit_lab.stages.store import Stage, Store
+from ulmfit_lab.sweeps.display import Display
+from ulmfit_lab.sweeps.study import Study, open_study
+from ulmfit_lab.sweeps.sweep import Job, Result, attempt, close_abandoned, sweep_name
+from ulmfit_lab.tracking.tracker import Tracker, open_tracker
+
+DEATHS = 3
+"""Times that a cell's worker may die before the cell counts as failed."""
+LOOK_SECONDS = 5.0
+"""How often the cluster is looked at for nodes that came or went while no cell ends."""
+GRACE_SECONDS = 30.0
+"""What cells that are interrupted have to end their runs."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster that this process has joined; its `run` is an engine for `sweep`."""
+
+    ray: Any
+    gpus: float | None
+    """GPUs for each cell that computes on one."""
+    tracker: Tracker
+    display: Display
+    running: dict[Any, PlannedCell] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)
+    """Fingerprints of stages that were found finished: they are looked for once."""
+
+    def room(self, compute: Compute) -> int:
+        """How many cells that compute so the nodes have room for at once, were there nobody else."""
+        wanted = needs(compute, self.gpus)
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        return int(sum(min(node.get(name, 0) // amount for name, amount in wanted.items()) for node in nodes))
+
+    def check(self, compute: Compute) -> int:
+        """The room for cells that compute so; raises ConfigError where there is none, or no store that all can use."""
+        hosts = {node["NodeManagerAddress"] for node in self.ray.nodes() if node["Alive"]}
+        if len(hosts) > 1 and self.tracker.uri.startswith("sqlite"):
+            raise ConfigError(
+                f"{len(hosts)} machines cannot share MLflow's SQLite file; give a --tracking-uri for all."
+            )
+        room = self.room(compute)
+        if not room:
+            wanted = " and ".join(f"{amount:g} {name}" for name, amount in needs(compute, self.gpus).items())
+            raise ConfigError(f"No node has {wanted} for a run; change --compute.threads or --gpus-per-run.")
+        return room
+
+    def run(self, todo: Iterator[PlannedCell], job: Job) -> Iterator[Result]:
+        """Run every cell, and again where its worker died; no more at once than there is room for."""
+        deaths: Counter[str] = Counter()
+        waiting, store = list(todo), Store(job.home.stages)
+        with shared_mark(job.home) as mark:
+            while True:
+                for planned in self.next_ones(waiting, store):
+                    self.running[self.submit(planned, job, mark)] = planned
+                if not self.running:
+                    return
+                ended, _ = self.ray.wait(list(self.running), timeout=LOOK_SECONDS)
+                for ref in ended:
+                    planned = self.running.pop(ref)
+                    found = self.result(ref, planned)
+                    if isinstance(found, Result):
+                        yield found
+                        continue
+                    deaths[planned.stage.fingerprint] += 1
+                    self.bury(planned, job)
+                    if deaths[planned.stage.fingerprint] < DEATHS:
+                        self.display.say(f"{planned.cell.label}: its worker died ({found}); it is run again.")
+                        waiting.insert(0, planned)
+                    else:
+                        yield Result(planned.cell.label, failure=f"{found}: its worker died {DEATHS} times")
+
+    def next_ones(self, waiting: list[PlannedCell], store: Store) -> Iterator[PlannedCell]:
+        """Take the cells to begin now out of those that wait.
+
+        A cell that needs a stage which a running one is still to make waits on: begun now, it would hold its CPUs and
+        only wait for the stage's lock. At least one cell runs, even where all the stages are busy in another sweep.
+        """
+        making = {each for planned in self.running.values() for each in self.lacking(planned.stage, store)}
+        room = cache(self.room)
+        for planned in list(waiting):
+            if self.running and len(self.running) >= room(planned.cell.config.compute):
+                return
+            lacking = self.lacking(planned.stage, store)
+            if lacking & making or (self.running and store.busy(planned.stage)):
+                continue
+            waiting.remove(planned)
+            making |= lacking
+            yield planned
+
+    def lacking(self, stage: Stage, store: Store) -> set[str]:
+        """Fingerprints of the stages below a cell's last one that have to be computed first."""
+        found: set[str] = set()
+        for each in stage.inputs.values():
+            if each.fingerprint in self.stored:
+                continue
+            if store.find(each):
+                self.stored.add(each.fingerprint)
+            else:
+                found |= {each.fingerprint, *self.lacking(each, store)}
+        return found
+
+    def submit(self, planned: PlannedCell, job: Job, mark: Path) -> Any:
+        """Hand a cell to Ray, which is not to start it again by itself: its run has to be closed before."""
+        compute = planned.cell.config.compute
+        wanted = needs(compute, self.gpus)
+        how = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0), "max_retries": 0}
+        task = self.ray.remote(run_there).options(name=planned.cell.label, **how)
+        return task.remote(planned, job, self.tracker.uri, mark, device_of(compute).type)
+
+    def result(self, ref: Any, planned: PlannedCell) -> Result | str:
+        """What became of a cell, or why its worker died."""
+        errors = self.ray.exceptions
+        try:
+            found: Result = self.ray.get(ref)
+            return found
+        except errors.RayTaskError as error:
+            return Result(planned.cell.label, failure=f"{type(error.cause).__name__}: {error.cause}")
+        except errors.RayError as error:
+            return type(error).__name__
+
+    def bury(self, planned: PlannedCell, job: Job) -> None:
+        """End the run and the trial that a dead worker left behind."""
+        name, scale = job.experiment.name, planned.cell.scale
+        close_abandoned(name, scale, job.home, self.tracker, open_study(job.home, sweep_name(name, scale)))
+
+    def leave(self) -> None:
+        """Interrupt the cells that still run, and let them end their runs."""
+        for ref in self.running:
+            self.ray.cancel(ref)
+        if self.running:
+            self.ray.wait(list(self.running), num_returns=len(self.running), timeout=GRACE_SECONDS)
+
+
+@contextmanager
+def joined(address: str, gpus: float | None, tracker: Tracker, display: Display) -> Iterator[Cluster]:
+    """A running cluster, by its address or as "auto", or "local" for a new one on this machine.
+
+    Raises ConfigError where Ray is not installed or no cluster answers, and for GPUs that Ray cannot share out.
+    """
+    if gpus is not None and not (0 < gpus <= 1 or (gpus > 1 and gpus == int(gpus))):
+        raise ConfigError(f"--gpus-per-run {gpus:g} must be a share of one GPU, or a whole number of them.")
+    with connected(address) as ray:
+        cluster = Cluster(ray, gpus, tracker, display)
+        try:
+            yield cluster
+        finally:
+            with suppress(ray.exceptions.RayError):
+                cluster.leave()
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Ray itself, in touch with a cluster; raises ConfigError where it is not installed or no cluster answers."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is started
+    try:
+        import ray
+        import ray.exceptions
+        from setproctitle import getproctitle, setproctitle
+    except ImportError as error:
+        raise ConfigError("A sweep on a cluster needs Ray: pip install ulmfit_lab[cluster]") from error
+    setproctitle(redact(getproctitle()))  # Ray keeps the command line, and a tracking URI may hold a password
+    try:
+        answer(address)
+        ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
+    except (OSError, ValueError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        cure = 'start one ("ray start --head"), or use --cluster local'
+        raise ConfigError(f"No Ray cluster can be joined at {address!r} ({why}); {cure}.") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def answer(address: str) -> None:
+    """Raise OSError where nothing listens at host:port; Ray itself would take minutes to say so."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def needs(compute: Compute, gpus: float | None) -> dict[str, float]:
+    """Ray's resources for a cell; raises ConfigError for a GPU by number, which Ray gives out itself."""
+    if ":" in compute.device:
+        raise ConfigError(f"compute.device = {compute.device!r}: Ray chooses the GPU on a cluster; use cuda.")
+    share = {"GPU": 1.0 if gpus is None else gpus} if device_of(compute).type == "cuda" else {}
+    return {"CPU": float(compute.threads), **share}
+
+
+@contextmanager
+def shared_mark(home: Home) -> Iterator[Path]:
+    """A file in the home that is there while a sweep runs: who sees it, shares the home."""
+    home.locks.mkdir(parents=True, exist_ok=True)
+    mark = home.locks / f"{uuid4().hex}.shared"
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def run_there(planned: PlannedCell, job: Job, uri: str, mark: Path, device: str) -> Result:
+    """Run a cell in a worker of the cluster.
+
+    Raises DataError where the worker does not share the home, or has another device than the sweep was planned for.
+    """
+    if not mark.exists():
+        raise DataError(f"{os.uname().nodename} does not share the home {job.home.root}; mount it under this path.")
+    here = device_of(planned.cell.config.compute).type
+    if here != device:
+        raise DataError(f"{os.uname().nodename} computes on {here}, not on {device}; give --compute.device {device}.")
+    tracker, study = opened(job.home, uri, sweep_name(planned.cell.experiment, planned.cell.scale))
+    with interruptible():
+        return attempt(planned, job, tracker, study, Display(Console(file=StringIO())))
+
+
+@cache
+def opened(home: Home, uri: str, study: str) -> tuple[Tracker, Study]:
+    """Tracker and study, opened once in a worker's life."""
+    return open_tracker(home, uri), open_study(home, study)

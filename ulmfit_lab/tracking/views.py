@@ -1,0 +1,59 @@
+"""What MLflow's pages of an experiment show at first sight: views of its runs, as tags that the UI reads.
+
+MLflow's list of runs opens with a folded sweep and no metric. A view that somebody shared is kept by the UI as a tag of
+the experiment, and opened by the key in the tag's name; the lab writes such tags itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ulmfit_lab.tracking.wording import NOTE
+
+KEY = "runs"
+VIEW = f"mlflow.sharedViewState.{KEY}"
+"""Tag of an experiment: the lab's view, whose key ends the tag's name; views that people shared have other keys."""
+SUMMARY = "lab.summary"
+"""Tag of an experiment: the run that holds the comparison of its variants."""
+CELLS = "tags.`lab.kind` = 'cell'"
+
+
+def view_tags(measure: str, about: str, experiment: str, parent: str) -> dict[str, str]:
+    """Tags of an experiment (by id): a view of its cells, a description that leads to the comparison, and where it is.
+
+    The view is called runs, and shows them best first, with variant, level, seed and what the experiment measures.
+    None has means by variant: MLflow would take them over the hundred runs that its list has loaded.
+    """
+    return {
+        VIEW: json.dumps(runs_view(measure)),
+        NOTE: f"{about}\n\n[Verdict, table and figures]({page_of(experiment, parent)})",
+        SUMMARY: parent,
+    }
+
+
+def runs_view(measure: str) -> dict[str, Any]:
+    """The state of MLflow's list of runs, by the names of its user interface."""
+    others = ("final/accuracy", "final/macro_f1", "final/lm_perplexity")
+    return {
+        "searchFilter": CELLS,
+        "orderByKey": f"metrics.`{measure}`",
+        "orderByAsc": True,
+        "selectedColumns": [
+            *(f"tags.`{name}`" for name in ("variant", "level", "seed")),
+            *(f"metrics.`{name}`" for name in dict.fromkeys([measure, *others])),
+            "attributes.`Duration`",
+        ],
+    }
+
+
+def pages_of(experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """What there is to see of an experiment (by id) -> page, relative to the UI's address; best first."""
+    summary = {"verdict": page_of(experiment, tags[SUMMARY])} if tags.get(SUMMARY) else {}
+    return {**summary, "runs": page_of(experiment) + (f"?viewStateShareKey={KEY}" if VIEW in tags else "")}
+
+
+def page_of(experiment: str, run: str = "") -> str:
+    """A run's page, or that of an experiment's runs, relative to the UI's address."""
+    return f"#/experiments/{experiment}/runs" + (f"/{run}" if run else "")
