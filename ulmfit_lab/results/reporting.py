@@ -77,3 +77,4 @@ def summarise(
     table = (folder / "table.md").read_text()
     figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
     tracker.summarise_sweep(parent, sweep_metrics(runs, spec), table, figures, "FINISHED")
+    tracker.show(parent, experiment.measure, experiment.question)

@@ -1,0 +1,30 @@
+"""Does training in bfloat16 cost a language model anything?
+
+Products of matrices are in bfloat16, with weights, sums, softmax and optimiser in float32. Speed is what it is for: see
+the benchmarks.
+"""
+
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.lab.scales import LANGUAGE_MODEL
+
+LM_ALONE = {"until": "pretrained", "pretraining.seed": None}
+
+EXPERIMENT = Experiment(
+    name="precision",
+    question="Does training in bfloat16 cost a language model anything?",
+    claim="Training in bfloat16 reaches what float32 reaches, with the same hyperparameters.",
+    source="Kalamkar et al. 2019, arXiv 1905.12322; the lab's own choice for the small scale and above",
+    baseline="float32",
+    variants={"float32": {"compute.precision": "float32"}, "bfloat16": {"compute.precision": "bfloat16"}},
+    scales={
+        "tiny": {**LM_ALONE, "general.test_tokens": 500},
+        "demo": {**LM_ALONE, "general.test_tokens": 30_000},
+        "small": {**LANGUAGE_MODEL},
+        "paper": {**LM_ALONE, "general.test_tokens": 250_000},
+    },
+    seeds=tuple(range(12)),
+    measure="final/perplexity",
+    measure_label="Test perplexity",
+    measure_scale=1.0,
+    notes=("Both train with the learning rate that was found for bfloat16.",),
+)
