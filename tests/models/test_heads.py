@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
-from ulmfit_lab.models.heads import BatchNorm, Classifier, Features, LanguageModel, LayerMix, concat_pool
+from ulmfit_lab.models.heads import BatchNorm, Classifier, Features, LanguageModel, LayerMix
+from ulmfit_lab.models.pooling import concat_pool
 
 WORDS, EMB = 20, 5
 FEATURES: tuple[Features, ...] = ("last", "mix", "embeddings")
@@ -83,13 +84,6 @@ def test_groups_of_the_classifier_run_from_embedding_to_head() -> None:
     assert groups == [{"encoder.embedding"}, {"encoder.lstms.0"}, {"encoder.lstms.1"}, linears_and_norms]
 
 
-def test_pooling_worked_out_by_hand() -> None:
-    output = torch.tensor([[[1.0], [-2.0]], [[5.0], [-4.0]], [[3.0], [9.0]]])  # (T, B, E) = (3, 2, 1)
-    pooled = concat_pool(output, torch.tensor([3, 2]))
-    # the second document ends after two steps: its third, 9, is padding
-    assert pooled.tolist() == [[3.0, 5.0, 3.0], [-4.0, -2.0, -3.0]]
-
-
 @settings(max_examples=25, deadline=None)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), extra=st.integers(1, 12))
 @pytest.mark.parametrize("features", FEATURES)
@@ -108,22 +102,6 @@ def test_a_document_is_classified_alike_alone_and_in_any_batch() -> None:
     for column, length in enumerate(lengths.tolist()):
         alone = model(ids[:length, column : column + 1], lengths[column : column + 1])
         torch.testing.assert_close(alone[0], together[column], rtol=0, atol=1e-6)
-
-
-def test_padding_gets_no_gradient() -> None:
-    output = torch.randn(6, 2, EMB, requires_grad=True)
-    concat_pool(output, torch.tensor([6, 2])).square().sum().backward()
-    assert output.grad is not None
-    assert output.grad[:2, 1].any()
-    assert not output.grad[2:, 1].any()
-
-
-def test_pooling_is_done_in_float32_at_least() -> None:
-    lengths = torch.tensor([3])
-    kinds = {torch.bfloat16: torch.float32, torch.float32: torch.float32, torch.float64: torch.float64}
-    assert {kind: concat_pool(torch.ones(3, 1, 2, dtype=kind), lengths).dtype for kind in kinds} == kinds
-    # 1001 steps of 1 sum to 1001, which bfloat16 cannot hold
-    assert concat_pool(torch.ones(1001, 1, 1, dtype=torch.bfloat16), torch.tensor([1001]))[0, 2] == 1
 
 
 def test_a_batch_of_one_is_trained_on_with_the_running_statistics() -> None:

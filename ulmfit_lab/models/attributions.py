@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ulmfit_lab.models.heads import Classifier, concat_pool
+from ulmfit_lab.models.heads import Classifier
+from ulmfit_lab.models.pooling import concat_pool
 
 STEPS, CHUNK = 128, 16
 """Points on the path from the baseline, and how many of them are computed side by side."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ulmfit_lab.models.awd_lstm import AWDLSTM, State, lstm_groups, parameters_of
 from ulmfit_lab.models.dropout import locked_dropout
+from ulmfit_lab.models.pooling import concat_pool
 
 Features: TypeAlias = Literal["last", "mix", "embeddings"]
 
@@ -133,17 +134,3 @@ class Classifier(nn.Module):
         """Embedding, each LSTM layer that is run, head."""
         lstms = [] if self.pooling == "embeddings" else lstm_groups(self.encoder)
         return [parameters_of([self.encoder.embedding]), *lstms, parameters_of([self.head])]
-
-
-def concat_pool(output: Tensor, lengths: Tensor) -> Tensor:
-    """Concat pooling (Howard & Ruder 2018, section 3.3): [last, max over time, mean over time], padding left out.
-
-    output (T, B, E), lengths (B,) of at least 1 -> (B, 3E) in float32, or float64 where the output is.
-    """
-    kind = torch.promote_types(output.dtype, torch.float32)
-    steps = torch.arange(output.shape[0], device=output.device)
-    padding = (steps[:, None] >= lengths[None, :])[..., None]  # (T, B, 1)
-    last = output[lengths - 1, torch.arange(output.shape[1], device=output.device)]
-    highest = output.masked_fill(padding, float("-inf")).amax(0)
-    mean = output.masked_fill(padding, 0.0).sum(0, dtype=kind) / lengths[:, None]
-    return torch.cat([last.to(kind), highest.to(kind), mean], 1)
