@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import glob
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +54,40 @@ def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
 
     from ulmfit_lab.fields import flatten
 
-    parsed = flatten(tyro.cli(type(base), default=base, args=list(rest), prog="ulmfit-lab ... "))
+    parsed = flatten(tyro.cli(type(base), default=base, args=one_value_each(rest), prog="ulmfit-lab ... "))
     named = {_path(token, parsed) for token in rest if token.startswith("--")}
     overrides = {path: value for path, value in parsed.items() if path in named}
     if overrides.get("target.path") and not any(path.startswith("unlabelled.") for path in overrides):
         # A user's own target comes with its own text; the scale's unlabelled corpus is of another kind.
         overrides |= {"unlabelled.name": "", "unlabelled.path": ""}
     return overrides
+
+
+def one_value_each(rest: Sequence[str]) -> list[str]:
+    """The options, with a pattern in place of the files that a shell put there.
+
+    Raises ConfigError where a path is given several values that no pattern stands for.
+    """
+    tokens: list[str] = []
+    for is_option, group in groupby(rest, lambda token: token.startswith("-")):
+        values = list(group)
+        if not is_option and len(values) > 1 and tokens and tokens[-1].endswith("path"):
+            values = [_pattern_of(values, tokens[-1])]
+        tokens += values
+    return tokens
+
+
+def _pattern_of(files: Sequence[str], option: str) -> str:
+    """The pattern with one star that these files, and no others, match."""
+    start = commonprefix(files)
+    end = commonprefix([file[len(start) :][::-1] for file in files])[::-1]
+    pattern = f"{glob.escape(start)}*{glob.escape(end)}"
+    if set(glob.glob(pattern)) != set(files):
+        raise ConfigError(
+            f"{option} takes one file, folder or pattern, not {files[0]} and {len(files) - 1} more; "
+            "put a pattern in quotes, as in 'notes/*.txt'."
+        )
+    return pattern
 
 
 def _path(token: str, known: dict[str, Any]) -> str:

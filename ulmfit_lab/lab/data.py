@@ -115,8 +115,8 @@ def summarise_target(target: Target, data: Path | None) -> TargetSummary:
     pool, valid, tested = split_numbers(len(train.labels), len(test.labels) if own else None, target)
     tested = tested[: target.test or None]
     if not len(pool) or not len(tested):
-        n = len(train.labels)
-        raise DataError(f"Of {n} labelled texts {len(pool)} are left for training and {len(tested)} for testing.")
+        n, left = len(train.labels), f"{len(pool)} are left for training and {len(tested)} for testing"
+        raise DataError(f"Of {n} labelled texts {left}; {len(valid)} validate, fewer do with --target.valid.")
     counts = Counter(train.labels[number] for number in pool)
     found = Counter(test.labels[number] for number in tested)
     names = sorted(counts | found, key=lambda name: (-counts[name], name))

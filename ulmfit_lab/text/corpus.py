@@ -223,5 +223,8 @@ def split_documents(
     if max_tokens:
         train = train[: np.searchsorted(np.cumsum(lengths), max_tokens, side="right")]
     if not len(train):
-        raise DataError(f"The first document has {lengths[0]} tokens, more than max_tokens = {max_tokens}; raise it.")
+        raise DataError(
+            f"The first document has {lengths[0]} tokens, more than max_tokens = {max_tokens}; raise it, as with "
+            f"--unlabelled.max-tokens {lengths.sum()}, or give shorter documents."
+        )
     return Parts(train, valid, test)

@@ -1,0 +1,47 @@
+"""What a shell makes of a pattern is taken for the pattern."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ulmfit_lab.cli.declared import one_value_each
+from ulmfit_lab.errors import ConfigError
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of files, in the working directory."""
+    for name in ("notes/1.txt", "notes/22.txt", "notes/[3].txt", "notes/3.md", "more/1.txt", "more/22.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "notes"
+
+
+def as_the_shell_gives(pattern: str) -> list[str]:
+    return subprocess.run(["bash", "-c", f"printf '%s\\n' {pattern}"], capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.usefixtures("notes")
+@pytest.mark.parametrize("pattern", ["notes/*.txt", "notes/2*.txt", "*/1.txt", "notes/*"])
+def test_files_that_a_pattern_stands_for_become_it_again(pattern: str) -> None:
+    found = as_the_shell_gives(pattern)
+    before, after = ["--target.path", "reviews.csv", "--unlabelled.path"], ["--lm.drop-mult", "0.5"]
+    given = one_value_each([*before, *found, *after])
+    assert [*given[:3], *given[-2:]] == [*before, *after]
+    assert len(given) == 6 and set(as_the_shell_gives(given[3].replace("[[]", "\\["))) == set(found)
+
+
+@pytest.mark.usefixtures("notes")
+def test_files_that_no_pattern_stands_for_are_told_to_be_quoted() -> None:
+    with pytest.raises(ConfigError, match=r"--unlabelled.path takes one .*not more/1.txt and 1 more.* in quotes"):
+        one_value_each(["--unlabelled.path", "more/1.txt", "notes/22.txt"])
+
+
+def test_other_options_are_left_as_they_are() -> None:
+    given = ["--lm.drop-mult", "0.5", "0.6", "stray", "--target.path", "reviews.csv", "--lm.no-tie-weights"]
+    assert one_value_each(given) == given
