@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,22 @@ def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str,
     assert {r["status"] for r in runs} == {"FINISHED"}
     assert {r["params"]["lm.drop_mult"] for r in runs} == {"0.5"}
     assert len(list((tmp_path / "results" / "custom").glob("*/figure.png"))) == 1
+
+
+def test_a_language_that_needs_a_package_is_told_before_anything_runs(run: Run, csv: str) -> None:
+    if importlib.util.find_spec("pythainlp"):
+        pytest.skip("Thai's package is installed")
+    for command in ("plan", "sweep"):
+        status, out, err = run(command, *OWN[1:], "--target.path", csv, "--general.path", csv, "--language", "th")
+        assert status == 2 and not out and "pip install pythainlp" in err and "FAILED" not in err
+
+
+def test_failures_of_one_reason_are_told_once(run: Run, csv: str) -> None:
+    few = ("--unlabelled.path", csv, "--unlabelled.max-tokens", "1")
+    status, _, err = run(*OWN, "--target.path", csv, "--general.path", csv, *few)
+    (told,) = [line for line in err.splitlines() if line.startswith("FAILED random @ 30, seed 0; word2vec")]
+    assert status == 1 and "more than max_tokens = 1; raise it, as with --unlabelled.max-tokens" in told
+    assert "6 runs failed" in err
 
 
 def test_plan_says_what_it_will_do_and_trains_nothing(run: Run, csv: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from ulmfit_lab.report.tables import (
     markdown_report,
     mean_sd,
     print_report,
+    text_table,
     tuning_part,
 )
 
@@ -204,3 +205,14 @@ def test_the_terminal_shows_names_as_they_are_within_its_width(
 def test_the_terminal_refuses_holes(runs: pd.DataFrame, spec: ReportSpec) -> None:
     with pytest.raises(IncompleteError):
         print_report(runs.iloc[1:], spec)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_narrow_values_leave_the_names_of_the_rows_whole(width: int) -> None:
+    drawn = io.StringIO()
+    console = Console(width=width, file=drawn)
+    runs = [f"word2vec_vs_lm\nfine-tuned LM @ 500, seed {seed}\n6ca1886{seed}" for seed in range(3)]
+    console.print(text_table(["field", *runs], [["classifier.start", *["fine-tuned"] * 3]], narrow_values=True))
+    lines = drawn.getvalue().splitlines()
+    assert any(line.startswith("classifier.start") for line in lines)
+    assert max(map(len, lines)) <= width and "…" not in "".join(lines)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.bench import bench_here, bench_options
 from ulmfit_lab.cli.cluster import cluster_options, engine_of
-from ulmfit_lab.cli.common import data_of, open_lab
+from ulmfit_lab.cli.common import data_of, open_lab, tell_failures
 from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
 from ulmfit_lab.cli.declared import declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
@@ -226,8 +226,7 @@ def sweep_with(others: Crew, args: argparse.Namespace) -> int:
             others.start()
     if outcome.elsewhere:
         print(f"{outcome.elsewhere} runs are being made by another process.")
-    for name, reason in outcome.failures:
-        print(f"FAILED {name}: {reason}", file=sys.stderr)
+    tell_failures(outcome.failures)
     if outcome.failures:
         print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
         return 1

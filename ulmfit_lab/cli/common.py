@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,3 +26,12 @@ def data_of(args: argparse.Namespace) -> Path | None:
     from ulmfit_lab.home import data_dir
 
     return data_dir(args.data_dir)
+
+
+def tell_failures(failures: Iterable[tuple[str, str]]) -> None:
+    """List what failed on standard error: names that share a reason on one line with it."""
+    names: dict[str, list[str]] = {}
+    for name, reason in failures:
+        names.setdefault(reason, []).append(name)
+    for reason, failed in names.items():
+        print(f"FAILED {'; '.join(failed)}: {reason}", file=sys.stderr)

@@ -79,8 +79,8 @@ def one_value_each(rest: Sequence[str]) -> list[str]:
 
 def _pattern_of(files: Sequence[str], option: str) -> str:
     """The pattern with one star that these files, and no others, match."""
-    start = commonprefix(files)
-    end = commonprefix([file[len(start) :][::-1] for file in files])[::-1]
+    start = commonprefix(files)  # noqa: RUF071 - of characters, as patterns go
+    end = commonprefix([file[len(start) :][::-1] for file in files])[::-1]  # noqa: RUF071
     pattern = f"{glob.escape(start)}*{glob.escape(end)}"
     if set(glob.glob(pattern)) != set(files):
         raise ConfigError(

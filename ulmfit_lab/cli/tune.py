@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from ulmfit_lab.cli.common import data_of, open_lab
+from ulmfit_lab.cli.common import data_of, open_lab, tell_failures
 from ulmfit_lab.cli.declared import declared, results_folder
 from ulmfit_lab.cli.workers import crew, told_to_begin
 
@@ -30,8 +30,7 @@ def tune_command(args: argparse.Namespace) -> int:
         others.wait()
     if others.size and outcome.table is None and not outcome.failures:
         outcome = search()  # what the others searched, or left behind
-    for name, reason in outcome.failures:
-        print(f"FAILED {name}: {reason}", file=sys.stderr)
+    tell_failures(outcome.failures)
     if outcome.failures:
         print("The search is not complete; the same command goes on with it.", file=sys.stderr)
         return 1

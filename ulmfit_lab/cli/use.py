@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,15 +221,15 @@ def compare_command(args: argparse.Namespace) -> int:
 
     _, tracker = open_lab(args)
     found = compare_runs([find_named(name, tracker, Path(args.results)) for name in args.runs], tracker)
-    console, names = Console(), [f"{run.experiment}: {run.name} ({run.origin[:8]})" for run in found.runs]
+    console, names = Console(), [f"{run.experiment}\n{run.name}\n{run.origin[:8]}" for run in found.runs]
     fields = [[path, *("" if v is None else v for v in values)] for path, values in found.fields.items()]
     metrics = [[name, *("" if v is None else f"{v:.6g}" for v in values)] for name, values in found.metrics.items()]
-    console.print(text_table(["field", *names], fields) if fields else "The configs are the same.")
-    console.print(text_table(["metric", *names], metrics))
+    side_by_side = partial(text_table, narrow_values=True)
+    console.print(side_by_side(["field", *names], fields) if fields else "The configs are the same.")
+    console.print(side_by_side(["metric", *names], metrics))
     rows = [
         [
-            row.variant,
-            row.against,
+            f"{row.variant} - {row.against}",
             f"{row.result.difference:+.4g}",
             f"{row.result.low:+.4g} to {row.result.high:+.4g}",
             p_words(row.corrected_p),
@@ -238,7 +239,7 @@ def compare_command(args: argparse.Namespace) -> int:
         for row in found.rows
     ]
     if rows:
-        header = ["variant", "against", found.measure.label, "95% interval", "p (Holm)", "verdict", "seeds"]
+        header = ["pair", found.measure.label, "95% interval", "p (Holm)", "verdict", "seeds"]
         console.print(text_table(header, rows))
     else:
         console.print("The runs' variants share no two seeds, so they are not compared in pairs.")

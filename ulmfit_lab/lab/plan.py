@@ -25,6 +25,7 @@ from ulmfit_lab.report.looks import Looks
 from ulmfit_lab.stages import devices, models
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Stage, Store
+from ulmfit_lab.text.tokens import load_tokenizer
 from ulmfit_lab.training.steps import autocast, language_model_step
 
 UNMEASURED: Mapping[str, float] = {
@@ -87,11 +88,16 @@ def plan_cells(
     done: Collection[str],
     imported: Path,
 ) -> list[PlannedCell]:
-    """Every declared cell with its stage, and whether its fingerprint is among the finished ones."""
+    """Every declared cell with its stage, and whether its fingerprint is among the finished ones.
+
+    Raises DataError for a language that cells which are not finished cannot be read in on this machine.
+    """
     planned = []
     for cell in cells(experiment, scale, overrides):
         stage = plan_run(cell.config, cell.seed, data, imported)
         planned.append(PlannedCell(cell, stage, stage.fingerprint in done))
+    for language in {each.cell.config.language for each in planned if not each.done}:
+        load_tokenizer(language)
     return planned
 
 

@@ -8,6 +8,7 @@ all versions save the embedding twice; neither is read. fastai 0.7's decoder has
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(f"There is no file {path}.")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's about the pickle of a file that is refused just after
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds; all mean the same here
         raise DataError(
             f"{path} is torn, or holds more than weights ({type(error).__name__}); save it with with_opt=False."

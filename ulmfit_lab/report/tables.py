@@ -319,11 +319,14 @@ def print_report(runs: pd.DataFrame, spec: ReportSpec, console: Console | None =
     (console or Console()).print(console_table(runs, spec))
 
 
-def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table for the terminal; names in it are text, not markup."""
+def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, narrow_values: bool = False) -> Table:
+    """A table for the terminal; names in it are text, not markup.
+
+    Where it is too wide the first column is wrapped or, with narrow_values, all the others.
+    """
     table = Table(box=None, pad_edge=False)
     for place, name in enumerate(header):
-        table.add_column(name, no_wrap=place > 0)
+        table.add_column(Text(name), no_wrap=(place == 0) == narrow_values, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
