@@ -25,7 +25,7 @@ from ulmfit_lab.report.looks import Looks
 from ulmfit_lab.stages import devices, models
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Stage, Store
-from ulmfit_lab.text.tokens import load_tokenizer
+from ulmfit_lab.text.tokens import splitter
 from ulmfit_lab.training.steps import autocast, language_model_step
 
 UNMEASURED: Mapping[str, float] = {
@@ -88,28 +88,28 @@ def plan_cells(
     done: Collection[str],
     imported: Path,
 ) -> list[PlannedCell]:
-    """Every declared cell with its stage, and whether its fingerprint is among the finished ones.
-
-    Raises DataError for a language that cells which are not finished cannot be read in on this machine.
-    """
+    """Every declared cell with its stage, and whether its fingerprint is among the finished ones."""
     planned = []
     for cell in cells(experiment, scale, overrides):
         stage = plan_run(cell.config, cell.seed, data, imported)
         planned.append(PlannedCell(cell, stage, stage.fingerprint in done))
-    for language in {each.cell.config.language for each in planned if not each.done}:
-        load_tokenizer(language)
     return planned
 
 
 def make_plan(planned: Iterable[PlannedCell], store: Store, rates: Rates) -> Plan:
-    """Predict the cost of the cells that are not done; a stage that several of them need counts once."""
+    """Predict the cost of the cells that are not done; a stage that several of them need counts once.
+
+    Raises DataError where texts are to be read in a language for which something is not installed.
+    """
     planned = tuple(planned)
     seconds: dict[str, float] = {}
     reused: dict[str, float] = {}
     for each in planned:
         if each.done:
             continue
-        missing = {stage.fingerprint for stage in store.missing(each.stage)}
+        missing = {stage.fingerprint: stage.kind for stage in store.missing(each.stage)}
+        if "tokens" in missing.values():
+            splitter(each.cell.config.language, True)
         for stage in each.stage.ancestry():
             if stage.fingerprint in missing and stage.fingerprint not in seconds:
                 seconds[stage.fingerprint] = stage.tokens / rates.of(stage, each.cell.config)

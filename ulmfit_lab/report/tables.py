@@ -54,11 +54,27 @@ def markdown_report(
     searched: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole table.md: question, results, comparisons, recipes, cost and provenance. Free of dates and paths."""
+    verdict, *found = report_parts(runs, spec, tuning, searched)
+    return "\n\n".join([f"# {spec.name}", spec.question, *claim_part(spec), verdict, *found]) + "\n"
+
+
+def verdict_first(
+    runs: pd.DataFrame,
+    spec: ReportSpec,
+    tuning: pd.DataFrame | None = None,
+    searched: Mapping[str, Any] | None = None,
+) -> str:
+    """The report for a page that has its title already and folds a text after a few lines: the verdict is in them."""
+    verdict, *found = report_parts(runs, spec, tuning, searched)
+    return "\n\n".join([spec.question, verdict, *claim_part(spec), *found]) + "\n"
+
+
+def report_parts(
+    runs: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None
+) -> list[str]:
+    """The verdict, then all that it rests on, as paragraphs, tables and headings of Markdown."""
     rows = comparisons(runs, spec)
-    parts = [
-        f"# {spec.name}",
-        spec.question,
-        *claim_part(spec),
+    return [
         f"**{headline(rows, spec)}**",
         f"## {spec.measure_label}",
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
@@ -71,7 +87,6 @@ def markdown_report(
         "## Runs",
         "\n".join(f"- {line}" for line in [*facts(runs, spec), *spec.notes]),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def claim_part(spec: ReportSpec) -> list[str]:

@@ -13,8 +13,9 @@ from ulmfit_lab.lab.export import declared_runs, refuse_other_looks, report_spec
 from ulmfit_lab.lab.plan import plan_cells
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.report import read_runs, sweep_metrics, write_report
+from ulmfit_lab.report.runs import check_grid
 from ulmfit_lab.report.spec import ReportSpec
-from ulmfit_lab.report.tables import print_report
+from ulmfit_lab.report.tables import print_report, verdict_first
 from ulmfit_lab.report.tuning import read_tuning
 from ulmfit_lab.report.tuning_figure import draw_again
 from ulmfit_lab.tracking.tracker import Tracker
@@ -70,11 +71,11 @@ def summarise(
     spec: ReportSpec,
     folder: Path,
 ) -> None:
-    """Mean, sd and n of every variant, the table as description, and the figure, on the parent run."""
+    """Mean, sd and n of every variant, the report as description, and the figure, on the parent run."""
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
-    table = (folder / "table.md").read_text()
+    report = verdict_first(check_grid(runs, spec), spec, *read_tuning(folder))
     figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
-    tracker.summarise_sweep(parent, sweep_metrics(runs, spec), table, figures, "FINISHED")
+    tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED")
     tracker.show(parent, experiment.measure, experiment.question)
