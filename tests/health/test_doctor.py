@@ -260,7 +260,8 @@ def test_the_command_tells_of_the_installation_and_its_status_is_whether_all_is_
     options = ["doctor", patient.declared, "--home", str(patient.home.root)]
     assert main(options) == 0
     told = capsys.readouterr().out
-    assert all(part in told for part in ("Python 3", "torch 2", "CPU features", "GPU", "GB free", "Nothing is amiss."))
+    parts = ("Python 3", "torch 2", "CPU features", "Matrix products", "GPU", "GB free", "Nothing is amiss.")
+    assert all(part in told for part in parts)
     torn = patient.stage("tokens") / "x.tmp"
     torn.write_text("")
     assert main(options) == 1
@@ -274,5 +275,5 @@ def test_the_installation_is_told_without_a_guess(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags\t: fpu avx2 avx512f amx_bf16\n")
     assert features(tmp_path / "cpuinfo") == ["avx2", "avx512f", "amx_bf16"]
     assert features(tmp_path / "absent") == []
-    assert len(installation(Home(tmp_path))) == 5
+    assert len(installation(Home(tmp_path))) == 6
     assert lacking(Home(tmp_path)) == []

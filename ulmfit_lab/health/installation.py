@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import shutil
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ulmfit_lab.home import Home
@@ -25,9 +27,36 @@ def installation(home: Home) -> list[str]:
         f"Python {platform.python_version()} on {machine()}",
         f"torch {torch.__version__}, {torch.get_num_threads()} threads",
         f"CPU features: {', '.join(features()) or 'none of ' + ', '.join(FEATURES) + ' is known'}",
+        f"Matrix products: {speed_words(product_speeds())}",
         f"GPU: {gpu}",
         f"Home: {home.root}, {free / 1e9:.1f} GB free",
     ]
+
+
+def product_speeds(size: int = 1024, tries: int = 5) -> dict[str, float]:
+    """FLOP/s of the CPU's matrix products, the fastest of a few tries, by compute.precision."""
+    import torch
+
+    def seconds(matrix: torch.Tensor) -> float:
+        began = time.perf_counter()
+        matrix @ matrix
+        return time.perf_counter() - began
+
+    matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in ("float32", "bfloat16")}
+    return {name: 2 * size**3 / min(seconds(each) for _ in range(tries)) for name, each in matrices.items()}
+
+
+def speed_words(speeds: Mapping[str, float]) -> str:
+    """The speeds, and what to do where the scales' bfloat16 is the slower one.
+
+    >>> speed_words({"float32": 150e9, "bfloat16": 360e9})
+    '150 GFLOP/s in float32, 360 in bfloat16'
+    >>> speed_words({"float32": 340e9, "bfloat16": 180e9})
+    '340 GFLOP/s in float32, 180 in bfloat16, which is the slower here: try --compute.precision float32'
+    """
+    found = ", ".join(f"{speeds[n] / 1e9:.0f}{unit} in {n}" for n, unit in (("float32", " GFLOP/s"), ("bfloat16", "")))
+    slower = ", which is the slower here: try --compute.precision float32"
+    return found + (slower if speeds["bfloat16"] < speeds["float32"] else "")
 
 
 def lacking(home: Home) -> list[tuple[str, str]]:
