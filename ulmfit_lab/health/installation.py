@@ -5,14 +5,18 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ulmfit_lab.config import Compute
 from ulmfit_lab.home import Home
 from ulmfit_lab.provenance import PACKAGES, machine, version_of
+from ulmfit_lab.stages.devices import device_of
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What decides how fast a processor multiplies matrices, in float32 and in bfloat16."""
+CLEARLY = 0.8
+"""How far below float32's rate bfloat16's has to be, so that noise is not taken for it."""
 LEAST_FREE = 2e9
 """Bytes of disk that should be free: a sweep's stages take some hundred MB, MLflow and its artifacts some more."""
 
@@ -33,7 +37,7 @@ def installation(home: Home) -> list[str]:
     ]
 
 
-def product_speeds(size: int = 1024, tries: int = 5) -> dict[str, float]:
+def product_speeds(size: int = 512, tries: int = 8) -> dict[str, float]:
     """FLOP/s of the CPU's matrix products, the fastest of a few tries, by compute.precision."""
     import torch
 
@@ -47,16 +51,31 @@ def product_speeds(size: int = 1024, tries: int = 5) -> dict[str, float]:
 
 
 def speed_words(speeds: Mapping[str, float]) -> str:
-    """The speeds, and what to do where the scales' bfloat16 is the slower one.
+    """The speeds, and what to do where bfloat16, in which the scales compute, is clearly the slower one.
 
     >>> speed_words({"float32": 150e9, "bfloat16": 360e9})
     '150 GFLOP/s in float32, 360 in bfloat16'
     >>> speed_words({"float32": 340e9, "bfloat16": 180e9})
     '340 GFLOP/s in float32, 180 in bfloat16, which is the slower here: try --compute.precision float32'
     """
-    found = ", ".join(f"{speeds[n] / 1e9:.0f}{unit} in {n}" for n, unit in (("float32", " GFLOP/s"), ("bfloat16", "")))
+    found = f"{speeds['float32'] / 1e9:.0f} GFLOP/s in float32, {speeds['bfloat16'] / 1e9:.0f} in bfloat16"
     slower = ", which is the slower here: try --compute.precision float32"
-    return found + (slower if speeds["bfloat16"] < speeds["float32"] else "")
+    return found + (slower if speeds["bfloat16"] < CLEARLY * speeds["float32"] else "")
+
+
+def warn_of_bfloat16(speeds: Mapping[str, float], computes: Iterable[Compute]) -> str:
+    """A line for runs that compute in bfloat16 on a CPU which is clearly slower at it; empty where none do.
+
+    >>> from ulmfit_lab.config import Compute
+    >>> slow = {"float32": 340e9, "bfloat16": 180e9}
+    >>> warn_of_bfloat16(slow, [Compute(device="cpu", precision="float32")])
+    ''
+    >>> warn_of_bfloat16(slow, [Compute(device="cpu", precision="bfloat16")]).partition(":")[0]
+    'Matrix products here'
+    """
+    concerned = any(each.precision == "bfloat16" and device_of(each).type == "cpu" for each in computes)
+    slower = speeds["bfloat16"] < CLEARLY * speeds["float32"]
+    return f"Matrix products here: {speed_words(speeds)}." if concerned and slower else ""
 
 
 def lacking(home: Home) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from ulmfit_lab.report.looks import Looks
 from ulmfit_lab.stages import devices, models
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Stage, Store
-from ulmfit_lab.text.tokens import splitter
+from ulmfit_lab.text.tokens import load_tokenizer
 from ulmfit_lab.training.steps import autocast, language_model_step
 
 UNMEASURED: Mapping[str, float] = {
@@ -104,17 +104,20 @@ def make_plan(planned: Iterable[PlannedCell], store: Store, rates: Rates) -> Pla
     planned = tuple(planned)
     seconds: dict[str, float] = {}
     reused: dict[str, float] = {}
+    languages: set[str] = set()
     for each in planned:
         if each.done:
             continue
         missing = {stage.fingerprint: stage.kind for stage in store.missing(each.stage)}
         if "tokens" in missing.values():
-            splitter(each.cell.config.language, True)
+            languages.add(each.cell.config.language)
         for stage in each.stage.ancestry():
             if stage.fingerprint in missing and stage.fingerprint not in seconds:
                 seconds[stage.fingerprint] = stage.tokens / rates.of(stage, each.cell.config)
             elif stage.fingerprint not in missing and (stored := store.find(stage)):
                 reused[stage.fingerprint] = stored.seconds
+    for language in languages:
+        load_tokenizer(language)
     return Plan(planned, seconds, reused)
 
 
