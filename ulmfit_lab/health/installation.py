@@ -16,7 +16,7 @@ from ulmfit_lab.stages.devices import device_of
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What decides how fast a processor multiplies matrices, in float32 and in bfloat16."""
 CLEARLY = 0.8
-"""How far below float32's rate bfloat16's has to be, so that noise is not taken for it."""
+"""Below this share of float32's rate bfloat16 counts as slower: more than noise."""
 LEAST_FREE = 2e9
 """Bytes of disk that should be free: a sweep's stages take some hundred MB, MLflow and its artifacts some more."""
 
@@ -60,7 +60,12 @@ def speed_words(speeds: Mapping[str, float]) -> str:
     """
     found = f"{speeds['float32'] / 1e9:.0f} GFLOP/s in float32, {speeds['bfloat16'] / 1e9:.0f} in bfloat16"
     slower = ", which is the slower here: try --compute.precision float32"
-    return found + (slower if speeds["bfloat16"] < CLEARLY * speeds["float32"] else "")
+    return found + (slower if bfloat16_is_slower(speeds) else "")
+
+
+def bfloat16_is_slower(speeds: Mapping[str, float]) -> bool:
+    """Whether bfloat16's products are clearly slower than float32's."""
+    return speeds["bfloat16"] < CLEARLY * speeds["float32"]
 
 
 def warn_of_bfloat16(speeds: Mapping[str, float], computes: Iterable[Compute]) -> str:
@@ -74,8 +79,7 @@ def warn_of_bfloat16(speeds: Mapping[str, float], computes: Iterable[Compute]) -
     'Matrix products here'
     """
     concerned = any(each.precision == "bfloat16" and device_of(each).type == "cpu" for each in computes)
-    slower = speeds["bfloat16"] < CLEARLY * speeds["float32"]
-    return f"Matrix products here: {speed_words(speeds)}." if concerned and slower else ""
+    return f"Matrix products here: {speed_words(speeds)}." if concerned and bfloat16_is_slower(speeds) else ""
 
 
 def lacking(home: Home) -> list[tuple[str, str]]:
