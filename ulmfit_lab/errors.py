@@ -46,6 +46,11 @@ class IncompleteError(LabError):
     """A report asked of a grid that has holes."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows its first line, such as the statement that a database refused."""
+    return str(error).partition("\n")[0]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest known name, or lists the known ones."""
     names = sorted(islice(known, NEAREST_OF))

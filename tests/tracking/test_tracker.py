@@ -105,7 +105,7 @@ def test_an_experiment_is_listed_with_its_pages_in_the_ui(shared: Shared) -> Non
 
 def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> None:
     parent = shared.tracker.open_sweep("shown", "tiny", "d1", "Which?", {})
-    shared.tracker.show(parent, "final/error", "Which?")
+    shared.tracker.show(parent, "final/error", "Which?", lower_is_better=True)
     number = shared.tracker.find_experiment("shown", "tiny")
     runs = f"#/experiments/{number}/runs"
     pages = {"verdict": f"{runs}/{parent}", "runs": f"{runs}?viewStateShareKey=runs"}
@@ -113,6 +113,14 @@ def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> N
     tags = shared.tracker.client.get_experiment(number).tags
     assert f"({runs}/{parent})" in tags["mlflow.note.content"]
     assert json.loads(tags["mlflow.sharedViewState.runs"])["orderByKey"] == "metrics.`final/error`"
+
+
+@pytest.mark.parametrize("lower_is_better", [True, False])
+def test_the_best_runs_come_first_whichever_way_is_better(shared: Shared, lower_is_better: bool) -> None:
+    parent = shared.tracker.open_sweep("ordered", "tiny", "d1", "Which?", {})
+    shared.tracker.show(parent, "final/accuracy", "Which?", lower_is_better=lower_is_better)
+    tags = shared.tracker.client.get_experiment(shared.tracker.find_experiment("ordered", "tiny")).tags
+    assert json.loads(tags["mlflow.sharedViewState.runs"])["orderByAsc"] is lower_is_better
 
 
 def test_a_summarised_sweep_is_reopened_by_a_restart_with_its_table_kept(shared: Shared, tmp_path: Path) -> None:

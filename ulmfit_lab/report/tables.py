@@ -54,27 +54,11 @@ def markdown_report(
     searched: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole table.md: question, results, comparisons, recipes, cost and provenance. Free of dates and paths."""
-    verdict, *found = report_parts(runs, spec, tuning, searched)
-    return "\n\n".join([f"# {spec.name}", spec.question, *claim_part(spec), verdict, *found]) + "\n"
-
-
-def verdict_first(
-    runs: pd.DataFrame,
-    spec: ReportSpec,
-    tuning: pd.DataFrame | None = None,
-    searched: Mapping[str, Any] | None = None,
-) -> str:
-    """The report for a page that has its title already and folds a text after a few lines: the verdict is in them."""
-    verdict, *found = report_parts(runs, spec, tuning, searched)
-    return "\n\n".join([spec.question, verdict, *claim_part(spec), *found]) + "\n"
-
-
-def report_parts(
-    runs: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None
-) -> list[str]:
-    """The verdict, then all that it rests on, as paragraphs, tables and headings of Markdown."""
     rows = comparisons(runs, spec)
-    return [
+    parts = [
+        f"# {spec.name}",
+        spec.question,
+        *claim_part(spec),
         f"**{headline(rows, spec)}**",
         f"## {spec.measure_label}",
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
@@ -87,6 +71,18 @@ def report_parts(
         "## Runs",
         "\n".join(f"- {line}" for line in [*facts(runs, spec), *spec.notes]),
     ]
+    return "\n\n".join(parts) + "\n"
+
+
+def verdict_first(report: str) -> str:
+    """A report for a page that has its title already and folds a text after a few lines: the verdict is in them.
+
+    >>> verdict_first("# starts\\n\\nDoes it help?\\n\\n> It does.\\n\\n**Not shown.**\\n\\n## Runs\\n\\n- 2\\n")
+    'Does it help?\\n\\n**Not shown.**\\n\\n> It does.\\n\\n## Runs\\n\\n- 2\\n'
+    """
+    opening, heading, found = report.partition("\n\n## ")
+    _, question, *claim, verdict = opening.split("\n\n")
+    return "\n\n".join([question, verdict, *claim]) + heading + found
 
 
 def claim_part(spec: ReportSpec) -> list[str]:

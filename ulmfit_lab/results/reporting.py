@@ -13,7 +13,6 @@ from ulmfit_lab.lab.export import declared_runs, refuse_other_looks, report_spec
 from ulmfit_lab.lab.plan import plan_cells
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.report import read_runs, sweep_metrics, write_report
-from ulmfit_lab.report.runs import check_grid
 from ulmfit_lab.report.spec import ReportSpec
 from ulmfit_lab.report.tables import print_report, verdict_first
 from ulmfit_lab.report.tuning import read_tuning
@@ -75,7 +74,7 @@ def summarise(
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
-    report = verdict_first(check_grid(runs, spec), spec, *read_tuning(folder))
+    report = verdict_first((folder / "table.md").read_text())
     figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
     tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED")
-    tracker.show(parent, experiment.measure, experiment.question)
+    tracker.show(parent, experiment.measure, experiment.question, lower_is_better=experiment.lower_is_better)

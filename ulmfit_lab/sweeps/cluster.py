@@ -24,7 +24,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from ulmfit_lab.config import Compute
-from ulmfit_lab.errors import ConfigError, DataError
+from ulmfit_lab.errors import ConfigError, DataError, first_line
 from ulmfit_lab.home import Home, redact
 from ulmfit_lab.interrupts import interruptible
 from ulmfit_lab.lab.plan import PlannedCell
@@ -194,7 +194,7 @@ def connected(address: str) -> Iterator[Any]:
         answer(address)
         ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
     except (OSError, ValueError, RuntimeError) as error:
-        why = str(error).partition("\n")[0]
+        why = first_line(error)
         cure = 'start one ("ray start --head"), or use --cluster local'
         raise ConfigError(f"No Ray cluster can be joined at {address!r} ({why}); {cure}.") from error
     try:

@@ -18,7 +18,7 @@ from requests.exceptions import ConnectionError as NoConnection
 from requests.exceptions import Timeout
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from ulmfit_lab.errors import LabError
+from ulmfit_lab.errors import LabError, first_line
 from ulmfit_lab.home import redact
 
 P = ParamSpec("P")
@@ -50,7 +50,7 @@ def patient(call: Callable[P, T], longest: float = LONGEST) -> Callable[P, T]:
             except Exception as error:
                 if not is_away(error):
                     raise
-                waited, why = time.monotonic() - began, redact(str(error).partition("\n")[0])
+                waited, why = time.monotonic() - began, redact(first_line(error))
                 if waited + pause > longest:
                     raise LabError(
                         f"The tracking store did not answer for {waited:.0f} s: {why}; see that it runs and its disk "

@@ -35,13 +35,13 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from ulmfit_lab.errors import LabError
+from ulmfit_lab.errors import LabError, first_line
 from ulmfit_lab.home import Home, redact, write_ahead
 from ulmfit_lab.interrupts import shielded
 from ulmfit_lab.provenance import source_tags, version_of
 from ulmfit_lab.tracking.patience import is_away, patient
 from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun, tracked
-from ulmfit_lab.tracking.views import page_of, pages_of, view_tags
+from ulmfit_lab.tracking.views import page_of, pages_of, runs_view, view_tags
 from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, NOTE, REPRODUCTIONS, cut, describe_cell, metric_names, title
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
@@ -312,7 +312,7 @@ class Tracker:
             if made:
                 self.client.set_terminated(made, "KILLED")
             if isinstance(error, MlflowException):
-                why = str(error).partition("\n")[0]
+                why = first_line(error)
                 raise LabError(f"Run {run.origin} cannot be imported; MLflow says: {why}") from error
             raise
 
@@ -341,7 +341,7 @@ class Tracker:
             source = f"{self.client.get_run(run_id).info.artifact_uri}/model"
             return f"models:/{name}/{self.client.create_model_version(name, source, run_id).version}"
         except MlflowException as error:
-            why = str(error).partition("\n")[0]
+            why = first_line(error)
             raise LabError(f"The model of run {run_id} cannot be logged; MLflow says: {why}") from error
 
     def close_abandoned(self, experiment: str, scale: str, alive: Callable[[str], bool]) -> None:
@@ -355,10 +355,10 @@ class Tracker:
         """End the parent run of a sweep that is not summarised, such as one with failed cells."""
         RunLog(self.client, parent).finish(status, reason)
 
-    def show(self, parent: str, measure: str, about: str) -> None:
+    def show(self, parent: str, measure: str, about: str, *, lower_is_better: bool) -> None:
         """Have the pages of a sweep's experiment open on what was measured, and lead to the comparison."""
         where = str(self.client.get_run(parent).info.experiment_id)
-        for name, value in view_tags(measure, about, where, parent).items():
+        for name, value in view_tags(runs_view(measure, lower_is_better), about, where, parent).items():
             self.client.set_experiment_tag(where, name, value)
 
     def summarise_sweep(
@@ -390,7 +390,7 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
             # the first use migrates, which several at once do not survive
             MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         except (MlflowException, SQLAlchemyError) as error:
-            why = f"{redact(str(error).partition(chr(10))[0])}; see ulmfit-lab doctor"
+            why = f"{redact(first_line(error))}; see ulmfit-lab doctor"
             raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
         except ImportError as error:
             cure = "pip install 'ulmfit_lab[cluster]', and let the address begin with postgresql+psycopg://"

@@ -20,26 +20,29 @@ SUMMARY = "lab.summary"
 CELLS = "tags.`lab.kind` = 'cell'"
 
 
-def view_tags(measure: str, about: str, experiment: str, parent: str) -> dict[str, str]:
+def view_tags(view: Mapping[str, Any], about: str, experiment: str, parent: str) -> dict[str, str]:
     """Tags of an experiment (by id): a view of its cells, a description that leads to the comparison, and where it is.
 
-    The view is called runs, and shows them best first, with variant, level, seed and what the experiment measures.
-    None has means by variant: MLflow would take them over the hundred runs that its list has loaded.
+    The view is called runs. None has means by variant: MLflow would take them over the hundred runs that its list has
+    loaded.
     """
     return {
-        VIEW: json.dumps(runs_view(measure)),
+        VIEW: json.dumps(view),
         NOTE: f"{about}\n\n[Verdict, table and figures]({page_of(experiment, parent)})",
         SUMMARY: parent,
     }
 
 
-def runs_view(measure: str) -> dict[str, Any]:
-    """The state of MLflow's list of runs, by the names of its user interface."""
+def runs_view(measure: str, lower_is_better: bool) -> dict[str, Any]:
+    """The state of MLflow's list of runs, by the names of its user interface.
+
+    It shows them best first, with variant, level, seed and what the experiment measures.
+    """
     others = ("final/accuracy", "final/macro_f1", "final/lm_perplexity")
     return {
         "searchFilter": CELLS,
         "orderByKey": f"metrics.`{measure}`",
-        "orderByAsc": True,
+        "orderByAsc": lower_is_better,
         "selectedColumns": [
             *(f"tags.`{name}`" for name in ("variant", "level", "seed")),
             *(f"metrics.`{name}`" for name in dict.fromkeys([measure, *others])),
