@@ -10,8 +10,6 @@ from filelock import FileLock, Timeout
 
 LOOKING = ".looking"
 """Beside the files: locked for the moment of a look or of a claim."""
-
-
 GLANCE = 0.002
 """Seconds between two tries at the file above, which nobody holds for longer than a lock call takes."""
 

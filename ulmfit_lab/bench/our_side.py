@@ -25,7 +25,7 @@ from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import RunConfig
 from ulmfit_lab.fields import override
 from ulmfit_lab.models.heads import Classifier, LanguageModel
-from ulmfit_lab.stages.devices import use
+from ulmfit_lab.stages.devices import product_flops, use
 from ulmfit_lab.stages.fits import EVALUATION_BATCH, batches_of
 from ulmfit_lab.stages.models import classifier_for, new_language_model
 from ulmfit_lab.text.rules import SPECIALS
@@ -191,14 +191,7 @@ def multiply(spec: Spec) -> Turn:
     pairs = [(torch.randn(m, k).to(kind), torch.randn(k, n).to(kind)) for m, k, n in spec["shapes"]]
 
     def turn() -> dict[str, float]:
-        rates = []
-        for left, right in pairs:
-            left @ right
-            began = time.perf_counter()
-            for _ in range(spec["repeats"]):
-                left @ right
-            seconds = time.perf_counter() - began
-            rates.append(2 * left.numel() * right.shape[1] * spec["repeats"] / seconds)
+        rates = [product_flops(left, right, spec["repeats"]) for left, right in pairs]
         return {"units": max(rates), "seconds": 1.0}
 
     return turn

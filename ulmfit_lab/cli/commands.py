@@ -166,7 +166,7 @@ def plan_command(args: argparse.Namespace) -> int:
     """Print cells, stages and predicted time."""
     from rich.console import Console
 
-    from ulmfit_lab.health.installation import product_speeds, warn_of_bfloat16
+    from ulmfit_lab.health.installation import warn_of_bfloat16
     from ulmfit_lab.lab.confounds import difference_lines
     from ulmfit_lab.lab.data import told_data
     from ulmfit_lab.sweeps.display import duration, plan_table
@@ -185,7 +185,7 @@ def plan_command(args: argparse.Namespace) -> int:
     if plan.todo:
         console.print(plan_table(plan))
         console.print(f"Predicted time: {duration(plan.seconds)}.")
-        if warning := warn_of_bfloat16(product_speeds(), {each.cell.config.compute for each in plan.todo}):
+        if warning := warn_of_bfloat16({each.cell.config.compute for each in plan.todo}):
             console.print(warning, highlight=False, soft_wrap=True)
     for line in told_data(plan, home, data_of(args)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import platform
 import shutil
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+import torch
 
 from ulmfit_lab.config import Compute
 from ulmfit_lab.home import Home
 from ulmfit_lab.provenance import PACKAGES, machine, version_of
-from ulmfit_lab.stages.devices import device_of
+from ulmfit_lab.stages.devices import device_of, product_flops
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What decides how fast a processor multiplies matrices, in float32 and in bfloat16."""
@@ -23,8 +24,6 @@ LEAST_FREE = 2e9
 
 def installation(home: Home) -> list[str]:
     """A line for each part of the installation."""
-    import torch
-
     free = shutil.disk_usage(home.root).free
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
     return [
@@ -39,15 +38,8 @@ def installation(home: Home) -> list[str]:
 
 def product_speeds(size: int = 512, tries: int = 8) -> dict[str, float]:
     """FLOP/s of the CPU's matrix products, the fastest of a few tries, by compute.precision."""
-    import torch
-
-    def seconds(matrix: torch.Tensor) -> float:
-        began = time.perf_counter()
-        matrix @ matrix
-        return time.perf_counter() - began
-
     matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in ("float32", "bfloat16")}
-    return {name: 2 * size**3 / min(seconds(each) for _ in range(tries)) for name, each in matrices.items()}
+    return {name: max(product_flops(each, each, 1) for _ in range(tries)) for name, each in matrices.items()}
 
 
 def speed_words(speeds: Mapping[str, float]) -> str:
@@ -68,18 +60,20 @@ def bfloat16_is_slower(speeds: Mapping[str, float]) -> bool:
     return speeds["bfloat16"] < CLEARLY * speeds["float32"]
 
 
-def warn_of_bfloat16(speeds: Mapping[str, float], computes: Iterable[Compute]) -> str:
+def warn_of_bfloat16(computes: Iterable[Compute], measure: Callable[[], Mapping[str, float]] = product_speeds) -> str:
     """A line for runs that compute in bfloat16 on a CPU which is clearly slower at it; empty where none do.
 
     >>> from ulmfit_lab.config import Compute
     >>> slow = {"float32": 340e9, "bfloat16": 180e9}
-    >>> warn_of_bfloat16(slow, [Compute(device="cpu", precision="float32")])
+    >>> warn_of_bfloat16([Compute(device="cpu", precision="float32")], lambda: slow)
     ''
-    >>> warn_of_bfloat16(slow, [Compute(device="cpu", precision="bfloat16")]).partition(":")[0]
+    >>> warn_of_bfloat16([Compute(device="cpu", precision="bfloat16")], lambda: slow).partition(":")[0]
     'Matrix products here'
     """
-    concerned = any(each.precision == "bfloat16" and device_of(each).type == "cpu" for each in computes)
-    return f"Matrix products here: {speed_words(speeds)}." if concerned and bfloat16_is_slower(speeds) else ""
+    if not any(each.precision == "bfloat16" and device_of(each).type == "cpu" for each in computes):
+        return ""
+    speeds = measure()
+    return f"Matrix products here: {speed_words(speeds)}." if bfloat16_is_slower(speeds) else ""
 
 
 def lacking(home: Home) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 from functools import cache
 
 import torch
@@ -20,6 +21,15 @@ def device_of(compute: Compute) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DataError(f"compute.device = {compute.device!r}, but torch sees no GPU here; use auto or cpu.")
     return device
+
+
+def product_flops(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
+    """Floating-point operations/s of a matrix product on the CPU, over so many in a row, after one more."""
+    left @ right
+    began = time.perf_counter()
+    for _ in range(repeats):
+        left @ right
+    return 2 * left.numel() * right.shape[1] * repeats / (time.perf_counter() - began)
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
