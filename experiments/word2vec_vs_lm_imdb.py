@@ -18,6 +18,7 @@ EXPERIMENT = Experiment(
         "word2vec": {"classifier.start": "word2vec"},
         "fine-tuned LM": {"classifier.start": "fine-tuned"},
         "TF-IDF": {"classifier.model": "tf-idf", "target.max_length": 10_000},
+        "TF-IDF of first words": {"classifier.model": "tf-idf"},
     },
     across="target.labels",
     across_label="Labelled documents",
@@ -32,6 +33,8 @@ EXPERIMENT = Experiment(
         ("fine-tuned LM", "word2vec"),
         ("fine-tuned LM", "random"),
         ("fine-tuned LM", "TF-IDF"),
+        ("fine-tuned LM", "TF-IDF of first words"),
+        ("TF-IDF of first words", "TF-IDF"),
     ),
     recipes={
         # the winners of `ulmfit-lab tune`; results/word2vec_vs_lm_imdb/tuning.csv has what was tried
@@ -56,7 +59,8 @@ EXPERIMENT = Experiment(
     notes=(
         "At the small scale all networks get six epochs of 500 documents, 378 steps: few for one that starts from "
         "random weights or word vectors.",
-        "TF-IDF reads whole documents, the networks their first words (`target.max_length`).",
+        "TF-IDF reads whole documents, the networks their first words (`target.max_length`), as does TF-IDF of first "
+        "words.",
         "The language models were trained once and are shared by all seeds: intervals are over labelled documents, "
         "initial heads and data order, not over pretraining.",
     ),
