@@ -200,14 +200,20 @@ def test_cells_wait_for_a_stage_that_another_is_making(lab: Any, longer: Experim
 
 def test_a_worker_that_does_not_see_the_home_is_an_error_that_names_it(lab: Any, longer: Experiment) -> None:
     from ulmfit_lab.errors import DataError
-    from ulmfit_lab.lab.plan import PlannedCell
-    from ulmfit_lab.sweeps.cluster import run_there
     from ulmfit_lab.sweeps.sweep import Job, plan_sweep
+    from ulmfit_lab.sweeps.tasks import CellTask, compute_there, run_there
 
-    planned: PlannedCell = plan_sweep(longer, "tiny", None, lab.home, None, lab.tracker).todo[0]
-    job = Job(longer, "parent", lab.home)
+    planned = plan_sweep(longer, "tiny", None, lab.home, None, lab.tracker).todo[0]
+    task = CellTask(planned, Job(longer, "parent", lab.home), lab.tracker.uri, lab.home.locks / "absent", "cpu", None)
     with pytest.raises(DataError, match="does not share the home"):
-        run_there(planned, job, lab.tracker.uri, lab.home.locks / "absent.shared", "cpu")
+        run_there(task)
+    with pytest.raises(DataError, match="does not share the home"):
+        compute_there(planned.stage, "run", task)
+    mark = lab.home.root / "here.shared"
+    mark.touch()
+    with pytest.raises(DataError, match="computes on cpu, not on cuda; give --compute.device cuda"):
+        compute_there(planned.stage, "run", replace(task, mark=mark, device="cuda"))
+    mark.unlink()
 
 
 def test_no_room_no_answer_and_odd_shares_are_errors_of_one_line(lab: Any, longer: Experiment, nodes: Any) -> None:

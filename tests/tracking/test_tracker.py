@@ -274,8 +274,7 @@ def test_a_run_that_ends_while_it_is_looked_at_keeps_its_status(shared: Shared) 
 
 def test_the_machines_load_is_logged_while_a_run_goes_on(shared: Shared) -> None:
     log = shared.cell()
-    log.system_seconds = 0.2
-    with log:
+    with log, log.machine_load(every=0.2):
         deadline = time.monotonic() + 30
         while "system/cpu_utilization_percentage" not in shared.run(log).data.metrics:
             assert time.monotonic() < deadline

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ulmfit_lab.cli.workers import others_of
 from ulmfit_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,17 +29,15 @@ def engine_of(
     """What runs the cells, where not this process, and the display of their progress."""
     from ulmfit_lab.sweeps.display import Display
 
-    display = Display(workers=args.workers)
+    display = Display(workers=others_of(args) + 1)
     if args.cluster is None:
         if args.gpus_per_run is not None:
             raise ConfigError("--gpus-per-run is for a cluster; give --cluster, or leave it out.")
         yield None, display
         return
-    if args.workers > 1:
-        raise ConfigError("--workers are processes of this machine; a --cluster has its own, leave one of them out.")
     from ulmfit_lab.lab.experiment import cells
     from ulmfit_lab.sweeps.cluster import joined
 
-    with joined(args.cluster, args.gpus_per_run, tracker, display) as cluster:
+    with joined(args.cluster, args.gpus_per_run, tracker, display, args.workers) as cluster:
         display.workers = min(map(cluster.check, {c.config.compute for c in cells(experiment, args.scale, overrides)}))
         yield cluster.run, display

@@ -23,7 +23,7 @@ from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.runs import reproduce_options, travel_options
 from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
-from ulmfit_lab.cli.workers import Crew, crew, told_to_begin
+from ulmfit_lab.cli.workers import Crew, crew, others_of, told_to_begin
 from ulmfit_lab.errors import ConfigError, LabError
 
 if TYPE_CHECKING:
@@ -91,9 +91,8 @@ def parser() -> argparse.ArgumentParser:
         _looks_options(each)
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
     for each, what in ((sweep, "runs"), (tune, "variants")):
-        each.add_argument(
-            "--workers", type=int, default=1, metavar="N", help=f"processes that share the {what} (default: 1)"
-        )
+        at_once = "; with --cluster, how many at once" if each is sweep else ""
+        each.add_argument("--workers", type=int, metavar="N", help=f"processes that share the {what}{at_once}")
         for hidden in ("--worker", "--on-word"):
             each.add_argument(hidden, action="store_true", help=argparse.SUPPRESS)
     sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
@@ -198,7 +197,7 @@ def plan_command(args: argparse.Namespace) -> int:
 
 def sweep_command(args: argparse.Namespace) -> int:
     """Run the missing cells, then report if all are there."""
-    with crew(args.argv, max(args.workers - 1, 0)) as others:
+    with crew(args.argv, 0 if args.cluster else others_of(args)) as others:
         return sweep_with(others, args)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ulmfit_lab.cli.common import data_of, open_lab, tell_failures
 from ulmfit_lab.cli.declared import declared, results_folder
-from ulmfit_lab.cli.workers import crew, told_to_begin
+from ulmfit_lab.cli.workers import crew, others_of, told_to_begin
 
 
 def tune_command(args: argparse.Namespace) -> int:
@@ -22,7 +22,7 @@ def tune_command(args: argparse.Namespace) -> int:
     home, tracker = open_lab(args)
     options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": Display()}
     search = partial(tune, experiment, args.scale, overrides=overrides, budget=args.budget, **options)
-    with crew(args.argv, max(args.workers - 1, 0)) as others:
+    with crew(args.argv, others_of(args)) as others:
         if not told_to_begin(args.on_word):
             return 0
         others.begin()

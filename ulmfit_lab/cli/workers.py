@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, cast
+
+from ulmfit_lab.errors import ConfigError
 
 BEGIN = b"begin\n"
 
@@ -42,6 +45,13 @@ class Crew:
         """Until they have no work left."""
         for process in self.processes:
             process.wait()
+
+
+def others_of(args: argparse.Namespace) -> int:
+    """How many processes are to share the work beside this one."""
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers {args.workers} must be 1 or more.")
+    return (args.workers or 1) - 1
 
 
 @contextmanager

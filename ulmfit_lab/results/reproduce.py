@@ -25,7 +25,7 @@ from ulmfit_lab.results.travel import read_table
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Stage, Store
 from ulmfit_lab.sweeps.display import Display
-from ulmfit_lab.sweeps.sweep import CellObserver, data_inputs, final_values, log_stages
+from ulmfit_lab.sweeps.sweep import CellObserver, data_inputs, final_values, log_stages, obtain_here
 from ulmfit_lab.tracking.tracked import TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 
@@ -183,7 +183,7 @@ def reproduce(
         observer = CellObserver(log, display, stage)
         with log:
             log.log_inputs(data_inputs(stage))
-            last = store.obtain(stage, observer)
+            last = obtain_here(stage, store, observer)
             values = final_values(last, log_stages(log, stage, store, observer))
             found = Reproduction(run, compare(run.metrics, values), log.run_id)
             log.log_final(values | {"reproduced": float(found.reproduced)})

@@ -1,7 +1,7 @@
-"""Run a sweep's cells as tasks of a Ray cluster. The only module that imports ray, which is an optional extra.
+"""Run a sweep's cells as tasks of a Ray cluster, which is an optional extra; what the tasks do is in `tasks`.
 
-A cell is one task: as many CPUs as its config has threads and, where it computes on a GPU, a share of one. Tasks run
-what any worker runs, and find each other by the same locks; Ray only places them and tells when a worker or node died.
+Ray only places the tasks, and tells when a worker or a node died: what they do is what any process of the lab does,
+and they keep out of each other's way by the same locks.
 
 All nodes need the same code, the same data, and the lab's home as a shared folder: under the same path everywhere, on
 a file system whose locks (flock) hold across machines, and fall when the machine that held them is gone.
@@ -16,24 +16,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from rich.console import Console
-
 from ulmfit_lab.config import Compute
-from ulmfit_lab.errors import ConfigError, DataError, first_line
+from ulmfit_lab.errors import ConfigError, first_line
 from ulmfit_lab.home import Home, redact
-from ulmfit_lab.interrupts import interruptible
 from ulmfit_lab.lab.plan import PlannedCell
 from ulmfit_lab.stages.devices import device_of
 from ulmfit_lab.stages.store import Stage, Store
 from ulmfit_lab.sweeps.display import Display
-from ulmfit_lab.sweeps.study import Study, open_study
-from ulmfit_lab.sweeps.sweep import Job, Result, attempt, close_abandoned, sweep_name
-from ulmfit_lab.tracking.tracker import Tracker, open_tracker
+from ulmfit_lab.sweeps.study import open_study
+from ulmfit_lab.sweeps.sweep import Job, Result, close_abandoned, sweep_name
+from ulmfit_lab.sweeps.tasks import CellTask, needs, run_there, submit
+from ulmfit_lab.tracking.tracker import Tracker
 
 DEATHS = 3
 """Times that a cell's worker may die before the cell counts as failed."""
@@ -49,18 +46,21 @@ class Cluster:
 
     ray: Any
     gpus: float | None
-    """GPUs for each cell that computes on one."""
+    """GPUs for each stage that computes on one."""
     tracker: Tracker
     display: Display
+    most: int | None = None
+    """How many cells may run at once, where not as many as there is room for."""
     running: dict[Any, PlannedCell] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
     """Fingerprints of stages that were found finished: they are looked for once."""
 
     def room(self, compute: Compute) -> int:
-        """How many cells that compute so the nodes have room for at once, were there nobody else."""
+        """How many cells that compute so may run at once, as if nobody else used the nodes."""
         wanted = needs(compute, self.gpus)
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        return int(sum(min(node.get(name, 0) // amount for name, amount in wanted.items()) for node in nodes))
+        room = int(sum(min(node.get(name, 0) // amount for name, amount in wanted.items()) for node in nodes))
+        return room if self.most is None else min(room, self.most)
 
     def check(self, compute: Compute) -> int:
         """The room for cells that compute so; raises ConfigError where there is none, or no store that all can use."""
@@ -82,7 +82,10 @@ class Cluster:
         with shared_mark(job.home) as mark:
             while True:
                 for planned in self.next_ones(waiting, store):
-                    self.running[self.submit(planned, job, mark)] = planned
+                    compute = planned.cell.config.compute
+                    task = CellTask(planned, job, self.tracker.uri, mark, device_of(compute).type, self.gpus)
+                    cpus = {"CPU": float(compute.threads)}  # a GPU is for its stages, one after the other
+                    self.running[submit(self.ray, run_there, planned.cell.label, cpus, task)] = planned
                 if not self.running:
                     return
                 ended, _ = self.ray.wait(list(self.running), timeout=LOOK_SECONDS)
@@ -130,19 +133,11 @@ class Cluster:
                 found |= {each.fingerprint, *self.lacking(each, store)}
         return found
 
-    def submit(self, planned: PlannedCell, job: Job, mark: Path) -> Any:
-        """Hand a cell to Ray, which is not to start it again by itself: its run has to be closed before."""
-        compute = planned.cell.config.compute
-        wanted = needs(compute, self.gpus)
-        how = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0), "max_retries": 0}
-        task = self.ray.remote(run_there).options(name=planned.cell.label, **how)
-        return task.remote(planned, job, self.tracker.uri, mark, device_of(compute).type)
-
     def result(self, ref: Any, planned: PlannedCell) -> Result | str:
-        """What became of a cell, or why its worker died."""
+        """What became of a cell, or why it is to be run again."""
         errors = self.ray.exceptions
         try:
-            found: Result = self.ray.get(ref)
+            found: Result | str = self.ray.get(ref)
             return found
         except errors.RayTaskError as error:
             return Result(planned.cell.label, failure=f"{type(error.cause).__name__}: {error.cause}")
@@ -163,15 +158,19 @@ class Cluster:
 
 
 @contextmanager
-def joined(address: str, gpus: float | None, tracker: Tracker, display: Display) -> Iterator[Cluster]:
+def joined(
+    address: str, gpus: float | None, tracker: Tracker, display: Display, most: int | None = None
+) -> Iterator[Cluster]:
     """A running cluster, by its address or as "auto", or "local" for a new one on this machine.
+
+    most: how many cells may run at once, where not as many as there is room for
 
     Raises ConfigError where Ray is not installed or no cluster answers, and for GPUs that Ray cannot share out.
     """
     if gpus is not None and not (0 < gpus <= 1 or (gpus > 1 and gpus == int(gpus))):
         raise ConfigError(f"--gpus-per-run {gpus:g} must be a share of one GPU, or a whole number of them.")
     with connected(address) as ray:
-        cluster = Cluster(ray, gpus, tracker, display)
+        cluster = Cluster(ray, gpus, tracker, display, most)
         try:
             yield cluster
         finally:
@@ -210,14 +209,6 @@ def answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def needs(compute: Compute, gpus: float | None) -> dict[str, float]:
-    """Ray's resources for a cell; raises ConfigError for a GPU by number, which Ray gives out itself."""
-    if ":" in compute.device:
-        raise ConfigError(f"compute.device = {compute.device!r}: Ray chooses the GPU on a cluster; use cuda.")
-    share = {"GPU": 1.0 if gpus is None else gpus} if device_of(compute).type == "cuda" else {}
-    return {"CPU": float(compute.threads), **share}
-
-
 @contextmanager
 def shared_mark(home: Home) -> Iterator[Path]:
     """A file in the home that is there while a sweep runs: who sees it, shares the home."""
@@ -228,24 +219,3 @@ def shared_mark(home: Home) -> Iterator[Path]:
         yield mark
     finally:
         mark.unlink(missing_ok=True)
-
-
-def run_there(planned: PlannedCell, job: Job, uri: str, mark: Path, device: str) -> Result:
-    """Run a cell in a worker of the cluster.
-
-    Raises DataError where the worker does not share the home, or has another device than the sweep was planned for.
-    """
-    if not mark.exists():
-        raise DataError(f"{os.uname().nodename} does not share the home {job.home.root}; mount it under this path.")
-    here = device_of(planned.cell.config.compute).type
-    if here != device:
-        raise DataError(f"{os.uname().nodename} computes on {here}, not on {device}; give --compute.device {device}.")
-    tracker, study = opened(job.home, uri, sweep_name(planned.cell.experiment, planned.cell.scale))
-    with interruptible():
-        return attempt(planned, job, tracker, study, Display(Console(file=StringIO())))
-
-
-@cache
-def opened(home: Home, uri: str, study: str) -> tuple[Tracker, Study]:
-    """Tracker and study, opened once in a worker's life."""
-    return open_tracker(home, uri), open_study(home, study)

@@ -55,20 +55,28 @@ class Outcome:
     reused_seconds: float
 
 
-class CellObserver(Observer):
+class CurveObserver(Observer):
+    """Passes the curves of a cell's stages on to its run."""
+
+    def __init__(self, log: RunLog, last: Stage) -> None:
+        self.log, self.last = log, last
+
+    def point(self, stage: Stage, point: Point) -> None:
+        """Log the point as it comes."""
+        self.log.log_points(PREFIX[stage.kind] + direction_of(stage, self.last), [point])
+
+
+class CellObserver(CurveObserver):
     """Passes what happens to a cell's stages on to its run and to the display."""
 
     def __init__(self, log: RunLog, display: Display, last: Stage) -> None:
-        self.log, self.display, self.last = log, display, last
+        super().__init__(log, last)
+        self.display = display
         self.computed: dict[str, Stored] = {}
 
     def started(self, stage: Stage) -> None:
         """Show the stage."""
         self.display.stage(stage)
-
-    def point(self, stage: Stage, point: Point) -> None:
-        """Log the point as it comes."""
-        self.log.log_points(PREFIX[stage.kind] + direction_of(stage, self.last), [point])
 
     def progress(self, stage: Stage, progress: Progress) -> None:
         """Show how far it is."""
@@ -193,16 +201,35 @@ Engine = Callable[[Iterator[PlannedCell], Job], Iterator[Result]]
 """Runs cells somewhere else and yields what became of each, in the order in which they end."""
 
 
-def attempt(planned: PlannedCell, job: Job, tracker: Tracker, study: Study, display: Display) -> Result:
+Obtain = Callable[[Stage, Store, CellObserver], Stored]
+"""Gets a cell's last stage from the store, where it has it computed first if it must be, and tells the observer."""
+
+
+def obtain_here(stage: Stage, store: Store, observer: CellObserver) -> Stored:
+    """What is to be computed, this process computes."""
+    with observer.log.machine_load():
+        return store.obtain(stage, observer)
+
+
+def attempt(
+    planned: PlannedCell,
+    job: Job,
+    tracker: Tracker,
+    study: Study,
+    display: Display,
+    obtain: Obtain = obtain_here,
+) -> Result:
     """Run a cell; where it fails, as many times more as the job's retries."""
     for _ in range(job.retries + 1):
-        result = run_cell(planned, job, tracker, study, display)
+        result = run_cell(planned, job, tracker, study, display, obtain)
         if not result.failure:
             break
     return result
 
 
-def run_cell(planned: PlannedCell, job: Job, tracker: Tracker, study: Study, display: Display) -> Result:
+def run_cell(
+    planned: PlannedCell, job: Job, tracker: Tracker, study: Study, display: Display, obtain: Obtain
+) -> Result:
     """Run a cell unless another process does, or has since the sweep was planned."""
     cell, stage, home = planned.cell, planned.stage, job.home
     try:
@@ -213,7 +240,7 @@ def run_cell(planned: PlannedCell, job: Job, tracker: Tracker, study: Study, dis
             facts = {"variant": cell.variant, "level": cell.level, "seed": cell.seed}
             trial = study.begin(stage.fingerprint, facts)
             try:
-                result = track_cell(planned, job, tracker, display)
+                result = track_cell(planned, job, tracker, display, obtain)
             except BaseException:
                 study.end(trial, None, "FAIL")
                 raise
@@ -223,7 +250,9 @@ def run_cell(planned: PlannedCell, job: Job, tracker: Tracker, study: Study, dis
         return Result(cell.label, ran=False)
 
 
-def track_cell(planned: PlannedCell, job: Job, tracker: Tracker, display: Display) -> Result:
+def track_cell(
+    planned: PlannedCell, job: Job, tracker: Tracker, display: Display, obtain: Obtain = obtain_here
+) -> Result:
     """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
     cell, stage, experiment, store = planned.cell, planned.stage, job.experiment, Store(job.home.stages)
     tags = {**cell.tags, "lab.cell": stage.fingerprint, **looks_tag(experiment), **provenance()}
@@ -233,7 +262,7 @@ def track_cell(planned: PlannedCell, job: Job, tracker: Tracker, display: Displa
     try:
         with log:
             log.log_inputs(data_inputs(stage))
-            last = store.obtain(stage, observer)
+            last = obtain(stage, store, observer)
             values = log_stages(log, stage, store, observer)
             final = final_values(last, values)
             log.log_final(final)

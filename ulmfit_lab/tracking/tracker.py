@@ -14,8 +14,8 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, NOTE, REPRODUCTIONS, 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
     from ulmfit_lab.training.loop import Point
 
-BATCH, FLUSH_SECONDS = 900, 10.0
+BATCH, FLUSH_SECONDS, SYSTEM_SECONDS = 900, 10.0, 10.0
 """Metrics a call, of which MLflow takes 1,000 with tags: one alone costs 16 ms, 1,000 together about 110 ms."""
 PARAMS_A_BATCH, PAGE = 100, 1000
 LONGEST_DIGEST = 36  # characters
@@ -63,19 +63,14 @@ class Client(MlflowClient):  # type: ignore[misc]
 
 @dataclass
 class RunLog:
-    """Writes one run; as a context manager it ends the run: FINISHED, FAILED with the reason, or KILLED.
-
-    As a context manager it also logs the machine's load (`system/...`), every `system_seconds` from a thread.
-    """
+    """Writes one run; as a context manager it ends the run: FINISHED, FAILED with the reason, or KILLED."""
 
     client: MlflowClient
     run_id: str
-    system_seconds: float = 10.0
     buffer: list[Metric] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     flushed: float = field(default_factory=time.monotonic)
     away: bool = False
-    monitor: SystemMetricsMonitor | None = None
     name: str = ""
     about: str = ""
     """Its description, to which more can be added."""
@@ -153,8 +148,6 @@ class RunLog:
 
     def finish(self, status: str, reason: str = "") -> None:
         """Write what is buffered and end the run."""
-        if self.monitor:
-            self.monitor.finish()  # type: ignore[no-untyped-call]
         try:
             if reason:
                 self.set_tags({"lab.reason": reason})
@@ -162,12 +155,19 @@ class RunLog:
         finally:
             self.client.set_terminated(self.run_id, status)
 
-    def __enter__(self) -> RunLog:
-        uri = self.client.tracking_uri
-        self.monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-            self.run_id, self.system_seconds, tracking_uri=uri
+    @contextmanager
+    def machine_load(self, every: float = SYSTEM_SECONDS) -> Iterator[None]:
+        """Log this machine's load (`system/...`), every so many seconds from a thread."""
+        monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            self.run_id, every, tracking_uri=self.client.tracking_uri
         )
-        self.monitor.start()  # type: ignore[no-untyped-call]
+        monitor.start()  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            monitor.finish()  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> RunLog:
         return self
 
     def __exit__(
@@ -238,6 +238,10 @@ class Tracker:
         """A running run for a cell; tags name its experiment, scale, variant, level, seed and `lab.cell`."""
         own = {"lab.kind": "cell", "mlflow.parentRunId": parent}
         return self._start(self.client.get_run(parent).info.experiment_id, name, params, {**tags, **own})
+
+    def log_of(self, run_id: str) -> RunLog:
+        """What writes a run that somebody else has begun and will end."""
+        return RunLog(self.client, run_id)
 
     def start_reproduction(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
         """A running run that makes another one again, in an experiment of its own: no sweep counts it."""
