@@ -6,14 +6,17 @@ Those that are killed have their runs and studies in a real PostgreSQL.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from io import StringIO
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -72,15 +75,16 @@ def nodes() -> Iterator[Any]:
             cluster.shutdown()
 
 
-def cells_of(raylet: int) -> list[psutil.Process]:
-    """The workers of a node that run a cell now: Ray names a process after its task."""
+CELLS, STAGES = r"ray::(random|fine-tuned), seed", r"ray::(classifier|pretrained|fine-tuned) of .*, seed"
+
+
+def at_work(raylet: int, task: str = f"{CELLS}|{STAGES}") -> list[psutil.Process]:
+    """The workers of a node that run a cell or train a model now: Ray names a process after its task."""
     found = []
     for process in psutil.Process(raylet).children(recursive=True):
-        try:
-            if "seed" in " ".join(process.cmdline()) and " ".join(process.cmdline()).startswith("ray::"):
+        with suppress(psutil.NoSuchProcess):
+            if re.match(task, " ".join(process.cmdline())):
                 found.append(process)
-        except psutil.NoSuchProcess:
-            continue
     return found
 
 
@@ -142,14 +146,15 @@ def test_a_cluster_ends_with_the_cells_and_numbers_of_a_plain_sweep(
     assert {run.status for run in lab.tracker.runs("starts", "tiny")} == {"FINISHED"}
 
 
-def test_a_cell_whose_worker_is_killed_is_run_again(
-    shared: Any, longer: Experiment, nodes: Any, plain: dict[tuple[str, int], float]
+@pytest.mark.parametrize("task", [CELLS, STAGES], ids=["cells", "stages"])
+def test_a_cell_is_run_again_whose_worker_is_killed_or_that_of_one_of_its_stages(
+    task: str, shared: Any, longer: Experiment, nodes: Any, plain: dict[tuple[str, int], float]
 ) -> None:
     cluster, workers = nodes
 
     def kill() -> None:
-        until_a_run_is_tracked(shared, lambda: bool(cells_of(raylet_of(workers[0]))))
-        for process in cells_of(raylet_of(workers[0])):
+        until_a_run_is_tracked(shared, lambda: any(at_work(raylet_of(each), task) for each in workers))
+        for process in [each for worker in workers for each in at_work(raylet_of(worker), task)]:
             os.kill(process.pid, signal.SIGKILL)
 
     _, shown = swept(shared, longer, cluster, kill)
@@ -164,7 +169,7 @@ def test_a_node_that_dies_gives_its_cells_to_the_other(
     cluster, workers = nodes
 
     def kill() -> None:
-        until_a_run_is_tracked(shared, lambda: bool(cells_of(raylet_of(workers[1]))))
+        until_a_run_is_tracked(shared, lambda: bool(at_work(raylet_of(workers[1]))))
         cluster.remove_node(workers[1], allow_graceful=False)
 
     _, shown = swept(shared, longer, cluster, kill)
@@ -172,6 +177,53 @@ def test_a_node_that_dies_gives_its_cells_to_the_other(
     cluster.wait_for_nodes()
     assert "its worker died" in shown
     assert_whole(shared, longer, plain)
+
+
+def test_an_interrupted_sweep_leaves_no_task_and_goes_on(
+    lab: Any, longer: Experiment, nodes: Any, plain: dict[tuple[str, int], float]
+) -> None:
+    cluster, workers = nodes
+
+    def interrupt() -> None:
+        until_a_run_is_tracked(lab, lambda: any(at_work(raylet_of(each), STAGES) for each in workers))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        swept(lab, longer, cluster, interrupt)
+    assert "KILLED" in {run.status for run in lab.tracker.runs("starts", "tiny")}
+    end = time.monotonic() + LONGEST
+    while any(at_work(raylet_of(each)) for each in workers):
+        assert time.monotonic() < end, "a task goes on without its sweep"
+        time.sleep(0.1)
+    swept(lab, longer, cluster)
+    assert_whole(lab, longer, plain)
+
+
+def test_a_failing_stage_fails_its_cell_with_the_reason_and_where(lab: Any, longer: Experiment, nodes: Any) -> None:
+    diverging = {"classifier.optimizer": "nt-asgd", "classifier.lr": 1e6, "classifier.weight_decay": 1e3}
+    variants = {"random": {"classifier.start": "random"}, "diverging": {"classifier.start": "random", **diverging}}
+    outcome, shown = swept(lab, replace(longer, baseline="random", variants=variants, seeds=(0,)), nodes[0])
+    assert outcome.finished == 1 and [name for name, _ in outcome.failures] == ["diverging, seed 0"]
+    assert outcome.failures[0][1].startswith("TrainingError: The loss is nan at step") and "died" not in shown
+    (failed,) = lab.tracker.runs("starts", "tiny", "FAILED")
+    assert failed.tags["lab.reason"] == outcome.failures[0][1]
+    trace = Path(lab.tracker.client.download_artifacts(failed.run_id, "traceback.txt")).read_text()
+    assert "in check_finite" in trace
+
+
+def test_a_stage_asks_for_a_gpu_where_its_network_computes_on_one() -> None:
+    from ulmfit_lab.config import Compute
+    from ulmfit_lab.stages.store import Stage
+    from ulmfit_lab.sweeps.tasks import stage_needs
+
+    def made(**key: Any) -> Stage:
+        return Stage("classifier", key, {}, lambda work: {}, 0)
+
+    compute = Compute(device="cpu", threads=3)  # as `auto` is read in a task without a GPU
+    assert stage_needs(made(compute={"device": "cuda"}), compute, None) == {"CPU": 3.0, "GPU": 1.0}
+    assert stage_needs(made(compute={"device": "cuda"}), compute, 0.25) == {"CPU": 3.0, "GPU": 0.25}
+    assert stage_needs(made(compute={"device": "cpu"}), compute, 0.25) == {"CPU": 3.0}
+    assert stage_needs(made(digest="words"), compute, None) == {"CPU": 3.0}
 
 
 def test_cells_wait_for_a_stage_that_another_is_making(lab: Any, longer: Experiment) -> None:
@@ -220,6 +272,8 @@ def test_no_room_no_answer_and_odd_shares_are_errors_of_one_line(lab: Any, longe
     from ulmfit_lab.config import Compute
     from ulmfit_lab.sweeps.cluster import joined
 
+    with joined(nodes[0].address, None, lab.tracker, lab.display, most=1) as there:
+        assert there.check(Compute(device="cpu", threads=1)) == 1
     with joined(nodes[0].address, None, lab.tracker, lab.display) as there:
         assert there.check(Compute(device="cpu", threads=1)) == 2
         with pytest.raises(ConfigError, match="No node has 2 CPU"):
