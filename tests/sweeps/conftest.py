@@ -74,6 +74,15 @@ class PostgreSQL:
         """Address of a database."""
         return f"postgresql+psycopg://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
+    def connections(self, uri: str) -> int:
+        """How many connections to a database are open."""
+        import psycopg
+
+        with psycopg.connect(self.uri("postgres").replace("+psycopg", ""), autocommit=True) as own:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+            (found,) = own.execute(query, (uri.rpartition("/")[2],)).fetchone() or (0,)
+            return int(found)
+
     def new_database(self) -> str:
         """Address of a new, empty database."""
         import psycopg

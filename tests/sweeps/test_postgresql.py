@@ -61,6 +61,13 @@ def test_a_sweep_has_runs_and_study_in_one_database(
     assert [path for path, content in contents(shared.home.root) if secret.encode() in content] == []
 
 
+def test_a_process_keeps_one_connection_for_its_runs_and_one_for_its_study(
+    shared: Any, experiment: Experiment, postgresql: Any
+) -> None:
+    shared.sweep(experiment)
+    assert postgresql.connections(shared.tracker.uri) <= 2
+
+
 def test_a_database_that_is_away_for_a_while_costs_a_sweep_nothing(
     shared: Any,
     experiment: Experiment,

@@ -272,13 +272,18 @@ def test_a_run_that_ends_while_it_is_looked_at_keeps_its_status(shared: Shared) 
     assert shared.run(log).info.status == "FINISHED"
 
 
-def test_the_machines_load_is_logged_while_a_run_goes_on(shared: Shared) -> None:
-    log = shared.cell()
-    with log, log.machine_load(every=0.2):
-        deadline = time.monotonic() + 30
-        while "system/cpu_utilization_percentage" not in shared.run(log).data.metrics:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+def test_the_machines_load_is_logged_while_a_run_goes_on_and_counted_on_by_whoever_goes_on(shared: Shared) -> None:
+    log, name = shared.cell(), "system/cpu_utilization_percentage"
+    with log:
+        for times, writer in enumerate((log, shared.tracker.log_of(log.run_id)), 1):
+            with writer.machine_load(every=0.2, go_on=writer is not log):
+                deadline = time.monotonic() + 30
+                before = len(shared.history(log, name))
+                while len(shared.history(log, name)) < before + 2:
+                    assert time.monotonic() < deadline, f"no load from writer {times}"
+                    time.sleep(0.2)
+    steps = [step for step, _ in shared.history(log, name)]
+    assert steps == list(range(len(steps)))
 
 
 def test_the_store_is_in_write_ahead_mode(shared: Shared) -> None:

@@ -346,8 +346,9 @@ def open_database(uri: str, lock: Path) -> Database:
         with engine.begin() as connection:
             connection.execute(CreateSchema(SCHEMA, if_not_exists=True))
         engine.dispose()
-        # tested before use: connections from before a restart of the database are dead
-        options = {"connect_args": {"options": f"-csearch_path={SCHEMA}"}, "pool_pre_ping": True}
+        # tested before use: connections from before a restart of the database are dead; and one is kept, not five
+        schema = {"options": f"-csearch_path={SCHEMA}"}
+        options = {"connect_args": schema, "pool_pre_ping": True, "pool_size": 1}
         return Database(uri, engine_kwargs=options)
 
 

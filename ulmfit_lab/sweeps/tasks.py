@@ -87,7 +87,7 @@ def run_there(task: CellTask) -> Result | str:
     """
     refuse_strangers(task)
     job, cell = task.job, task.planned.cell
-    tracker, study = opened(job.home, task.uri, sweep_name(cell.experiment, cell.scale))
+    tracker, study = tracker_of(job.home, task.uri), study_of(job.home, sweep_name(cell.experiment, cell.scale))
 
     def obtain(stage: Stage, store: Store, observer: CellObserver) -> Stored:
         return obtain_by_tasks(stage, store, observer, task)
@@ -145,9 +145,8 @@ def compute_there(stage: Stage, run_id: str, task: CellTask) -> bool:
     if "compute" in stage.key and (here := device_of(task.compute).type) != task.device:
         node = os.uname().nodename
         raise DataError(f"{node} computes on {here}, not on {task.device}; give --compute.device {task.device}.")
-    tracker, _ = opened(task.job.home, task.uri, sweep_name(task.planned.cell.experiment, task.planned.cell.scale))
-    log = tracker.log_of(run_id)
-    with interruptible(), log.machine_load():
+    log = tracker_of(task.job.home, task.uri).log_of(run_id)
+    with interruptible(), log.machine_load(go_on=True):
         try:
             return not Store(task.job.home.stages).obtain(stage, CurveObserver(log, task.planned.stage)).reused
         finally:
@@ -162,6 +161,12 @@ def refuse_strangers(task: CellTask) -> None:
 
 
 @cache
-def opened(home: Home, uri: str, study: str) -> tuple[Tracker, Study]:
-    """Tracker and study, opened once in a worker's life."""
-    return open_tracker(home, uri), open_study(home, study)
+def tracker_of(home: Home, uri: str) -> Tracker:
+    """The tracker, opened once in a worker's life."""
+    return open_tracker(home, uri)
+
+
+@cache
+def study_of(home: Home, name: str) -> Study:
+    """A study, opened once in a worker's life."""
+    return open_study(home, name)

@@ -26,6 +26,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # `patient` tries again, and lets Ctrl-C through
+# a database has few connections to give, and each worker keeps as many open as this; more are closed after use
+os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "1")
 
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
@@ -156,10 +158,13 @@ class RunLog:
             self.client.set_terminated(self.run_id, status)
 
     @contextmanager
-    def machine_load(self, every: float = SYSTEM_SECONDS) -> Iterator[None]:
-        """Log this machine's load (`system/...`), every so many seconds from a thread."""
+    def machine_load(self, every: float = SYSTEM_SECONDS, *, go_on: bool = False) -> Iterator[None]:
+        """Log this machine's load (`system/...`), every so many seconds from a thread.
+
+        go_on: another process may have logged load into this run before; steps are counted on from there
+        """
         monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-            self.run_id, every, tracking_uri=self.client.tracking_uri
+            self.run_id, every, resume_logging=go_on, tracking_uri=self.client.tracking_uri
         )
         monitor.start()  # type: ignore[no-untyped-call]
         try:
