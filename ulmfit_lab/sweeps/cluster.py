@@ -106,8 +106,8 @@ class Cluster:
     def next_ones(self, waiting: list[PlannedCell], store: Store) -> Iterator[PlannedCell]:
         """Take the cells to begin now out of those that wait.
 
-        A cell that needs a stage which a running one is still to make waits on: begun now, it would hold its CPUs and
-        only wait for the stage's lock. At least one cell runs, even where all the stages are busy in another sweep.
+        A cell that needs a stage which a running one is still to make waits on: begun now, it would have that stage's
+        CPUs held, only to wait for its lock. At least one cell runs, even where all the stages are busy in another sweep.
         """
         making = {each for planned in self.running.values() for each in self.lacking(planned.stage, store)}
         room = cache(self.room)

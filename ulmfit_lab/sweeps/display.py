@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -35,8 +35,9 @@ class Display:
     _began: float = 0.0
     _spoke: float = 0.0
     _expected: float = 0.0
-    _done_seconds: float = 0.0
+    _done: set[str] = field(default_factory=set)
     _plan: Plan | None = None
+    _hears: int = 1
     _runs: int = 0
     _made: int = 0
     _passed: int = 0
@@ -55,9 +56,12 @@ class Display:
         self.console.print(plan_table(plan))
 
     @contextmanager
-    def running(self, plan: Plan) -> Iterator[None]:
-        """Show progress for as long as the sweep runs."""
-        self._plan = plan
+    def running(self, plan: Plan, *, hears: int = 1) -> Iterator[None]:
+        """Show progress for as long as the sweep runs.
+
+        hears: of how many of its workers it is told what they do; the others are taken to do as much
+        """
+        self._plan, self._hears = plan, hears
         with self.counting(len(plan.todo), plan.seconds):
             yield
 
@@ -81,7 +85,11 @@ class Display:
     def stage(self, stage: Stage) -> None:
         """A stage begins."""
         self._kind, self._spoke = stage.kind, time.monotonic()
-        self._done_seconds += (self._plan.seconds_of.get(stage.fingerprint, 0.0)) if self._plan else 0.0
+        self.done([stage])
+
+    def done(self, stages: Iterable[Stage]) -> None:
+        """Stages are finished or about to be: they are no part of the time left."""
+        self._done |= {stage.fingerprint for stage in stages}
 
     def progress(self, progress: StageProgress) -> None:
         """A stage got further."""
@@ -127,9 +135,10 @@ class Display:
             left = max(self._runs - self._passed, 0)
             each = spent / self._made if self._made else self._expected / max(self._runs, 1)
             return f"{duration(left * each)} left"
-        pace = spent / self._done_seconds if self._done_seconds > 0 else 1.0
-        done = self._done_seconds * self.workers
-        return f"{duration(max(self._expected - done, 0.0) / self.workers * pace)} left"
+        done = sum(self._plan.seconds_of.get(each, 0.0) for each in self._done) * self.workers / self._hears
+        if not done:
+            return f"{duration(self._expected / self.workers)} left"
+        return f"{duration(max(self._expected - done, 0.0) * spent / done)} left"
 
 
 def plan_table(plan: Plan) -> Table:

@@ -143,12 +143,15 @@ def sweep(
     before(plan)
     results: list[Result] = []
     job, todo = Job(experiment, parent, home, retries), unblocked_first(plan.todo, Store(home.stages))
-    # of an engine's runs only the ends are heard: the time left follows from how often one ends
-    shown = display.counting(len(plan.todo), plan.seconds) if engine else display.running(plan)
+    stages = {each.cell.label: each.stage.ancestry() for each in plan.todo}
+    # an engine tells of all its workers, but only of what they have finished
+    shown = display.running(plan, hears=display.workers if engine else 1)
     with interruptible(), killed_if_interrupted(tracker, parent), shown:
         here = (attempt(planned, job, tracker, study, display) for planned in todo)
         for result in engine(todo, job) if engine else here:
             results.append(result)
+            if result.ran:
+                display.done(stages[result.name])
             display.cell_done(result.name, result.failure, result.measure)
     failures = [r for r in results if r.failure]
     if failures:
