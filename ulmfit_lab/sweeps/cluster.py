@@ -107,7 +107,7 @@ class Cluster:
         """Take the cells to begin now out of those that wait.
 
         A cell that needs a stage which a running one is still to make waits on: begun now, it would have that stage's
-        CPUs held, only to wait for its lock. At least one cell runs, even where all the stages are busy in another sweep.
+        CPUs held, only to wait for its lock. At least one cell runs, even where other sweeps make all the stages.
         """
         making = {each for planned in self.running.values() for each in self.lacking(planned.stage, store)}
         room = cache(self.room)
