@@ -59,8 +59,7 @@ def needs(compute: Compute, gpus: float | None) -> dict[str, float]:
     """Ray's resources for a network that computes so; raises ConfigError for a GPU by number: Ray gives them out."""
     if ":" in compute.device:
         raise ConfigError(f"compute.device = {compute.device!r}: Ray chooses the GPU on a cluster; use cuda.")
-    share = {"GPU": 1.0 if gpus is None else gpus} if device_of(compute).type == "cuda" else {}
-    return {"CPU": float(compute.threads), **share}
+    return resources(compute, device_of(compute).type, gpus)
 
 
 def stage_needs(stage: Stage, compute: Compute, gpus: float | None) -> dict[str, float]:
@@ -70,7 +69,12 @@ def stage_needs(stage: Stage, compute: Compute, gpus: float | None) -> dict[str,
     see it.
     """
     planned: Mapping[str, Any] = stage.key.get("compute", {})
-    share = {"GPU": 1.0 if gpus is None else gpus} if planned.get("device") == "cuda" else {}
+    return resources(compute, planned.get("device", "cpu"), gpus)
+
+
+def resources(compute: Compute, device: str, gpus: float | None) -> dict[str, float]:
+    """As many CPUs as threads, and a GPU or so many for what computes on one."""
+    share = {"GPU": 1.0 if gpus is None else gpus} if device == "cuda" else {}
     return {"CPU": float(compute.threads), **share}
 
 
