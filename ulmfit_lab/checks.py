@@ -15,13 +15,14 @@ from ulmfit_lab.fields import field_types, flatten
 # Bounds are inclusive; a field is looked up by its last name, so every field of one name has one meaning.
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "max_tokens": (0, 1e12), "valid_tokens": (100, 1e9), "test_tokens": (0, 1e9), "labels": (0, 1e9),
-    "valid": (1, 1e9), "test": (0, 1e9), "test_share": (0.01, 0.9), "max_length": (5, 1e6), "max_size": (10, 1e8),
+    "valid": (1, 1e9), "test": (0, 1e9), "test_share": (0.01, 0.9), "max_length": (0, 1e6), "max_size": (10, 1e8),
     "min_freq": (1, 1e9), "window": (1, 1000), "negative": (1, 1000), "min_count": (1, 1e9), "sample": (0, 1),
     "epochs": (0, 100_000), "emb_size": (1, 65_536), "hidden_size": (1, 65_536), "n_layers": (1, 64),
     "drop_mult": (0, 10), "head_dropout": (0, 0.999), "batch_size": (1, 1_000_000), "lr": (1e-12, 1e6),
     "beta1": (0, 0.999999), "beta2": (0, 0.999999), "weight_decay": (0, 1e3), "clip": (0, 1e9),
     "layer_lr_decay": (1, 1e6), "patience": (0, 1e6), "bptt": (5, 100_000), "alpha": (0, 1e6), "beta": (0, 1e6),
-    "head_size": (1, 65_536), "threads": (1, 1024), "seed": (0, 2**32 - 1),
+    "head_size": (1, 65_536), "backprop_windows": (1, 1e6),
+    "max_positions": (1, 1e9), "non_monotone": (1, 1e6), "threads": (1, 1024), "seed": (0, 2**32 - 1),
 }  # fmt: skip
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_dropout", "hidden_dropout")

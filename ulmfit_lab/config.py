@@ -62,7 +62,7 @@ class Target(Source):
     test_share: float = 0.2
     """Share of the documents held out for testing where the set has no test split."""
     max_length: int = 400
-    """Words after which a document is cut."""
+    """Words after which a document is cut (0: whole documents)."""
     own_text: Literal["all", "labelled"] = "all"
     """Where no unlabelled corpus is given, fine-tune on all training texts, or only on those whose labels are used."""
 
@@ -150,12 +150,17 @@ class Fit:
     """Adam's decay of the gradient's square."""
     weight_decay: float = 0.0
     """Decoupled weight decay of Adam; L2 penalty of SGD."""
-    clip: float = 0.4
+    clip: float = 0.3
     """Largest norm of a step's gradient (0: not clipped)."""
     layer_lr_decay: float = 1.0
     """Each layer group below the top learns at the rate of the one above divided by this (2.6 in ULMFiT)."""
     unfreeze: Literal["all", "gradual", "last", "chain-thaw"] = "all"
     """Groups trained: all at once, one more from the top each epoch, the last alone, or chain-thaw."""
+    restart_schedule: bool = True
+    """Start the learning rate schedule again whenever the trained groups change (gradual unfreezing, chain-thaw); the
+    last stage has the remaining epochs. False: one cycle over all epochs."""
+    non_monotone: int = 5
+    """Evaluations that NT-ASGD leaves out of its trigger (n of Merity et al. 2017, algorithm 1)."""
     patience: int = 0
     """Epochs without a better validation loss after which training stops (0: never)."""
     keep: Literal["last", "best", "best-accuracy"] = "last"
@@ -198,6 +203,18 @@ class ClassifierFit(Fit):
     """What the encoder starts from: nothing, vectors in its embedding, or a whole language model."""
     sampler: Literal["sortish", "shuffled", "sorted"] = "sortish"
     """Order of the training documents."""
+    bptt: int = 70
+    """Words of a window; a batch whose longest document exceeds bptt * backprop_windows is read window by window."""
+    backprop_windows: int = 20
+    """Windows, counted from a document's end, through which gradients flow; the state is carried through all."""
+    max_positions: int = 1400
+    """Positions, counted from a document's end, that are pooled."""
+    clip: float = 25.0
+    """Largest norm of a step's gradient (0: not clipped)."""
+    alpha: float = 2.0
+    """Activation regularisation (AR) of the encoder's output, padding left out."""
+    beta: float = 1.0
+    """Temporal activation regularisation (TAR) of the encoder's output, padding left out."""
     drop_mult: float = 0.5
     """One multiplier for the encoder's five dropouts below."""
     input_dropout: float = 0.4

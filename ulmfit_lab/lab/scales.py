@@ -101,6 +101,7 @@ LANGUAGE_MODEL: Mapping[str, Any] = {
     "pretraining.epochs": 6,
     "pretraining.batch_size": 8,
     "pretraining.lr": 5e-3,
+    "pretraining.clip": 0.4,
     "pretraining.seed": None,
 }
 """A language model alone, from the run's own seed: small enough for six epochs in half a minute of one core.
