@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from torch import nn
 from ulmfit_lab.batches.documents import DocumentBatches
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import ClassifierFit, LanguageModelFit
+from ulmfit_lab.models.awd_lstm import Dropouts
 from ulmfit_lab.models.checkpoint import load_resume_state
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.training.loop import FitResult, Point, Progress, fit
@@ -39,6 +40,20 @@ class Ended:
 
 
 Train = Callable[..., Ended]
+
+
+class GRUEncoder(nn.Module):
+    """An encoder with another cell, whose state is one tensor a layer, in a dict."""
+
+    def __init__(self, words: int = 20, size: int = 8) -> None:
+        super().__init__()
+        self.dropouts = Dropouts()
+        self.embedding = nn.Embedding(words, size)
+        self.lstms = nn.ModuleList([nn.GRU(size, size)])
+
+    def forward(self, ids: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, Any]:
+        output, after = self.lstms[0](self.embedding(ids), None if state is None else state["layers"][0])
+        return output, {"layers": [after]}
 
 
 @pytest.fixture
@@ -72,6 +87,22 @@ def train_classifier(
 
         model = make_classifier(dropout=0.2)
         return run(model, batches, classifier_step("float32"), evaluate, config, resume, stop_at, every)
+
+    return train
+
+
+@pytest.fixture
+def train_gru(stream: np.ndarray) -> Train:
+    def train(resume: Path | None = None, stop_at: int = -1, every: float = 0.0) -> Ended:
+        torch.manual_seed(0)
+        model = LanguageModel(cast(Any, GRUEncoder()))
+        batches, config = StreamBatches(stream, batch_size=4, bptt=12, seed=2), LanguageModelFit(epochs=2, lr=0.02)
+        step = language_model_step(config, "float32")
+
+        def evaluate(model: nn.Module) -> dict[str, float]:
+            return evaluate_language_model(model, batches, device=CPU)
+
+        return run(model, batches, step, evaluate, config, resume, stop_at, every)
 
     return train
 
@@ -137,6 +168,12 @@ def test_an_interrupted_classifier_ends_like_an_uninterrupted_one(
     whole = train_classifier(**options)
     at = sorted(random.Random(1).sample(range(1, whole.result.steps), 3))
     assert_same(whole, interrupted(train_classifier, tmp_path / "resume.pt", at, every=every, **options))
+
+
+def test_a_state_of_another_shape_is_carried_over_an_interruption(train_gru: Train, tmp_path: Path) -> None:
+    whole = train_gru()
+    at = sorted(random.Random(2).sample(range(1, whole.result.steps), 3))
+    assert_same(whole, interrupted(train_gru, tmp_path / "resume.pt", at))
 
 
 def test_averaging_that_has_begun_goes_on_after_an_interruption(train_language_model: Train, tmp_path: Path) -> None:

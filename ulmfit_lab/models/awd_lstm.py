@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from ulmfit_lab.config import ClassifierFit, LanguageModelConfig
 from ulmfit_lab.models.dropout import drop_connect, embedding_dropout, locked_dropout
@@ -16,6 +17,8 @@ from ulmfit_lab.models.wide_lstm import is_low, is_wide, wide_lstm
 
 State = list[tuple[Tensor, Tensor]]
 """Hidden state and cell (B, H) of each layer."""
+Tree = TypeVar("Tree")
+"""A state whose structure only the model that made it knows."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,14 @@ def layer_sizes(emb_size: int, hidden_size: int, n_layers: int) -> list[tuple[in
     return list(pairwise([emb_size] + [hidden_size] * (n_layers - 1) + [emb_size]))
 
 
-def detach(state: State) -> State:
+def detach(state: Tree) -> Tree:
     """The state, cut off from the graph of the window that made it."""
-    return [(h.detach(), c.detach()) for h, c in state]
+    return map_tensors(Tensor.detach, state)
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], state: Tree) -> Tree:
+    """Apply a function to every tensor of a state: lists, tuples and dicts of tensors and plain values, or None."""
+    return cast(Tree, tree_map_only(Tensor, function, state))
 
 
 def lstm_groups(encoder: AWDLSTM) -> list[list[nn.Parameter]]:

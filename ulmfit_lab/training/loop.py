@@ -16,6 +16,7 @@ from torch import nn
 
 from ulmfit_lab.config import Fit
 from ulmfit_lab.errors import DataError, TrainingError
+from ulmfit_lab.models.awd_lstm import map_tensors
 from ulmfit_lab.models.checkpoint import load_resume_state, save_resume_state
 from ulmfit_lab.training.optimizers import Average, make_optimizer, set_rates, should_average
 from ulmfit_lab.training.schedules import dropout_factor, layer_rates, lr_factor, trainable_groups
@@ -282,7 +283,5 @@ def restore(path: Path | None, training: Training, device: torch.device) -> None
 
 
 def on_device(position: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """A stored position with its carried hidden state on the device."""
-    carry = position["carry"]
-    moved = None if carry is None else [(h.to(device), c.to(device)) for h, c in carry]
-    return {**position, "carry": moved}
+    """A stored position with its carried hidden state, a tree of tensors of any shape, on the device."""
+    return {**position, "carry": map_tensors(lambda tensor: tensor.to(device), position["carry"])}
