@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,14 @@ def test_list_names_every_experiment_with_its_question(run: Run) -> None:
     status, out, _ = run("list")
     assert status == 0
     assert "word2vec_vs_lm" in out and "?" in out
+
+
+def test_list_imports_no_library_that_it_has_no_use_for(tmp_path: Path) -> None:
+    """Each of them takes longer to import than all declarations to check."""
+    code = "import sys; from ulmfit_lab.cli.commands import main; main(['list']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    slow = {"matplotlib", "mlflow", "numpy", "optuna", "pandas", "scipy", "statsmodels", "torch"}
+    assert not slow & set(done.stderr.split())
 
 
 def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import ulmfit_lab.config
 from ulmfit_lab.checks import BOUNDS, DROPOUTS
 from ulmfit_lab.config import Compute, LanguageModelConfig, LanguageModelFit, RunConfig
 from ulmfit_lab.errors import ConfigError
-from ulmfit_lab.fields import changed, differences, field_types, fingerprint, flatten, override
+from ulmfit_lab.fields import changed, differences, field_types, fingerprint, flatten, override, resolved_types
 
 KINDS = field_types(RunConfig)
 PATHS = tuple(KINDS)
@@ -300,3 +300,20 @@ def test_integers_become_floats_however_the_config_is_made() -> None:
     config = RunConfig(pretraining=LanguageModelFit(alpha=2, beta=1))
     assert fingerprint(config) == fingerprint(RunConfig())
     assert config.compute == Compute()
+
+
+def test_types_are_resolved_once_for_each_class_however_many_configs_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolving compiles every annotation anew: once for each replaced field, it took most of the time of `list`."""
+    resolved: list[type] = []
+    resolve = typing.get_type_hints
+
+    def counting(kind: type) -> dict[str, Any]:
+        resolved.append(kind)
+        return resolve(kind)
+
+    monkeypatch.setattr(typing, "get_type_hints", counting)
+    resolved_types.cache_clear()
+    for epochs in range(100):
+        override(RunConfig(), {"classifier.epochs": epochs, "lm.drop_mult": 1, "classifier.lr": 1})
+    groups = {type(group) for group in vars(RunConfig()).values() if dataclasses.is_dataclass(group)}
+    assert sorted(map(str, resolved)) == sorted(map(str, {RunConfig, *groups}))

@@ -6,7 +6,10 @@ import dataclasses
 import hashlib
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ulmfit_lab.errors import ConfigError, nearest
@@ -14,8 +17,14 @@ from ulmfit_lab.errors import ConfigError, nearest
 T = TypeVar("T")
 
 
-def field_types(kind: type) -> dict[str, Any]:
+def field_types(kind: type) -> Mapping[str, Any]:
     """Dotted path -> type of every leaf field of a config class."""
+    return resolved_types(kind)
+
+
+@cache  # resolving compiles every annotation
+def resolved_types(kind: type) -> Mapping[str, Any]:
+    """The same, worked out once for each class."""
     hints = typing.get_type_hints(kind)
     found: dict[str, Any] = {}
     for f in dataclasses.fields(kind):
@@ -24,21 +33,12 @@ def field_types(kind: type) -> dict[str, Any]:
             found |= {f"{f.name}.{path}": leaf for path, leaf in field_types(typing.cast(type, hint)).items()}
         else:
             found[f.name] = hint
-    return found
-
-
-def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
-            yield from _leaves(value, f"{prefix}{f.name}.")
-        else:
-            yield f"{prefix}{f.name}", value
+    return MappingProxyType(found)
 
 
 def flatten(config: Any) -> dict[str, Any]:
     """Dotted path -> value of every leaf field, in the order of declaration."""
-    return dict(_leaves(config))
+    return {path: attrgetter(path)(config) for path in field_types(type(config))}
 
 
 def override(config: T, changes: Mapping[str, Any]) -> T:
@@ -50,7 +50,7 @@ def override(config: T, changes: Mapping[str, Any]) -> T:
 
     Raises ConfigError for a path that is no field (with the nearest one) and for a value that is refused.
     """
-    known = flatten(config)
+    known = field_types(type(config))
     for path in changes:
         if path not in known:
             raise ConfigError(f"{path!r} is not a config field. {nearest(path, known)}")
@@ -95,6 +95,6 @@ def as_floats(group: T) -> T:
     """The group with integers in float fields made floats, and -0.0 made 0.0; what is no group is left alone."""
     if not dataclasses.is_dataclass(group) or isinstance(group, type):
         return group
-    kinds = typing.get_type_hints(type(group))
-    floats = {name: float(value) + 0.0 for name, value in vars(group).items() if kinds[name] is float}
-    return dataclasses.replace(group, **floats)
+    values = {name: getattr(group, name) for name, kind in field_types(type(group)).items() if kind is float}
+    floats = {name: float(value) + 0.0 for name, value in values.items()}
+    return group if repr(floats) == repr(values) else dataclasses.replace(group, **floats)

@@ -25,8 +25,7 @@ from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.fields import fingerprint, flatten, override
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space, size
-from ulmfit_lab.report.spec import Also, Associations, Published
-from ulmfit_lab.report.statistics import FEWEST_SEEDS
+from ulmfit_lab.report.spec import FEWEST_SEEDS, Also, Associations, Published
 
 Changes = Mapping[str, Any]
 

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ulmfit_lab.report.spec import Associations, Predictor, ReportSpec
-from ulmfit_lab.report.statistics import ALPHA, FEWEST_SEEDS, ROUNDING
+from ulmfit_lab.report.spec import FEWEST_SEEDS, Associations, Predictor, ReportSpec
+from ulmfit_lab.report.statistics import ALPHA, ROUNDING
 
 RESAMPLES, SEED = 9999, 0
 FEWEST_MODELS = 6

@@ -16,8 +16,7 @@ from ulmfit_lab.report.association import (
     correlations_of,
     steadiness_of,
 )
-from ulmfit_lab.report.spec import Associations, ReportSpec
-from ulmfit_lab.report.statistics import FEWEST_SEEDS
+from ulmfit_lab.report.spec import FEWEST_SEEDS, Associations, ReportSpec
 
 Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""

@@ -10,10 +10,9 @@ import pandas as pd
 
 from ulmfit_lab.report.looks import Place, take_looks
 from ulmfit_lab.report.runs import measured_in
-from ulmfit_lab.report.spec import Published, ReportSpec, level_words
+from ulmfit_lab.report.spec import FEWEST_SEEDS, Published, ReportSpec, level_words
 from ulmfit_lab.report.statistics import (
     ALPHA,
-    FEWEST_SEEDS,
     Paired,
     Summary,
     Verdict,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FEWEST_SEEDS = 6
+"""With fewer pairs no claim is made: not even a rank test of pairs could reach p < 0.05."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Published:

@@ -13,11 +13,11 @@ from scipy import stats
 from scipy.optimize import brentq
 from statsmodels.stats.multitest import multipletests
 
+from ulmfit_lab.report.spec import FEWEST_SEEDS
+
 Verdict = Literal["better", "worse", "no difference shown", "too few seeds"]
 
 ALPHA = 0.05
-FEWEST_SEEDS = 6
-"""With fewer pairs no claim is made: not even a rank test of pairs could reach p < 0.05."""
 MOST_SEEDS = 1000
 """Beyond this, the number of further seeds is not worth naming."""
 ROUNDING = 1e-12
