@@ -219,13 +219,13 @@ class ClassifierFit(Fit):
     """One multiplier for the encoder's five dropouts below."""
     input_dropout: float = 0.4
     """Locked dropout on the embedded input."""
-    output_dropout: float = 0.5
+    output_dropout: float = 0.4
     """Dropout on the pooled output, before the head's first layer; scaled by drop_mult like the others."""
-    weight_dropout: float = 0.05
+    weight_dropout: float = 0.5
     """DropConnect on the hidden-to-hidden weights."""
-    embedding_dropout: float = 0.3
+    embedding_dropout: float = 0.05
     """Whole words dropped from the embedding matrix."""
-    hidden_dropout: float = 0.4
+    hidden_dropout: float = 0.3
     """Locked dropout between layers."""
     head_dropout: float = 0.1
     """Dropout before the head's last layer; not scaled by drop_mult."""

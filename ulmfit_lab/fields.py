@@ -73,7 +73,7 @@ def changed(config: Any) -> dict[str, Any]:
     """Dotted path -> value of the fields that do not have their default: what a stage's key holds of a config.
 
     So a new field, whose default is what was done before there was a choice, leaves old fingerprints as they are. A
-    default itself must never change: a test holds them.
+    default itself must not change unless the version of each stage that it reaches does: a test holds them.
     """
     return {path: value for path, (value, _) in differences(config, type(config)()).items()}
 

@@ -190,7 +190,7 @@ def test_rates_are_the_configs_times_its_multiplier() -> None:
     expected = Dropouts(input=0.125, output=0.05, weight=0.1, embedding=0.01, hidden=0.075)
     assert Dropouts.scaled(lm) == expected
     classifier = ClassifierFit(drop_mult=0.5)
-    assert Dropouts.scaled(classifier) == Dropouts(input=0.2, output=0.25, weight=0.025, embedding=0.15, hidden=0.2)
+    assert Dropouts.scaled(classifier) == Dropouts(input=0.2, output=0.2, weight=0.25, embedding=0.025, hidden=0.15)
 
 
 def test_scaled_dropouts_are_in_force_everywhere_and_go_back() -> None:

@@ -38,8 +38,8 @@ VERSIONS: Mapping[str, int] = {
     "classifier": 2,
     "ensemble": 2,
 }
-"""Kind -> version of the code that computes it; raised when a change to that code can move a number."""
-
+"""Kind -> version of the code that computes it; raised when a change to that code, or of a default that keys leave
+out, can move a number."""
 
 MANIFEST: Mapping[str, type | tuple[type, ...]] = {
     "kind": str, "fingerprint": str, "key": dict, "inputs": dict, "summary": dict, "seconds": (int, float),
