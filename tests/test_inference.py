@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -21,10 +22,13 @@ from ulmfit_lab.inference import (
     Space,
     explain,
     generate,
+    labels_of,
     load_classifier,
     load_language_model,
     nearest_words,
     predict,
+    read_file,
+    read_rows,
     spaces_of,
 )
 from ulmfit_lab.lab.experiment import Experiment
@@ -124,11 +128,21 @@ def test_explanations_add_up_and_follow_the_text(lab: Any, variant: str) -> None
     assert float(found.values.sum()) == pytest.approx(found.probability - found.baseline, abs=2e-3)
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "\ud800"])
-def test_a_text_without_words_is_named(lab: Any, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "  \n", "<br />", "&nbsp;"])
+def test_of_a_text_without_words_nothing_is_guessed(lab: Any, text: str) -> None:
+    home, _, runs = lab
+    trained = load_classifier(runs["word2vec", 0], home)
+    found = predict(trained, [TEXT, text, "bad"])
+    assert np.isnan(found[1]).all() and labels_of(trained, found)[1] is None
+    np.testing.assert_allclose(found[[0, 2]], predict(trained, [TEXT, "bad"]), atol=1e-6)
+    with pytest.raises(DataError, match="nothing is left to read"):
+        explain(trained, text)
+
+
+def test_what_is_no_text_is_named(lab: Any) -> None:
     home, _, runs = lab
     with pytest.raises(DataError, match="text 2"):
-        predict(load_classifier(runs["word2vec", 0], home), [TEXT, text])
+        predict(load_classifier(runs["word2vec", 0], home), [TEXT, "\ud800"])
 
 
 def test_generated_text_is_that_of_the_seed_and_holds_no_unknown_word(lab: Any) -> None:
@@ -232,9 +246,108 @@ def test_predict_prints_a_table_or_lines_and_writes_a_page(
         assert line["label"] == max(line["probabilities"], key=line["probabilities"].get)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{TEXT}\n\nbad\n"))
     status, out, _ = command("predict", "--run", "used/both/0", "--json", "--explain")
-    again = [json.loads(line) for line in out.splitlines()]
-    assert [line["probabilities"] for line in again] == [line["probabilities"] for line in lines]
-    assert [word for word, _ in again[1]["attributions"]] == ["xxbos", "bad"]
+    first, empty, last = [json.loads(line) for line in out.splitlines()]
+    assert [first["probabilities"], last["probabilities"]] == [line["probabilities"] for line in lines]
+    assert [word for word, _ in last["attributions"]] == ["xxbos", "bad"]
+    assert empty == {"text": "", "label": None, "probabilities": None, "note": "nothing to read"}
+
+
+FILES = {
+    "a.csv": 'text,other\n"{0}",1\n"",2\n\n<br />,3\nbad,4\n',
+    "a.tsv": "other\ttext\n1\t{0}\n2\t\n\n3\t&nbsp;\n4\tbad\n",
+    "a.jsonl": '{{"text": "{0}"}}\n{{"text": ""}}\n\n{{"text": "<br><br/>"}}\n{{"text": "bad"}}\n',
+    "a.txt": "{0}\n  \n\n<br />\nbad\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_row_of_a_file_is_answered_in_its_place(command: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(FILES[name].format(TEXT))
+    ask = ("predict", "--run", "used/fine-tuned/0", "--file", str(tmp_path / name))
+    status, out, _ = command(*ask, "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert status == 0 and [line["label"] is None for line in lines] == [False, True, True, True, False]
+    assert (lines[0]["text"], lines[4]["text"]) == (TEXT, "bad")
+    status, out, _ = command(*ask, "--explain", "--html", str(tmp_path / "page.html"))
+    assert status == 0 and (tmp_path / "page.html").read_text().count("<h2>") == 5
+    assert out.count("nothing to read") == 6, "in the table and among the explanations"
+
+
+def test_the_columns_of_a_run_are_asked_for_by_name(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("review,label\nbad,[]\n")
+    ask = ("predict", "--run", "used/fine-tuned/0", "--file", str(tmp_path / "a.csv"), "--json")
+    status, _, err = command(*ask)
+    assert status == 2 and "no column 'text' among review, label" in err and len(err.splitlines()) == 1
+    status, out, _ = command(*ask, "--text-column", "review")
+    assert status == 0 and json.loads(out)["text"] == "bad"
+    status, _, err = command(*ask, "--text-column", "review,label")
+    assert status == 2 and "the column(s) text" in err and len(err.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory, new_lab: Callable[[str], Any], sentences: Any) -> Any:
+    """A lab, and finished runs on two columns of text, on one, and on one with markup; and their test file."""
+    lab, folder = new_lab("columns"), tmp_path_factory.mktemp("columns")
+    table = [
+        {"title": text[:12], "label": label, "body": text, "marked": f"<br />{text} &amp; so on&nbsp;<br />\nNEVER"}
+        for text, label in sentences
+    ]
+    train, test = folder / "train.csv", folder / "test.csv"
+    pd.DataFrame(table[:200]).to_csv(train, index=False)
+    pd.DataFrame(table[200:260]).to_csv(test, index=False)
+    paths = {"target.path": str(train), "target.test_path": str(test), "target.name": "", "general.name": ""}
+    experiment = Experiment(
+        name="columns",
+        question="?",
+        baseline="one",
+        variants={
+            "two": {"target.text_column": "title, body"},
+            "one": {"target.text_column": "body"},
+            "marked": {"target.text_column": "marked"},
+        },
+        scales={
+            "tiny": {**paths, "general.path": str(train), "general.text_column": "body", "classifier.start": "random"}
+        },
+        seeds=(0,),
+    )
+    assert not lab.sweep(experiment).failures
+    return lab, {run.variant: run for run in lab.tracker.runs("columns", "tiny", "FINISHED")}, test
+
+
+@pytest.mark.parametrize("variant", ["two", "one", "marked"])
+def test_prediction_reads_the_test_rows_as_training_did(
+    several: Any, variant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab, runs, test = several
+    run = runs[variant]
+    stored = stage_of(run, "classifier", lab.home)
+    assert stored is not None
+    tested = np.load(stored.folder / "test_predictions.npy")
+    asked = ["predict", "--run", run.run_id, "--file", str(test), "--json", "--home", str(lab.home.root)]
+    assert main(asked) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = np.array([list(line["probabilities"].values()) for line in lines])
+    order = np.random.default_rng(0).permutation(60)[: len(tested)]
+    np.testing.assert_allclose(found[order], tested, atol=1e-6)
+    accuracy = np.mean(found[order].argmax(1) == pd.read_csv(test)["label"].map({"neg": 0, "pos": 1})[order])
+    assert accuracy == pytest.approx(run.metrics["final/accuracy"])
+
+
+def test_a_run_of_two_columns_marks_them_and_refuses_one(several: Any) -> None:
+    lab, runs, test = several
+    trained = load_classifier(runs["two"], lab.home)
+    (document, *_) = read_file(trained, str(test))
+    assert explain(trained, document).words[:3] == ("xxbos", "xxfld", "1")
+    frame = pd.read_csv(test)
+    rows = frame[["label", "body", "title"]].itertuples(index=False, name=None)
+    swapped = predict(trained, read_rows(trained, ["label", "body", "title"], rows))
+    np.testing.assert_array_equal(swapped, predict(trained, read_file(trained, str(test))))
+    with pytest.raises(DataError, match="title, body"):
+        predict(trained, ["one text"])
+    (lines := test.parent / "lines.txt").write_text("one text\n")
+    for options in ((str(lines),), (str(test), "body")):
+        with pytest.raises(DataError, match="title, body"):
+            read_file(trained, *options)
 
 
 def test_generate_neighbours_and_compare_print_what_they_found(command: Any, lab: Any) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.errors import DataError, LabError
 from ulmfit_lab.inference import load_classifier, predict
 from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.served import FACTS, read_served, write_served
+from ulmfit_lab.served import FACTS, Served, read_served, write_served
 
 TEXTS = ["A wonderful film.", "bad", "Not a good year for films, nor for the critics who see them."]
 LOAD = """
@@ -28,8 +29,15 @@ import pandas as pd
 
 uri, texts = sys.argv[1], json.loads(sys.argv[2])
 model = mlflow.pyfunc.load_model(uri)
-frame = model.predict(pd.DataFrame({"text": texts, "stars": [1, 2, 3]}))
-assert frame.equals(model.predict(texts)) and len(model.predict(texts[0])) == 1
+frame = model.predict(pd.DataFrame({"stars": ["1", "2", "3"], "text": texts}))
+assert frame.equals(model.predict(pd.DataFrame({"text": texts, "stars": ["1", "2", "3"]})))
+assert frame.equals(model.predict([{"text": text} for text in texts]))
+try:
+    model.predict(pd.DataFrame({"review": texts}))
+except Exception as error:
+    assert "text" in str(error), error
+else:
+    raise AssertionError("a table without the column was read")
 print(json.dumps([frame.to_dict("list"), model.metadata.signature.to_dict()]))
 """
 
@@ -65,14 +73,29 @@ def test_a_registered_model_gives_a_fresh_process_what_its_run_gave(
     assert list(found) == [f"p_{name}" for name in trained.classes] == ["p_neg", "p_pos"]
     np.testing.assert_allclose(np.transpose(list(found.values())), scores, atol=1e-6)
     assert [column["name"] for column in json.loads(signature["outputs"])] == ["label", "p_neg", "p_pos"]
+    assert [(column["name"], column["type"]) for column in json.loads(signature["inputs"])] == [("text", "string")]
     (version,) = lab.tracker.client.search_model_versions("name = 'films' and version_number = 1") or [None]
     assert version is not None and version.run_id == run.run_id
+
+
+def test_columns_are_read_by_name_wherever_they_stand(made: Any) -> None:
+    lab, run, _ = made
+    served = Served(load_classifier(run, lab.home))
+    table = pd.DataFrame({"text": [*TEXTS, None, "<br />"], "label": list("abcde")}, index=[7, 3, 5, 1, 9])
+    found = served.predict(table)
+    pd.testing.assert_frame_equal(found, served.predict(table[["label", "text"]]))
+    assert list(found.index) == [7, 3, 5, 1, 9] and list(found["label"].isna()) == [False] * 3 + [True] * 2
+    pd.testing.assert_frame_equal(found[:3].reset_index(drop=True), served.predict(TEXTS), check_exact=False)
+    for wrong in (table.rename(columns={"text": "review"}), table[["text", "text"]]):
+        with pytest.raises(DataError, match="The model reads text") as refused:
+            served.predict(wrong)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_name_that_mlflow_refuses_leaves_the_run_as_it_was(made: Any, tmp_path: Path) -> None:
     lab, _, without = made
     with pytest.raises(LabError, match="cannot be logged; MLflow says: .*films/all"):
-        lab.tracker.log_model(without.run_id, tmp_path, "ulmfit_lab.served", {"label": "string"}, "films/all")
+        lab.tracker.log_model(without.run_id, tmp_path, "ulmfit_lab.served", ["text"], {"label": "string"}, "films/all")
     assert not lab.tracker.client.list_artifacts(without.run_id, "model")
 
 

@@ -1,20 +1,22 @@
 """Trained models put to use: labels of texts and the words they rest on, text that goes on, words that lie close.
 
-Texts go through the tokenizer, the rules and the cut of the run's training.
+Texts become documents as they do in training (`text.formats.make_document`), and go through the tokenizer, the rules
+and the cut of the run's training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from ulmfit_lab.config import RunConfig
-from ulmfit_lab.errors import ConfigError, LabError
+from ulmfit_lab.errors import ConfigError, DataError, LabError
 from ulmfit_lab.home import Home
 from ulmfit_lab.models.attributions import integrated_gradients
 from ulmfit_lab.models.checkpoint import load_checkpoint, reading
@@ -26,10 +28,11 @@ from ulmfit_lab.results.reproduce import config_of
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.fits import EVALUATION_BATCH, batches_of
 from ulmfit_lab.stages.models import classifier_for, new_language_model, stamp
-from ulmfit_lab.text.formats import make_document
+from ulmfit_lab.text.files import NO_COLUMNS, find_own
+from ulmfit_lab.text.formats import Columns, Document, make_document
 from ulmfit_lab.text.rules import BOS, PAD_ID, SPECIALS, UNK_ID
 from ulmfit_lab.text.subwords import END
-from ulmfit_lab.text.tokens import tokenize
+from ulmfit_lab.text.tokens import has_words, tokenize
 from ulmfit_lab.text.vocabulary import Vocabulary
 from ulmfit_lab.tracking.tracked import TrackedRun
 from ulmfit_lab.training.metrics import evaluate_classifier
@@ -51,6 +54,17 @@ class TrainedClassifier:
     members: tuple[tuple[Classifier, RunConfig], ...]
     vocabulary: Vocabulary
     classes: tuple[str, ...]
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's config, but for the direction in which a member reads."""
+        return self.members[0][1]
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that the run's texts came from; of texts to classify every row counts, and no label is read."""
+        target = self.config.target
+        return Columns(target.text_column if target.path else Columns().text, None, keep_empty=True)
 
 
 @dataclass(frozen=True)
@@ -89,17 +103,79 @@ def load_member(folder: Path, config: RunConfig, n_classes: int) -> tuple[Classi
     return model.eval(), vocabulary
 
 
-def tokens_of(texts: Sequence[str], config: RunConfig) -> list[list[str]]:
-    """The words of each text, cut after the config's number; raises DataError for one that is empty."""
-    clean = [make_document([text], None, f"text {number}").text for number, text in enumerate(texts, 1)]
-    return [words[: config.target.max_length] for words in tokenize(clean, config.language)]
+def read_file(trained: TrainedClassifier, path: str, text_column: str = "") -> list[Document]:
+    """The documents of a file, one for each row or line, by the columns of the run's texts or by as many others.
+
+    Raises DataError for a file that cannot be read or has not these columns.
+    """
+    own = trained.columns
+    columns = replace(own, text=text_column) if text_column else own
+    texts = find_own(path, columns)
+    if len(columns.names) != len(own.names) or (len(own.names) > 1 and texts.files[0].suffix.lower() in NO_COLUMNS):
+        raise _wants_columns(own, path)
+    return list(texts.read())
 
 
-def predict(trained: TrainedClassifier, texts: Sequence[str]) -> np.ndarray:
-    """Probabilities (n, C) of the classes for each text."""
-    if not texts:
-        return np.zeros((0, len(trained.classes)), np.float32)
-    ids = [trained.vocabulary.encode(words) for words in tokens_of(texts, trained.members[0][1])]
+def read_plain(trained: TrainedClassifier, texts: Sequence[str]) -> list[Document]:
+    """Documents of one text each; raises DataError where the run reads several columns, and for what is no text."""
+    if len(trained.columns.names) > 1:
+        raise _wants_columns(trained.columns, "A plain text")
+    return [make_document([text], None, f"text {number}", keep_empty=True) for number, text in enumerate(texts, 1)]
+
+
+def read_rows(trained: TrainedClassifier, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Document]:
+    """Documents of the rows of a table whose columns have these names; None is a missing text.
+
+    Raises DataError where the table has not the columns of the run's texts, and for what is no text.
+    """
+    try:
+        names, _ = trained.columns.found(header, "The table")
+    except DataError as error:
+        raise DataError(f"{error} The model reads {', '.join(trained.columns.names)}.") from None
+    places = [header.index(name) for name in names]
+    return [
+        make_document([row[place] for place in places], None, f"row {number}", keep_empty=True)
+        for number, row in enumerate(rows, 1)
+    ]
+
+
+def _wants_columns(columns: Columns, what: str) -> DataError:
+    names = ", ".join(columns.names)
+    return DataError(f"{what}: the run's texts have the column(s) {names}; give a table with as many, by these names.")
+
+
+def tokens_of(documents: Sequence[Document], config: RunConfig) -> list[list[str]]:
+    """The words of each document, cut after the config's number."""
+    texts = (document.text for document in documents)
+    return [words[: config.target.max_length or None] for words in tokenize(texts, config.language)]
+
+
+def predict(trained: TrainedClassifier, texts: Sequence[str] | Sequence[Document]) -> np.ndarray:
+    """Probabilities (n, C) of the classes for each text or document; nan where markup is all that it holds.
+
+    Plain texts are for runs that were trained on one column (see `read_plain`).
+    """
+    words = tokens_of(_documents(trained, texts), trained.config)
+    places = [place for place, tokens in enumerate(words) if has_words(tokens)]
+    found = np.full((len(words), len(trained.classes)), np.nan, np.float32)
+    if places:
+        found[places] = _classify(trained, [words[place] for place in places])
+    return found
+
+
+def labels_of(trained: TrainedClassifier, scores: np.ndarray) -> list[str | None]:
+    """The likeliest class of each row of `predict`, None where nothing was left to read."""
+    return [None if np.isnan(row).any() else trained.classes[int(row.argmax())] for row in scores]
+
+
+def _documents(trained: TrainedClassifier, texts: Sequence[str] | Sequence[Document]) -> list[Document]:
+    plain = [text for text in texts if isinstance(text, str)]
+    return read_plain(trained, plain) if plain else [text for text in texts if isinstance(text, Document)]
+
+
+def _classify(trained: TrainedClassifier, words: Sequence[Sequence[str]]) -> np.ndarray:
+    """Probabilities (n, C) of the words of documents, the mean over the members."""
+    ids = [trained.vocabulary.encode(tokens) for tokens in words]
     scores = []
     for model, config in trained.members:
         device = use(replace(config.compute, device="auto"))
@@ -110,10 +186,16 @@ def predict(trained: TrainedClassifier, texts: Sequence[str]) -> np.ndarray:
     return mean
 
 
-def explain(trained: TrainedClassifier, text: str) -> Explanation:
-    """What each word of a text adds to the probability of the likeliest class (see `integrated_gradients`)."""
-    label = int(predict(trained, [text])[0].argmax())
-    (words,) = tokens_of([text], trained.members[0][1])
+def explain(trained: TrainedClassifier, text: str | Document) -> Explanation:
+    """What each word of a text adds to the probability of the likeliest class (see `integrated_gradients`).
+
+    Raises DataError where nothing is left to read.
+    """
+    document = text if isinstance(text, Document) else read_plain(trained, [text])[0]
+    (words,) = tokens_of([document], trained.config)
+    if not has_words(words):
+        raise DataError(f"Of {document.text[:50]!r} nothing is left to read once its markup is removed.")
+    label = int(_classify(trained, [words])[0].argmax())
     ids = np.array(trained.vocabulary.encode(words), dtype=np.int64)
     found = []
     for model, config in trained.members:

@@ -12,7 +12,7 @@ import pandas as pd
 from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.fields import changed, override
-from ulmfit_lab.inference import TrainedClassifier, load_member, predict
+from ulmfit_lab.inference import TrainedClassifier, labels_of, load_member, predict, read_plain, read_rows
 from ulmfit_lab.models.checkpoint import save_checkpoint
 from ulmfit_lab.stages.models import stamp
 
@@ -28,12 +28,26 @@ class Served:
         self.trained = trained
 
     def predict(self, texts: pd.DataFrame | Sequence[str], params: Any = None) -> pd.DataFrame:
-        """A row for each text: its label, and the probability of each class; of a table the first column is read."""
-        listed = list(texts.iloc[:, 0]) if isinstance(texts, pd.DataFrame) else list(texts)
-        scores, classes = predict(self.trained, listed), self.trained.classes
-        found = {LABEL: [classes[number] for number in scores.argmax(1)]}
+        """A row for each text, with the table's index: its label, and the probability of each class.
+
+        Of a table the columns of the run's training are read, by name; other columns are ignored. A row of which
+        nothing is left to read has no label, and nan for probabilities. Raises DataError for a table without these
+        columns, and for plain texts where the run reads several columns.
+        """
+        if isinstance(texts, pd.DataFrame):
+            rows = texts.astype(object).where(texts.notna(), None).itertuples(index=False, name=None)
+            documents, index = read_rows(self.trained, [str(name) for name in texts.columns], rows), texts.index
+        else:
+            documents, index = read_plain(self.trained, list(texts)), pd.RangeIndex(len(texts))
+        scores, classes = predict(self.trained, documents), self.trained.classes
+        found: dict[str, Any] = {LABEL: labels_of(self.trained, scores)}
         found |= {f"{PROBABILITY}{name}": column.astype(float) for name, column in zip(classes, scores.T, strict=True)}
-        return pd.DataFrame(found)
+        return pd.DataFrame(found, index=index)
+
+
+def inputs(trained: TrainedClassifier) -> list[str]:
+    """Columns that `Served.predict` reads."""
+    return list(trained.columns.names)
 
 
 def columns(classes: Sequence[str]) -> dict[str, str]:

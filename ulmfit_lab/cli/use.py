@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ulmfit_lab.home import Home
+    from ulmfit_lab.inference import TrainedClassifier
     from ulmfit_lab.report.explanations import Explanation
+    from ulmfit_lab.text.formats import Document
     from ulmfit_lab.tracking.tracked import TrackedRun
 
 LONGEST = 60
@@ -43,7 +45,12 @@ def use_commands(add: Add) -> None:
     labels = add("predict", predict_command, "tell the labels of texts, with a run's classifier")
     labels.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
     labels.add_argument("--file", metavar="FILE", help="texts from a CSV, TSV, JSONL, parquet or text file")
-    labels.add_argument("--text-column", default="text", metavar="NAME", help="column of the texts (default: text)")
+    labels.add_argument(
+        "--text-column",
+        default="",
+        metavar="NAME",
+        help="column(s) of the texts (default: those of the run's training)",
+    )
     labels.add_argument("--json", action="store_true", help="print a JSON object a line")
     labels.add_argument("--explain", action="store_true", help="show what each word adds to the guess")
     labels.add_argument("--html", metavar="FILE", help="write what --explain shows as a page")
@@ -106,65 +113,85 @@ def predict_command(args: argparse.Namespace) -> int:
     """Print label and probabilities of each text, and what they rest on if asked."""
     from rich.console import Console
 
-    from ulmfit_lab.inference import explain, load_classifier, predict
-    from ulmfit_lab.report.explanations import coloured, html_page, told
+    from ulmfit_lab.inference import explain, labels_of, load_classifier, predict
+    from ulmfit_lab.report.explanations import NOTHING, coloured, html_page, told
 
     home, run = chosen(args, args.run_name)
-    trained, texts = load_classifier(run, home), texts_of(args)
-    scores = predict(trained, texts)
-    explained = [explain(trained, text) for text in texts] if args.explain or args.html else []
+    trained = load_classifier(run, home)
+    documents = documents_of(args, trained)
+    scores = predict(trained, documents)
+    labels = labels_of(trained, scores)
+    explained: list[Explanation | None] = []
+    if args.explain or args.html:
+        explained = [explain(trained, each) if label else None for each, label in zip(documents, labels, strict=True)]
     if args.json:
-        for line in prediction_lines(trained.classes, texts, scores, explained):
+        for line in prediction_lines(trained.classes, documents, labels, scores, explained):
             print(line)
     else:
         console = Console()
-        console.print(prediction_table(trained.classes, texts, scores))
+        console.print(prediction_table(trained.classes, documents, labels, scores))
         for explanation in explained:
-            console.print(told(explanation), markup=False, highlight=False)
-            console.print(coloured(explanation))
+            console.print(told(explanation) if explanation else NOTHING, markup=False, highlight=False)
+            if explanation:
+                console.print(coloured(explanation))
     if args.html:
         write_page(Path(args.html), html_page(explained))
     return 0
 
 
-def texts_of(args: argparse.Namespace) -> list[str]:
-    """The texts that a command line gives: its own, a file's, or the lines of standard input that are not blank."""
-    from ulmfit_lab.config import Source
-    from ulmfit_lab.text.sources import read_documents
+def documents_of(args: argparse.Namespace, trained: TrainedClassifier) -> list[Document]:
+    """The documents that a command line gives: its own texts, the rows of a file, or the lines of standard input."""
+    from ulmfit_lab.inference import read_file, read_plain
 
     if args.file and args.text:
         raise ConfigError("Texts come from the command line or from --file, not from both; leave one out.")
     if args.file:
-        return [each.text for each in read_documents(Source(path=args.file, text_column=args.text_column), None)]
-    return args.text or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        return read_file(trained, args.file, args.text_column)
+    return read_plain(trained, args.text or [line.rstrip("\n") for line in sys.stdin])
 
 
 def prediction_lines(
-    classes: Sequence[str], texts: Sequence[str], scores: np.ndarray, explained: Sequence[Explanation]
+    classes: Sequence[str],
+    documents: Sequence[Document],
+    labels: Sequence[str | None],
+    scores: np.ndarray,
+    explained: Sequence[Explanation | None],
 ) -> Iterator[str]:
-    """A JSON object for each text; with its words and their values where it is explained."""
-    for number, (text, row) in enumerate(zip(texts, scores, strict=True)):
-        found: dict[str, Any] = {"text": text, "label": classes[int(row.argmax())]}
-        found["probabilities"] = {name: float(share) for name, share in zip(classes, row, strict=True)}
-        if explained:
-            one = explained[number]
+    """A JSON object for each document; with its words and their values where it is explained.
+
+    `text` is a list where the run reads several columns. Label and probabilities are null where nothing is left to
+    read, as `note` then says.
+    """
+    from ulmfit_lab.report.explanations import NOTHING
+
+    for number, (document, label, row) in enumerate(zip(documents, labels, scores, strict=True)):
+        text = document.text if len(document.fields) == 1 else document.fields
+        found: dict[str, Any] = {"text": text, "label": label, "probabilities": None}
+        if label is None:
+            found["note"] = NOTHING
+        else:
+            found["probabilities"] = {name: float(share) for name, share in zip(classes, row, strict=True)}
+        one = explained[number] if explained else None
+        if one:
             found["attributions"] = [[word, float(v)] for word, v in zip(one.words, one.values, strict=True)]
             found |= {"baseline": one.baseline, "gap": one.gap}
         yield json.dumps(found, ensure_ascii=False)
 
 
-def prediction_table(classes: Sequence[str], texts: Sequence[str], scores: np.ndarray) -> Table:
-    """A row for each text, cut to one line."""
-    from ulmfit_lab.report.explanations import printable
+def prediction_table(
+    classes: Sequence[str], documents: Sequence[Document], labels: Sequence[str | None], scores: np.ndarray
+) -> Table:
+    """A row for each document, its text cut to one line."""
+    from ulmfit_lab.report.explanations import NOTHING, printable
     from ulmfit_lab.report.tables import text_table
 
     cells = [
         [
-            printable(" ".join(text.split())[:LONGEST]),
-            classes[int(row.argmax())],
-            *(f"{share:.3f}" for share in row),
+            printable(" ".join(" | ".join(document.fields).split())[:LONGEST]),
+            NOTHING if label is None else label,
+            *("" if label is None else f"{share:.3f}" for share in row),
         ]
-        for text, row in zip(texts, scores, strict=True)
+        for document, label, row in zip(documents, labels, scores, strict=True)
     ]
     return text_table(["text", "label", *classes], cells)
 
@@ -253,6 +280,7 @@ def register_command(args: argparse.Namespace) -> int:
     from ulmfit_lab import served
     from ulmfit_lab.home import redact
     from ulmfit_lab.inference import load_classifier
+    from ulmfit_lab.tracking.tracker import example_rows
 
     _, tracker = open_lab(args)
     home, run = chosen(args, args.run_name)
@@ -260,9 +288,10 @@ def register_command(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="ulmfit-lab-") as place:
         folder = Path(place) / "classifier"
         served.write_served(trained, folder)
-        uri = tracker.log_model(run.run_id, folder, served.__name__, served.columns(trained.classes), args.name)
+        reads, gives = served.inputs(trained), served.columns(trained.classes)
+        uri = tracker.log_model(run.run_id, folder, served.__name__, reads, gives, args.name)
     print(f"Logged with run {run.run_id}. Where MLFLOW_TRACKING_URI is {redact(tracker.uri)}:")
-    print(f"  mlflow.pyfunc.load_model({uri!r}).predict(['A text.', 'Another.'])")
+    print(f"  mlflow.pyfunc.load_model({uri!r}).predict({example_rows(reads)})")
     return 0
 
 

@@ -11,6 +11,8 @@ from rich.text import Text
 
 FOR, AGAINST = (0, 158, 115), (213, 94, 0)
 """Green and red that people of all kinds of sight tell apart (Okabe & Ito)."""
+NOTHING = "nothing to read"
+"""What takes the place of a label where a text is empty or holds markup alone."""
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Attributions</title>
 <style>body {{ font: 16px/1.8 sans-serif; max-width: 50em; margin: 2em auto; color: #000; background: #fff }}
@@ -63,12 +65,14 @@ def coloured(explanation: Explanation) -> Text:
     return text
 
 
-def html_page(explanations: Sequence[Explanation]) -> str:
-    """A page of its own, that needs no other file."""
+def html_page(explanations: Sequence[Explanation | None]) -> str:
+    """A page of its own, that needs no other file; None stands for a text of which nothing is left to read."""
     return PAGE.format(texts="\n".join(map(_section, explanations)))
 
 
-def _section(explanation: Explanation) -> str:
+def _section(explanation: Explanation | None) -> str:
+    if explanation is None:
+        return f"<h2>{NOTHING}</h2>"
     spans = []
     triples = zip(explanation.words, explanation.values, strengths(explanation), strict=True)
     for word, value, strength in triples:

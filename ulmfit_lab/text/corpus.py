@@ -19,7 +19,7 @@ import numpy as np
 
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.text.formats import Document
-from ulmfit_lab.text.tokens import tokenize
+from ulmfit_lab.text.tokens import has_words, tokenize
 from ulmfit_lab.text.vocabulary import Vocabulary, read_words
 
 BLOCK = 2**22
@@ -131,7 +131,7 @@ def _write_places(documents: Iterable[list[str]], lexicon: defaultdict[str, int]
     lengths: list[int] = []
     with path.open("wb") as file:
         for number, tokens in enumerate(documents, 1):
-            if len(tokens) < 2:
+            if not has_words(tokens):
                 raise DataError(f"Document {number} has no words once its markup is removed; give it text or drop it.")
             file.write(np.fromiter(map(lexicon.__getitem__, tokens), np.uint32, len(tokens)).data)
             lengths.append(len(tokens))

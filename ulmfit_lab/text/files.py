@@ -33,11 +33,13 @@ READERS: Mapping[str, Callable[[Path, Columns], Iterator[Document]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".parquet": read_parquet,
-    ".txt": lambda path, _: read_lines(path),
+    ".txt": lambda path, columns: read_lines(path, keep_empty=columns.keep_empty),
     ".tokens": lambda path, _: read_articles(path),
-    ".label": lambda path, _: read_trec(path),
+    ".label": lambda path, columns: read_trec(path, keep_empty=columns.keep_empty),
 }
 """Ending of a file's name -> its reader."""
+NO_COLUMNS = (".txt", ".tokens", ".label")
+"""Endings of files that have no columns: a document is one text."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def find_own(path: str, columns: Columns) -> Texts:
     files = matching_files(given)
     suffix = _common_suffix(files, path)
     if suffix == ".txt" and not given.is_file():
-        return text_folder(files, given if given.is_dir() else None)
+        return text_folder(files, given if given.is_dir() else None, keep_empty=columns.keep_empty)
     read = partial(_read_files, files, READERS[suffix], columns)
     size = partial(parquet_text_bytes, columns=columns) if suffix == ".parquet" else file_bytes
     recipe = json.dumps([suffix, columns.text, columns.label])
@@ -127,11 +129,11 @@ def _read_files(
         yield from reader(file, columns)
 
 
-def text_folder(files: Sequence[Path], root: Path | None) -> Texts:
+def text_folder(files: Sequence[Path], root: Path | None, *, keep_empty: bool = False) -> Texts:
     """Text files that are a document each; the name of the sub-folder of root that holds one is its label."""
 
     def read() -> Iterator[Document]:
-        return (read_whole(file, _folder_label(file, root)) for file in files)
+        return (read_whole(file, _folder_label(file, root), keep_empty=keep_empty) for file in files)
 
     return Texts(tuple(files), "whole files", read, lambda: sum(map(file_bytes, files)), root)
 

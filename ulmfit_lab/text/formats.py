@@ -36,28 +36,45 @@ class Document:
     text: str
     label: str | None = None
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The text fields: one, or several in the order in which they were named."""
+        return tuple(self.text.split(FIELD_BREAK))
+
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold the text and the label.
+    """Which columns of a table hold the text and the label, and whether rows without text are documents.
 
     `text` names one column, or several text fields with commas between them. The column `label` may be absent;
-    one of any other name was asked for, and must be there.
+    one of any other name was asked for, and must be there. With None no label is read.
     """
 
     text: str = "text"
-    label: str = "label"
+    label: str | None = "label"
+    keep_empty: bool = False
+    """Whether every row and line gives a document, without text too; otherwise blank lines are passed over and a row
+    without text is an error."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The text columns that `text` names."""
+        return tuple(name.strip() for name in self.text.split(","))
 
     def found(self, present: Sequence[str], where: str) -> tuple[list[str], str | None]:
-        """The text columns, and the label column if there is one; raises DataError for what is missing."""
-        texts = [self.text] if self.text in present else [name.strip() for name in self.text.split(",")]
-        required = texts if self.label in present or self.label == "label" else [*texts, self.label]
-        for name in required:
+        """The text columns, and the label column if there is one; raises DataError for what is missing or ambiguous."""
+        texts = [self.text] if self.text in present else list(self.names)
+        asked = [self.label] if self.label and self.label != "label" else []
+        for name in [*texts, *asked]:
             if name not in present:
                 more = f" and {len(present) - COLUMNS_SHOWN} more" if len(present) > COLUMNS_SHOWN else ""
                 columns = (", ".join(present[:COLUMNS_SHOWN]) or "none") + more
                 raise DataError(f"{where}: there is no column {name!r} among {columns}. {nearest(name, present)}")
-        return texts, self.label if self.label in present else None
+        label = self.label if self.label in present else None
+        for name in texts if label is None else [*texts, label]:
+            if present.count(name) > 1:
+                raise DataError(f"{where}: {present.count(name)} columns are called {name!r}; rename all but one.")
+        return texts, label
 
 
 # Checks that all formats share
@@ -107,10 +124,13 @@ def _decode(line: bytes, encoding: str, path: Path, number: int) -> str:
         ) from None
 
 
-def make_document(texts: Sequence[Any], label: Any, where: str) -> Document:
-    """A document of one or several text fields; raises DataError if they are no text, or blank."""
+def make_document(texts: Sequence[Any], label: Any, where: str, *, keep_empty: bool = False) -> Document:
+    """A document of one or several text fields, the only way from a text to what is tokenised.
+
+    Raises DataError for fields that are no text and, unless empty documents are to be kept, for blank ones.
+    """
     fields = [_clean(text, where) for text in texts]
-    if not any(field.strip() for field in fields):
+    if not keep_empty and not any(field.strip() for field in fields):
         raise DataError(f"{where}: the text is empty; fill it in or drop the row.")
     return Document(FIELD_BREAK.join(fields), _clean_label(label, where))
 
@@ -166,21 +186,25 @@ def read_csv(
     if header is None:
         raise DataError(f"{path} is empty; its first line must name the columns.")
     texts, label = columns.found(header, str(path))
-    for number, row in enumerate(_csv_rows(rows, lines, path), 1):
+    for number, row in enumerate(_csv_rows(rows, lines, path, columns.keep_empty), 1):
         where = f"{path}, row {number}"
+        if not row:
+            yield make_document([""] * len(texts), None, where, keep_empty=True)
+            continue
         if len(row) != len(header):
             raise DataError(f"{where}: {len(row)} fields under {len(header)} columns; a quote or delimiter is amiss.")
         record = dict(zip(header, row, strict=True))
         if keep is None or keep(record):
-            yield make_document([record[name] for name in texts], label and record[label], where)
+            values = [record[name] for name in texts]
+            yield make_document(values, label and record[label], where, keep_empty=columns.keep_empty)
 
 
-def _csv_rows(rows: Any, lines: Held, path: Path) -> Iterator[list[str]]:
-    """The rows that are not blank, with csv's complaints turned into DataError."""
+def _csv_rows(rows: Any, lines: Held, path: Path, keep_empty: bool = False) -> Iterator[list[str]]:
+    """The rows, without blank lines unless those are kept, with csv's complaints turned into DataError."""
     try:
         for row in rows:
             lines.size = 0
-            if row:
+            if row or keep_empty:
                 yield row
     except csv.Error as error:
         cure = "close the quotes; longer texts belong in JSONL or parquet"
@@ -188,13 +212,16 @@ def _csv_rows(rows: Any, lines: Held, path: Path) -> Iterator[list[str]]:
 
 
 def read_jsonl(path: Path, columns: Columns) -> Iterator[Document]:
-    """Documents of a file with one JSON object a line; blank lines are skipped."""
+    """Documents of a file with one JSON object a line; blank lines are skipped, or are documents without text."""
     for number, line in enumerate(decoded_lines(path), 1):
+        where = f"{path}, line {number}"
         if line.strip():
-            where = f"{path}, line {number}"
             record = _json_object(line, where)
             texts, label = columns.found(list(record), where)
-            yield make_document([record[name] for name in texts], label and record[label], where)
+            values = [record[name] for name in texts]
+            yield make_document(values, label and record[label], where, keep_empty=columns.keep_empty)
+        elif columns.keep_empty:
+            yield make_document([""] * len(columns.names), None, where, keep_empty=True)
 
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
@@ -210,16 +237,17 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
 # Plain text
 
 
-def read_lines(path: Path) -> Iterator[Document]:
-    """A document for each line of a text file that is not blank."""
+def read_lines(path: Path, *, keep_empty: bool = False) -> Iterator[Document]:
+    """A document for each line of a text file that is not blank, or for every line."""
     for number, line in enumerate(decoded_lines(path), 1):
-        if line.strip():
-            yield make_document([line.strip()], None, f"{path}, line {number}")
+        if keep_empty or line.strip():
+            yield make_document([line.strip()], None, f"{path}, line {number}", keep_empty=keep_empty)
 
 
-def read_whole(path: Path, label: str | None = None) -> Document:
+def read_whole(path: Path, label: str | None = None, *, keep_empty: bool = False) -> Document:
     """A whole text file as one document."""
-    return make_document(["".join(Held(decoded_lines(path), str(path)))], label, str(path))
+    text = "".join(Held(decoded_lines(path), str(path)))
+    return make_document([text], label, str(path), keep_empty=keep_empty)
 
 
 # Formats of two data sets
@@ -264,12 +292,14 @@ def restore_words(line: str) -> str:
     return _ESCAPED.sub(r"\1", line).replace("<unk>", UNK)
 
 
-def read_trec(path: Path) -> Iterator[Document]:
+def read_trec(path: Path, *, keep_empty: bool = False) -> Iterator[Document]:
     """Questions of a TREC `.label` file, one `COARSE:fine question` a line in ISO-8859-1; the label is COARSE."""
     for number, line in enumerate(decoded_lines(path, "iso-8859-1"), 1):
+        where = f"{path}, line {number}"
         if line.strip():
-            where = f"{path}, line {number}"
             label, _, question = line.partition(" ")
             if ":" not in label:
                 raise DataError(f"{where}: the line must begin with COARSE:fine, as in DESC:manner.")
-            yield make_document([question.strip()], label.partition(":")[0], where)
+            yield make_document([question.strip()], label.partition(":")[0], where, keep_empty=keep_empty)
+        elif keep_empty:
+            yield make_document([""], None, where, keep_empty=True)

@@ -34,7 +34,8 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Document]:
                 number += 1
                 where = f"{path}, row {number}"
                 values = {name: _value(batch.column(name), row, where) for name in wanted}
-                yield make_document([values[name] for name in texts], _unless_minus_1(label and values[label]), where)
+                fields, found = [values[name] for name in texts], _unless_minus_1(label and values[label])
+                yield make_document(fields, found, where, keep_empty=columns.keep_empty)
 
 
 @contextmanager

@@ -61,6 +61,15 @@ def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool 
     return (tokenize_text(text, split) for text in texts)
 
 
+def has_words(tokens: Sequence[str]) -> bool:
+    """Whether a document holds more than the marks of its beginning and of its fields.
+
+    >>> has_words(["xxbos", "xxfld", "1", "xxfld", "2"]), has_words(["xxbos", "."])
+    (False, True)
+    """
+    return len(tokens) > 1 + 2 * tokens.count(FIELD)
+
+
 # Kept, so that what was worked out for one text serves all later ones; it only saves time.
 @cache
 def splitter(language: str, mark_capitals: bool) -> PieceSplitter | LineSplitter:

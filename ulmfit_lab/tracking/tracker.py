@@ -325,19 +325,21 @@ class Tracker:
                 raise LabError(f"Run {run.origin} cannot be imported; MLflow says: {why}") from error
             raise
 
-    def log_model(self, run_id: str, folder: Path, loader: str, outputs: Mapping[str, str], name: str = "") -> str:
+    def log_model(
+        self, run_id: str, folder: Path, loader: str, inputs: Sequence[str], outputs: Mapping[str, str], name: str = ""
+    ) -> str:
         """Put a model that reads texts among a run's artifacts; returns the URI to load it by, a registered one's too.
 
-        `loader` is the module that reads the folder, `outputs` column -> MLflow's type of what the model gives for
-        each text. Raises LabError where MLflow refuses.
+        `loader` is the module that reads the folder, `inputs` the columns of text that the model reads, `outputs`
+        column -> MLflow's type of what it gives for each row. Raises LabError where MLflow refuses.
         """
         with warnings.catch_warnings(action="ignore"):  # of MLflow about itself; the import takes seconds
             from mlflow.models import ModelSignature
             from mlflow.pyfunc import save_model
             from mlflow.types import ColSpec, Schema
         columns = Schema([ColSpec(kind, column) for column, kind in outputs.items()])
-        signature = ModelSignature(Schema([ColSpec("string")]), columns)
-        known = {"signature": signature, "input_example": ["A text.", "Another."]}
+        signature = ModelSignature(Schema([ColSpec("string", column) for column in inputs]), columns)
+        known: dict[str, Any] = {"signature": signature, "input_example": example_rows(inputs)}
         known["pip_requirements"] = [f"ulmfit-lab=={version_of('ulmfit-lab')}".removesuffix("==")]
         try:
             if name and not self.client.search_registered_models(f"name = '{name}'"):
@@ -407,6 +409,15 @@ def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
     return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
+
+
+def example_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
+    """Two rows that a model of these columns can be asked about.
+
+    >>> example_rows(["text"])
+    [{'text': 'A text.'}, {'text': 'Another.'}]
+    """
+    return [dict.fromkeys(inputs, text) for text in ("A text.", "Another.")]
 
 
 def knock(uri: str) -> None:
