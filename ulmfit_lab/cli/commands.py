@@ -168,6 +168,7 @@ def plan_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.health.installation import warn_of_bfloat16
     from ulmfit_lab.lab.confounds import difference_lines
     from ulmfit_lab.lab.data import told_data
+    from ulmfit_lab.lab.naming import same_runs
     from ulmfit_lab.sweeps.display import duration, plan_table
     from ulmfit_lab.sweeps.sweep import plan_sweep
 
@@ -180,7 +181,9 @@ def plan_command(args: argparse.Namespace) -> int:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     if plan.looks:
         console.print(str(plan.looks))
-    console.print(f"{len(plan.cells)} runs, {len(plan.cells) - len(plan.todo)} of them finished.")
+    console.print(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} of them finished.")
+    for line in same_runs(plan.cells):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if plan.todo:
         console.print(plan_table(plan))
         console.print(f"Predicted time: {duration(plan.seconds)}.")

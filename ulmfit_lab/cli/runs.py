@@ -35,13 +35,17 @@ def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: 
     """Print the tracked runs."""
     runs = tracker.runs(experiment.name, scale)
     if as_json:
-        facts = ("run_id", "status", "variant", "level", "seed", "params", "metrics")
-        print(json.dumps([{name: getattr(run, name) for name in facts} for run in runs], indent=1))
+        facts = ("run_id", "status", "variant", "level", "seed", "data", "params", "metrics")
+        print(
+            json.dumps(
+                [{name: getattr(cell, name) for name in facts} for run in runs for cell in run.cells()], indent=1
+            )
+        )
         return 0
-    for run in runs:
-        value = run.metrics.get(experiment.measure)
+    for cell in (cell for run in runs for cell in run.cells()):
+        value = cell.metrics.get(experiment.measure)
         shown = "" if value is None else f"{value:.4f}"
-        print(f"{run.run_id}  {run.status:9} {run.variant:20} {run.level:>8} {run.seed:>4}  {shown}")
+        print(f"{cell.run_id}  {cell.status:9} {cell.variant:20} {cell.level:>8} {cell.seed:>4}  {shown:8} {cell.data}")
     print(f"{len(runs)} runs.")
     return 0
 

@@ -133,10 +133,14 @@ class Cell:
         return "" if self.level is None else str(self.level)
 
     @property
+    def group(self) -> str:
+        """What it shares with the other seeds: variant and level, as people read them."""
+        return f"{self.variant} @ {self.level_name}" if self.level_name else self.variant
+
+    @property
     def label(self) -> str:
         """Name of the run, as people read it."""
-        level = f" @ {self.level_name}" if self.level_name else ""
-        return f"{self.variant}{level}, seed {self.seed}"
+        return f"{self.group}, seed {self.seed}"
 
     @property
     def tags(self) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,9 +10,6 @@ from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.lab.experiment import Changes, Experiment, cells
 from ulmfit_lab.report.spec import ReportSpec
 from ulmfit_lab.tracking.tracked import LOOKS, TrackedRun
-
-if TYPE_CHECKING:  # a report from runs.csv has no use for torch
-    from ulmfit_lab.lab.plan import PlannedCell
 
 FACTS = ("run_id", "status", "experiment", "scale", "variant", "level", "seed")
 
@@ -41,16 +37,6 @@ def run_row(run: TrackedRun) -> dict[str, object]:
     for name, digest, _, _ in sorted(run.inputs):  # files of two folders may have one name
         data[f"data/{name}"] = f"{data.get(f'data/{name}', '')} {digest}".strip()
     return identity | cost | values | stages | params | data
-
-
-def declared_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedCell]) -> list[TrackedRun]:
-    """The newest finished run of each declared cell; runs of other declarations are left out."""
-    wanted = {each.stage.fingerprint for each in planned}
-    newest: dict[str, TrackedRun] = {}
-    for run in sorted(runs, key=lambda r: r.start):
-        if run.status == "FINISHED" and run.cell in wanted:
-            newest[run.cell] = run
-    return list(newest.values())
 
 
 def looks_tag(experiment: Experiment) -> dict[str, str]:

@@ -21,11 +21,13 @@ import torch
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import RunConfig
 from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, cells
+from ulmfit_lab.lab.naming import refuse_shared_seeds
 from ulmfit_lab.report.looks import Looks
 from ulmfit_lab.stages import devices, models
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Stage, Store
 from ulmfit_lab.text.tokens import load_tokenizer
+from ulmfit_lab.tracking.tracked import TrackedRun
 from ulmfit_lab.training.steps import autocast, language_model_step
 
 UNMEASURED: Mapping[str, float] = {
@@ -46,6 +48,13 @@ class PlannedCell:
     cell: Cell
     stage: Stage
     done: bool
+    same: tuple[Cell, ...] = ()
+    """All declared cells that have its fingerprint, itself among them, in their order; none given: itself alone."""
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The declared cells that its run stands for; the run bears the name of the first."""
+        return self.same or (self.cell,)
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,18 @@ class Plan:
     """Fingerprint -> seconds once spent on every finished stage that a missing cell reuses."""
     looks: Looks | None = None
     """How far comparisons are decided, where seeds are added only as long as they are not."""
+    finished: tuple[TrackedRun, ...] = ()
+    """The finished runs that are tracked."""
+
+    @cached_property
+    def runs(self) -> tuple[PlannedCell, ...]:
+        """The cells, but of those that are one run the first alone."""
+        return tuple({c.stage.fingerprint: c for c in reversed(self.cells)}.values())[::-1]
 
     @cached_property
     def todo(self) -> tuple[PlannedCell, ...]:
-        """The cells that have no finished run."""
-        return tuple(c for c in self.cells if not c.done)
+        """The runs that are not finished."""
+        return tuple(c for c in self.runs if not c.done)
 
     @property
     def seconds(self) -> float:
@@ -88,12 +104,19 @@ def plan_cells(
     done: Collection[str],
     imported: Path,
 ) -> list[PlannedCell]:
-    """Every declared cell with its stage, and whether its fingerprint is among the finished ones."""
-    planned = []
-    for cell in cells(experiment, scale, overrides):
-        stage = plan_run(cell.config, cell.seed, data, imported)
-        planned.append(PlannedCell(cell, stage, stage.fingerprint in done))
-    return planned
+    """Every declared cell with its stage, and whether its fingerprint is among the finished ones.
+
+    Raises ConfigError where seeds of one variant have one fingerprint.
+    """
+    found = [(cell, plan_run(cell.config, cell.seed, data, imported)) for cell in cells(experiment, scale, overrides)]
+    same: dict[str, list[Cell]] = {}
+    for cell, stage in found:
+        same.setdefault(stage.fingerprint, []).append(cell)
+    for shared in same.values():
+        refuse_shared_seeds(shared)
+    return [
+        PlannedCell(cell, stage, stage.fingerprint in done, tuple(same[stage.fingerprint])) for cell, stage in found
+    ]
 
 
 def make_plan(planned: Iterable[PlannedCell], store: Store, rates: Rates) -> Plan:

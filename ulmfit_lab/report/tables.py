@@ -243,10 +243,12 @@ def facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     seeds = ", ".join(str(seed) for seed in spec.seeds)
     most = len(spec.variants) * len(spec.levels) * len(spec.seeds)
     saved = [f"All cells with all seeds would have been {most} runs: looks saved {most - len(runs)}."]
+    shared = len(runs) - runs["run_id"].nunique()
     levels = f", {len(spec.levels)} levels of {spec.level_name}" if spec.levels != ("",) else ""
     return [
         f"{len(runs)} runs at scale `{spec.scale}`: {len(spec.variants)} variants{levels}, seeds {seeds}.",
         *(saved if spec.looks else []),
+        *([f"{shared} of them are another's run, which differs in nothing that it reads."] if shared else []),
         *data_line(runs),
         f"Computing took {duration(runs['computed_seconds'].sum())}; "
         f"reusing stages saved {duration(runs['reused_seconds'].sum())}.",

@@ -88,11 +88,13 @@ def paired_rows(runs: Sequence[TrackedRun], measure: Measure, tracker: Tracker) 
 
 def seeds_of(run: TrackedRun, measure: Measure, tracker: Tracker) -> dict[int, float]:
     """Seed -> measure of the finished runs that differ from a run in their seed alone; the newest of each seed."""
-    every = [run, *tracker.runs(run.experiment, run.scale, "FINISHED")]
+    tracked = tracker.runs(run.experiment, run.scale, "FINISHED")
+    every = [run, *(cell for each in tracked for cell in each.cells())]
     return {
         each.seed: each.metrics[measure.name]
         for each in every
-        if _place(each) == _place(run) and _recipe(each) == _recipe(run) and measure.name in each.metrics
+        if (_place(each), _recipe(each), each.data) == (_place(run), _recipe(run), run.data)
+        and measure.name in each.metrics
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 from ulmfit_lab.config import RunConfig
@@ -15,12 +17,15 @@ from ulmfit_lab.sweeps.sweep import BACKWARDS
 from ulmfit_lab.tracking.tracked import TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 
+SHOWN = 4
+"""Runs, and fields of each, that a message names."""
+
 
 def find_named(name: str, tracker: Tracker, results: Path) -> TrackedRun:
     """The finished run of an id that begins so, or `experiment/variant/seed`, or `experiment/variant/level/seed`.
 
-    Of runs that one name means the newest is found, if they are runs of one cell. Raises LabError where there is none,
-    or cells of several levels or scales are meant.
+    Of finished runs with one fingerprint, which are the same run made twice, the newest is found. Raises LabError where
+    there is none, or where runs with several fingerprints have the name, and says what tells them apart.
     """
     if "/" not in name:
         return find_run(name, tracker, results)
@@ -28,17 +33,38 @@ def find_named(name: str, tracker: Tracker, results: Path) -> TrackedRun:
     if not middle or not seed.isdecimal():
         raise LabError(f"{name!r} names no run; give its id, or EXPERIMENT/VARIANT/SEED.")
     found = [
-        run
+        cell
         for scale in SCALES
         for run in tracker.runs(experiment, scale, "FINISHED")
-        if run.seed == int(seed) and "/".join(middle) in (run.variant, f"{run.variant}/{run.level}")
+        for cell in run.cells()
+        if cell.seed == int(seed) and "/".join(middle) in (cell.variant, f"{cell.variant}/{cell.level}")
     ]
     if not found:
         raise LabError(f"No finished run {name} is tracked; ulmfit-lab runs {experiment} lists them.")
-    if len({(run.scale, run.level) for run in found}) > 1:
-        told = "; ".join(f"{run.run_id[:12]} (scale {run.scale}, level {run.level or 'none'})" for run in found[:3])
-        raise LabError(f"{len(found)} runs are named {name}: {told}; give the id of one, or its level too.")
+    different = list({run.cell: run for run in found}.values())
+    if len(different) > 1:
+        told = "; ".join(told_apart(different)[:SHOWN])
+        raise LabError(f"{len(different)} different runs are named {name}: {told}; give the id of one.")
     return found[-1]
+
+
+def told_apart(runs: Sequence[TrackedRun]) -> list[str]:
+    """Each run's id, and in brackets what it does not share with all the others."""
+    facts = [
+        {
+            "scale": run.scale,
+            "variant": run.variant,
+            "level": run.level,
+            "data": run.data,
+            **dict(sorted(run.params.items())),
+        }
+        for run in runs
+    ]
+    names = [name for name in dict.fromkeys(itertools.chain(*facts)) if len({each.get(name) for each in facts}) > 1]
+    if not names:  # as where another version of the code made each
+        facts, names = [{"commit": run.tags.get("lab.commit", "")[:10]} for run in runs], ["commit"]
+    shown = [", ".join(f"{name} {each.get(name) or 'none'}" for name in names[:SHOWN]) for each in facts]
+    return [f"{run.run_id[:12]} ({words})" for run, words in zip(runs, shown, strict=True)]
 
 
 def stage_of(run: TrackedRun, kind: str, home: Home) -> Stored | None:

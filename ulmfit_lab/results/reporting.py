@@ -9,7 +9,8 @@ import pandas as pd
 from ulmfit_lab.errors import IncompleteError
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
-from ulmfit_lab.lab.export import declared_runs, refuse_other_looks, report_spec, runs_table
+from ulmfit_lab.lab.export import refuse_other_looks, report_spec, runs_table
+from ulmfit_lab.lab.naming import declared_runs, name_runs
 from ulmfit_lab.lab.plan import plan_cells
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.report import read_runs, sweep_metrics, write_report
@@ -43,6 +44,7 @@ def publish(
     planned = plan_cells(experiment, scale, overrides, data, (), home.imported)
     mine = declared_runs(tracked, planned)
     refuse_other_looks(mine, experiment)
+    name_runs(tracked, planned, tracker)
     runs = runs_table(mine)
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
     print_report(runs, spec)

@@ -26,6 +26,7 @@ from ulmfit_lab.fields import fingerprint
 from ulmfit_lab.files import file_digest, replacing, unpacked_limit
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
+from ulmfit_lab.lab.naming import name_runs
 from ulmfit_lab.lab.plan import plan_cells
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.runs import METRICS, read_runs
@@ -189,8 +190,11 @@ def _data_set(found: Sequence[str]) -> tuple[str, str, str, str]:
 
 
 def read_table(path: Path) -> list[Traveller]:
-    """The runs of a report's runs.csv, as far as it tells of them; they count as made now, under one parent run."""
-    rows = read_runs(path).to_dict("records")
+    """The runs of a report's runs.csv, as far as it tells of them; they count as made now, under one parent run.
+
+    A run that stands for several cells has a row for each, of which the first is taken.
+    """
+    rows = read_runs(path).drop_duplicates("run_id").to_dict("records")
     declared, now = fingerprint(["runs.csv", file_digest(path)]), round(time.time() * 1000)
     return [Traveller(_from_row({str(name): value for name, value in row.items()}, now), declared) for row in rows]
 
@@ -241,7 +245,8 @@ def import_runs(
     """
     travellers = read_table(path) if path.suffix == ".csv" else read_export(path)
     _refuse_strangers(travellers, experiment.name, scale, path)
-    wanted = {each.stage.fingerprint for each in plan_cells(experiment, scale, overrides, data, (), home.imported)}
+    planned = plan_cells(experiment, scale, overrides, data, (), home.imported)
+    wanted = {each.stage.fingerprint for each in planned}
     today = declaration(experiment, scale, overrides)
     with FileLock(home.root / "import.lock"):
         here = tracker.runs(experiment.name, scale, "FINISHED")
@@ -256,6 +261,8 @@ def import_runs(
                 for each in members:
                     tracker.import_run(parent, each.run, each.histories)
             tracker.finish_sweep(parent, "KILLED" if reason else "FINISHED", reason)
+        if added:
+            name_runs(tracker.runs(experiment.name, scale, "FINISHED"), planned, tracker)
     belonging = sum(each.run.cell in wanted for each in travellers)
     return Imported(
         added=len(added),

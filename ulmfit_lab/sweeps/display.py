@@ -46,13 +46,13 @@ class Display:
         """Say what will be done and what it will cost, before it starts."""
         if plan.looks:
             self.console.print(str(plan.looks))
-        done, todo = len(plan.cells) - len(plan.todo), len(plan.todo)
+        done, todo = len(plan.runs) - len(plan.todo), len(plan.todo)
         if not todo:
             self.console.print(f"All {done} runs are finished; nothing to do.")
             return
         shared = f" with {self.workers} workers" if self.workers > 1 else ""
         about = duration(plan.seconds / self.workers)
-        self.console.print(f"{todo} of {len(plan.cells)} runs to make, about {about}{shared}.")
+        self.console.print(f"{todo} of {len(plan.runs)} runs to make, about {about}{shared}.")
         self.console.print(plan_table(plan))
 
     @contextmanager

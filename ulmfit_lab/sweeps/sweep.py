@@ -22,6 +22,7 @@ from ulmfit_lab.interrupts import interruptible
 from ulmfit_lab.lab.confounds import refuse_confounds
 from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, declaration
 from ulmfit_lab.lab.export import looks_tag, refuse_other_looks, report_spec
+from ulmfit_lab.lab.naming import name_runs, run_tags
 from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, plan_cells
 from ulmfit_lab.locks import claimed, is_locked
 from ulmfit_lab.provenance import provenance
@@ -97,7 +98,8 @@ def plan_sweep(
     """
     refuse_confounds(experiment, scale, overrides)
     store = Store(home.stages)
-    finished = {run.cell: run for run in tracker.runs(experiment.name, scale, status="FINISHED")}
+    runs = tracker.runs(experiment.name, scale, status="FINISHED")
+    finished = {run.cell: run for run in runs}
     planned = plan_cells(experiment, scale, overrides, data, finished, home.imported)
     if experiment.looks:
         refuse_other_looks((finished[each.stage.fingerprint] for each in planned if each.done), experiment)
@@ -105,8 +107,8 @@ def plan_sweep(
         scaled = {cell: metrics[experiment.measure] * experiment.measure_scale for cell, metrics in found.items()}
         looks = take_looks(scaled, report_spec(experiment, scale, overrides))
         planned = [each for each in planned if place(each.cell) in looks.needed]
-        return replace(make_plan(planned, store, Rates(store)), looks=looks)
-    return make_plan(planned, store, Rates(store))
+        return replace(make_plan(planned, store, Rates(store)), looks=looks, finished=tuple(runs))
+    return replace(make_plan(planned, store, Rates(store)), finished=tuple(runs))
 
 
 def place(cell: Cell) -> tuple[str, str, int]:
@@ -139,6 +141,7 @@ def sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
     close_abandoned(experiment.name, scale, home, tracker, study)
+    name_runs(plan.finished, plan.cells, tracker)
     display.plan(plan)
     before(plan)
     results: list[Result] = []
@@ -258,9 +261,9 @@ def track_cell(
 ) -> Result:
     """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
     cell, stage, experiment, store = planned.cell, planned.stage, job.experiment, Store(job.home.stages)
-    tags = {**cell.tags, "lab.cell": stage.fingerprint, **looks_tag(experiment), **provenance()}
+    tags = {**run_tags(planned.cells), "lab.cell": stage.fingerprint, **looks_tag(experiment), **provenance()}
     params = flatten(cell.config) | {"seed": cell.seed}
-    log = tracker.start_cell(job.parent, cell.label, params, tags)
+    log = tracker.start_cell(job.parent, planned.cells[0].label, params, tags)
     observer = CellObserver(log, display, stage)
     try:
         with log:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 LOGGED_ONCE = ("final/", "best/", "cost/")
@@ -11,6 +14,12 @@ IMPORTED = "lab.imported"
 """Tag of a run that was made elsewhere: its id there."""
 LOOKS = "lab.looks"
 """Tag of a run that was made by a plan of looks: the numbers of seeds at which comparisons are looked at."""
+DIGITS = 8
+"""Digits of a text's digest that are shown."""
+ALSO = "lab.also"
+"""Tag of a run that stands for several cells: the names of the others, as JSON."""
+Name = tuple[str, str, int]
+"""Variant, level and seed of a cell."""
 Measured = tuple[int, float, int]
 """Step, value, and when (ms since 1970)."""
 
@@ -42,6 +51,40 @@ class TrackedRun:
     def origin(self) -> str:
         """The id under which it was made: for an imported run, its id where it ran."""
         return self.tags.get(IMPORTED, self.run_id)
+
+    @property
+    def data(self) -> str:
+        """The labelled texts that it was trained on, or else its corpus: their name, and their digest where known."""
+        read = {context: f"{name} {digest[:DIGITS]}" for name, digest, _, context in reversed(self.inputs)}
+        named = Path(self.params.get("target.path", "")).name or self.params.get("target.name", "")
+        return read.get("training") or read.get("language model") or named
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """Every cell that it stands for, the one whose name it bears first."""
+        return ((self.variant, self.level, self.seed), *from_also(self.tags.get(ALSO, "")))
+
+    def named(self, variant: str, level: str, seed: int) -> TrackedRun:
+        """The same run under the name of a cell that it stands for."""
+        place = f"{variant} @ {level}" if level else variant
+        return replace(self, variant=variant, level=level, seed=seed, name=f"{place}, seed {seed}")
+
+    def cells(self) -> list[TrackedRun]:
+        """The run once for every cell that it stands for, under its name."""
+        return [self, *(self.named(*name) for name in self.names[1:])]
+
+
+def as_also(names: Iterable[Name]) -> str:
+    """Names as a tag holds them."""
+    return json.dumps(list(names), ensure_ascii=False)
+
+
+def from_also(text: str) -> list[Name]:
+    """The names that a tag holds; none where it is absent or is no such tag."""
+    try:
+        return [(str(variant), str(level), int(seed)) for variant, level, seed in json.loads(text or "[]")]
+    except (ValueError, TypeError):
+        return []
 
 
 def tracked(run: Any) -> TrackedRun:

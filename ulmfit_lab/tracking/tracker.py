@@ -244,6 +244,16 @@ class Tracker:
         own = {"lab.kind": "cell", "mlflow.parentRunId": parent}
         return self._start(self.client.get_run(parent).info.experiment_id, name, params, {**tags, **own})
 
+    def rename(self, run: TrackedRun, name: str, tags: Mapping[str, str]) -> None:
+        """Give a run another name and these tags; its description follows."""
+        new = {key: value for key, value in tags.items() if run.tags.get(key, "") != value}
+        if new:
+            about = run.tags.get(NOTE, "").replace(describe_cell(run.tags), describe_cell({**run.tags, **tags}), 1)
+            self.client.update_run(run.run_id, name=name)
+            log = self.log_of(run.run_id)
+            log.set_tags(new | {NOTE: about})
+            log.flush()
+
     def log_of(self, run_id: str) -> RunLog:
         """What writes a run that somebody else has begun and will end."""
         return RunLog(self.client, run_id)

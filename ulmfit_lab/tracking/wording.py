@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from ulmfit_lab.tracking.tracked import ALSO, from_also
+
 REPRODUCTIONS = "reproductions"
 """The MLflow experiment of runs that make others again."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -21,9 +23,9 @@ def title(experiment: str, scale: str) -> str:
 
 def describe_cell(tags: Mapping[str, str]) -> str:
     """A run's description, in a sentence."""
-    level = f" at level {tags['level']}" if tags.get("level") else ""
-    whole = f"`{tags.get('experiment', '')}`, scale {tags.get('scale', '')}"
-    return f"Variant **{tags.get('variant', '')}**{level}, seed {tags.get('seed', '')}, of {whole}."
+    names = [(tags.get("variant", ""), tags.get("level", ""), tags.get("seed", "")), *from_also(tags.get(ALSO, ""))]
+    cells = [f"**{v}**{f' at level {level}' if level else ''}, seed {seed}" for v, level, seed in names]
+    return f"Variant {'; also '.join(cells)}, of `{tags.get('experiment', '')}`, scale {tags.get('scale', '')}."
 
 
 def cut(text: str) -> str:
