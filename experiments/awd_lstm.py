@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
     measure_scale=1.0,
     also=(Also(measure="final/accuracy", label="Test accuracy (%)", scale=100.0),),
     recipes={
-        # the winners of `ulmfit-lab tune`; results/awd_lstm/tuning.csv has what was tried
+        # the winners of `ulmfit-lab tune`; results/withdrawn/awd_lstm/tuning.csv has what was tried
         "small": {
             "AWD-LSTM": {"pretraining.lr": 5e-3},
             "no weight dropout": {"pretraining.lr": 1e-2},

@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
         ("mix of layers", "last layer"),
     ),
     recipes={
-        # the winners of `ulmfit-lab tune`; results/features_vs_fine_tuning/tuning.csv has what was tried
+        # the winners of `ulmfit-lab tune`; results/withdrawn/features_vs_fine_tuning/tuning.csv has what was tried
         "small": {
             "whole model": {"classifier.lr": 0.003},
             "last layer": {"classifier.lr": 0.015},

@@ -43,7 +43,7 @@ EXPERIMENT = Experiment(
         "paper": ULMFIT,
     },
     recipes={
-        # the winners of `ulmfit-lab tune`; results/fine_tuning/tuning.csv has what was tried
+        # the winners of `ulmfit-lab tune`; results/withdrawn/fine_tuning/tuning.csv has what was tried
         "small": {
             "freez + discr + stlr": {"classifier.lr": 0.015},
             "LM: none": {"classifier.lr": 0.015},

@@ -36,7 +36,7 @@ EXPERIMENT = Experiment(
         ("semi-supervised", "TF-IDF"),
     ),
     recipes={
-        # the winners of `ulmfit-lab tune`; results/low_shot/tuning.csv has what was tried
+        # the winners of `ulmfit-lab tune`; results/withdrawn/low_shot/tuning.csv has what was tried
         "small": {
             "from scratch": {"classifier.lr": 0.015},
             "supervised": {"classifier.lr": 0.007},

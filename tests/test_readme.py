@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
+
+from ulmfit_lab.results.withdrawn import all_withdrawals, withdrawal_of
+
 ROOT = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"\]\(([^)#:\s]+)\)")
 
 
-def test_the_readmes_table_is_the_committed_one() -> None:
-    readme = (ROOT / "README.md").read_text()
-    block = readme.partition("<!-- results of word2vec_vs_lm -->")[2].partition("<!-- end -->")[0]
-    shown = [line for line in block.splitlines() if line.startswith("|")]
-    table = (ROOT / "results" / "word2vec_vs_lm" / "table.md").read_text()
-    section = table.partition("## Test error")[2].partition("## Comparisons")[0]
-    assert shown == [line for line in section.splitlines() if line.startswith("|")]
-    assert len(shown) > 2
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_every_file_that_a_page_links_to_is_there_and_is_no_withdrawn_result(page: Path) -> None:
+    linked = [page.parent / target for target in LINK.findall(page.read_text())]
+    assert [str(path) for path in linked if not path.exists()] == []
+    gone = {each.folder for each in all_withdrawals(ROOT / "results")}
+    assert [str(path) for path in linked if path.resolve().parent in gone] == []
+
+
+def test_the_readme_claims_nothing_that_is_withdrawn() -> None:
+    claims = (ROOT / "README.md").read_text().partition("## What the claims came to")[2].partition("\n## ")[0]
+    gone = [each for each in all_withdrawals(ROOT / "results") if withdrawal_of(ROOT / "results" / each.folder.name)]
+    if gone:
+        assert all(f"withdrawn on {day}" in claims for day in {each.date for each in gone})
+    assert not [line for line in (ROOT / "README.md").read_text().splitlines() if "±" in line]
 
 
 def test_the_readmes_commands_are_those_of_the_makefile() -> None:

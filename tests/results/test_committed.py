@@ -18,7 +18,7 @@ from ulmfit_lab.results.committed import Committed, check_folder, folder_of, rea
 from ulmfit_lab.results.ledger import check_results
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-NAME = "word2vec_vs_lm"
+NAME = "dropout_schedule"
 pytestmark = pytest.mark.skipif(not (RESULTS / NAME / "runs.csv").is_file(), reason=f"{NAME} has no results yet")
 
 
@@ -54,7 +54,7 @@ def test_another_picture_is_told(committed: Committed) -> None:
 
 
 def test_a_number_changed_in_the_runs_is_told_of_the_runs_and_of_all_made_from_them(committed: Committed) -> None:
-    told = str(read_runs(committed.folder / "runs.csv")["final/error"].iloc[0]).encode()
+    told = str(read_runs(committed.folder / "runs.csv")["final/perplexity"].iloc[0]).encode()
     edit(committed.folder / "runs.csv", lambda content: content.replace(told, b"0.133999991416931", 1))
     found = problems(committed)
     assert found["runs.csv"].startswith("not the file that its sidecar names")
@@ -90,12 +90,12 @@ def test_an_edited_sidecar_is_told(committed: Committed) -> None:
 
 def test_a_hole_in_the_runs_is_told(committed: Committed) -> None:
     edit(committed.folder / "runs.csv", lambda content: b"\n".join(content.split(b"\n")[:-2]) + b"\n")
-    assert "1 of 126 runs are missing" in problems(committed)["runs.csv"]
+    assert "1 of 18 runs are missing" in problems(committed)["runs.csv"]
 
 
 def test_results_of_no_experiment_are_told(committed: Committed, tmp_path: Path) -> None:
-    committed.folder.rename(tmp_path / "word2vec_vs_nothing")
-    assert [problem.path.name for problem in check_results(tmp_path)] == ["word2vec_vs_nothing"]
+    committed.folder.rename(tmp_path / "no_such_experiment")
+    assert [problem.path.name for problem in check_results(tmp_path)] == ["no_such_experiment"]
 
 
 def test_small_results_lie_at_the_top_and_others_in_a_folder_of_their_scale(tmp_path: Path) -> None:

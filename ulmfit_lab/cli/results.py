@@ -27,9 +27,13 @@ def committed_command(args: argparse.Namespace) -> int:
 
 
 def check_one(experiment: Experiment, scale: str, overrides: Changes, folder: Path) -> int:
-    """Check one report."""
+    """Check one report; of a withdrawn one, which is not checked, say so."""
     from ulmfit_lab.results.committed import Committed, check_folder
+    from ulmfit_lab.results.withdrawn import withdrawal_of
 
+    if old := withdrawal_of(folder):
+        print(f"{experiment.name}: {old} (as it was: {old.folder}); nothing to check.")
+        return 0
     return _tell(check_folder(Committed(experiment, scale, folder), overrides), f"{folder} is")
 
 

@@ -70,8 +70,10 @@ class Entry:
     claim: str
     source: str
     link: str = ""
-    """Folder of the report, as the ledger's file reaches it."""
+    """Folder of the report, or of what was withdrawn, as the ledger's file reaches it."""
     result: Result | None = None
+    withdrawn: str = ""
+    """When and why the experiment's result was withdrawn, where no new one stands in its place."""
 
 
 def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast]) -> Result:
@@ -105,7 +107,9 @@ def ledger_text(entries: Sequence[Entry], figure: str) -> str:
 def ledger_row(entry: Entry) -> list[str]:
     """A claim in cells; several contrasts are lines of a cell."""
     if entry.result is None:
-        return [entry.claim, entry.source, f"`{entry.name}`", "not run yet", *[""] * (len(HEADER) - 4)]
+        old = f"; [as it was]({entry.link}/table.md)" if entry.withdrawn else ""
+        outcome = entry.withdrawn or "not run yet"
+        return [entry.claim, entry.source, f"`{entry.name}`{old}", outcome, *[""] * (len(HEADER) - 4)]
     result, spec = entry.result, entry.result.spec
     lines = [
         [*(verdict_words(each, spec) for each in result.headlines), *result.associated],

@@ -99,10 +99,11 @@ def compare_files(
 ) -> list[Problem]:
     """What is wrong with files that were made again, with the picture beside them, and with their sidecar.
 
+    picture: its name, empty where there should be none
     record, expected: the sidecar's name, and what it should hold
     named: file -> sha256 that the sidecar says
     """
-    faults = {name: fault(folder / name, made.get(name), named.get(name)) for name in (*made, picture)}
+    faults = {name: fault(folder / name, made.get(name), named.get(name)) for name in (*made, picture) if name}
     if not read_sidecar(folder / record):
         faults[record] = "is missing, or no sidecar"
     elif (folder / record).read_bytes() != expected:

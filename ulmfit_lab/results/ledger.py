@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ulmfit_lab.errors import LabError
@@ -31,6 +32,7 @@ from ulmfit_lab.results.committed import (
     read_sidecar,
     strays,
 )
+from ulmfit_lab.results.withdrawn import all_withdrawals, check_withdrawn, withdrawal_of
 
 LEDGER, SVG, PNG, RECORD = "README.md", "ledger.svg", "ledger.png", "ledger.json"
 
@@ -48,28 +50,33 @@ def headlines(experiment: Experiment, scale: str) -> list[Contrast]:
 
 
 def entries(root: Path) -> list[Entry]:
-    """A row for every experiment, and one more for each further scale that has committed results."""
+    """A row for every experiment, and one more for each further scale that has committed or withdrawn results."""
     found = []
     for experiment in (load_experiment(name) for name in sorted(experiment_files())):
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
-        run = [each for each in places if (each.folder / RUNS).is_file()]
         claim = experiment.claim or experiment.question
-        blank = Entry(experiment.name, claim, experiment.source)
-        found += [entry_of(each, root, claim) for each in run] or [blank]
+        rows = [entry_of(each, root, claim) for each in places]
+        found += [row for row in rows if row.result or row.withdrawn] or rows[:1]
     return found
 
 
 def entry_of(committed: Committed, root: Path, claim: str) -> Entry:
-    """The row of committed results. Raises LabError, naming the file, where its runs are not the declared ones."""
+    """The row of results, or why there are none. Raises LabError, naming the file, for runs that are not the declared
+    ones.
+    """
     experiment, scale = committed.experiment, committed.scale
+    row = Entry(experiment.name, claim, experiment.source)
+    if old := withdrawal_of(committed.folder):
+        return replace(row, link=old.folder.relative_to(root).as_posix(), withdrawn=str(old))
+    if not (committed.folder / RUNS).is_file():
+        return row
     try:
         spec = report_spec(experiment, scale)
         table = check_grid(read_runs(committed.folder / RUNS), spec)
     except LabError as error:
         raise type(error)(f"{committed.folder / RUNS}: {error}") from error
     result = result_of(table, spec, headlines(experiment, scale))
-    link = committed.folder.relative_to(root).as_posix()
-    return Entry(experiment.name, claim, experiment.source, link, result)
+    return replace(row, link=committed.folder.relative_to(root).as_posix(), result=result)
 
 
 def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
@@ -104,12 +111,13 @@ def check_results(root: Path) -> list[Problem]:
     """What is wrong with the committed results under a folder: stale, edited by hand, or without their sidecar."""
     found = committed_results(root)
     problems = [problem for each in found for problem in check_folder(each)]
-    problems += strays(root, {each.folder for each in found})
-    return problems if problems or not found else check_ledger(root)
+    problems += strays(root, {each.folder for each in found}) + check_withdrawn(root)
+    return problems if problems or not (found or all_withdrawals(root)) else check_ledger(root)
 
 
 def check_ledger(root: Path) -> list[Problem]:
     """What is wrong with the ledger, whose reports are sound."""
     made, named = ledger_files(root, ("svg",)), read_sidecar(root / RECORD).get("files", {})
-    expected = record(root, digests(made) | {PNG: named.get(PNG, "")}).encode()
-    return compare_files(root, made, PNG, RECORD, expected, named, "ulmfit-lab report")
+    drawn = {PNG: named.get(PNG, "")} if SVG in made else {}
+    expected = record(root, digests(made) | drawn).encode()
+    return compare_files(root, made, "".join(drawn), RECORD, expected, named, "ulmfit-lab report")

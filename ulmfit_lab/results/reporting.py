@@ -18,6 +18,7 @@ from ulmfit_lab.report.spec import ReportSpec
 from ulmfit_lab.report.tables import print_report, verdict_first
 from ulmfit_lab.report.tuning import read_tuning
 from ulmfit_lab.report.tuning_figure import draw_again
+from ulmfit_lab.results.withdrawn import withdrawal_of
 from ulmfit_lab.tracking.tracker import Tracker
 
 
@@ -54,11 +55,12 @@ def publish(
 
 def committed_runs(experiment: Experiment, scale: str, folder: Path) -> pd.DataFrame:
     """The runs that an earlier report kept; what a clone has in place of a tracking store."""
-    path = folder / "runs.csv"
+    path, cure = folder / "runs.csv", f"ulmfit-lab sweep {experiment.name} --scale {scale}"
+    if old := withdrawal_of(folder):
+        raise IncompleteError(f"{experiment.name}: {old} (as it was: {old.folder}); make new runs: {cure}")
     if not path.is_file():
         raise IncompleteError(
-            f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; "
-            f"make them: ulmfit-lab sweep {experiment.name} --scale {scale}"
+            f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; make them: {cure}"
         )
     return read_runs(path)
 

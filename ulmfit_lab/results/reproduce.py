@@ -92,8 +92,8 @@ def find_run(prefix: str, tracker: Tracker, results: Path) -> TrackedRun:
 
 
 def committed_runs(prefix: str, results: Path) -> list[TrackedRun]:
-    """The runs of all reports' tables whose id begins so."""
-    tables = sorted([*results.glob("*/runs.csv"), *results.glob("*/*/runs.csv")])
+    """The runs of all reports' tables, withdrawn ones among them, whose id begins so."""
+    tables = sorted(results.rglob("runs.csv"))
     runs = [each.run for path in tables for each in read_table(path) if each.run.origin.startswith(prefix)]
     return list({run.origin: run for run in runs}.values())
 
