@@ -62,7 +62,7 @@ def test_a_number_changed_in_the_runs_is_told_of_the_runs_and_of_all_made_from_t
 
 
 def test_another_declaration_makes_reports_stale(committed: Committed) -> None:
-    other = replace(committed, experiment=replace(committed.experiment, notes=()))
+    other = replace(committed, experiment=replace(committed.experiment, notes=("Another note.",)))
     found = problems(other)
     assert sorted(found) == ["figure.json", "table.md"]
     assert all("stale" in reason for reason in found.values())

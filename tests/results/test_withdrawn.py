@@ -64,9 +64,17 @@ def test_every_folder_has_a_reason_and_every_reason_a_folder(results: Path) -> N
 
 @pytest.mark.parametrize(
     "content",
-    [b"\xff", b"[a", b"a = 1", b"[a]\ndate = 2026-11-26\n", b"[a]\ndate = 2026-11-26\nreason = ''\n"]
-    + [b"[a]\ndate = 'today'\nreason = 'b'\n", b"[a]\ndate = 2026-11-26\nreason = 'b'\nmore = 1\n"]
-    + [b'[a]\ndate = 2026-11-26\nreason = "b\\nc"\n', b"a = " + b"[" * 10_000],
+    [
+        b"\xff",
+        b"[a",
+        b"a = 1",
+        b"[a]\ndate = 2026-11-26\n",
+        b"[a]\ndate = 2026-11-26\nreason = ''\n",
+        b"[a]\ndate = 'today'\nreason = 'b'\n",
+        b"[a]\ndate = 2026-11-26\nreason = 'b'\nmore = 1\n",
+        b'[a]\ndate = 2026-11-26\nreason = "b\\nc"\n',
+        b"a = " + b"[" * 10_000,
+    ],
 )
 def test_reasons_that_are_none_are_refused_in_a_line_that_names_the_file(results: Path, content: bytes) -> None:
     path = results / "withdrawn" / "reasons.toml"

@@ -57,9 +57,8 @@ def folder_of(root: Path, name: str, scale: str) -> Path:
 
 def committed_results(root: Path) -> list[Committed]:
     """All that are under a folder, by the names of their experiments."""
-    found = [load_experiment(name) for name in sorted(experiment_files())]
-    places = [Committed(each, scale, folder_of(root, each.name, scale)) for each in found for scale in SCALES]
-    return [each for each in places if (each.folder / RUNS).is_file()]
+    places = [(name, scale, folder_of(root, name, scale)) for name in sorted(experiment_files()) for scale in SCALES]
+    return [Committed(load_experiment(name), scale, at) for name, scale, at in places if (at / RUNS).is_file()]
 
 
 def strays(root: Path, known: set[Path]) -> list[Problem]:
