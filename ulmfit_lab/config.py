@@ -128,6 +128,9 @@ class LanguageModelConfig:
     """Use the embedding matrix as the decoder's weight."""
     backwards: bool = False
     """Read the text from its end."""
+    eval_batch_size: int = 10
+    """Streams side by side in validation and testing, whatever the batch that trains. Each starts without context, so
+    few are near one single stream, and many are fast."""
 
 
 @dataclass(frozen=True, kw_only=True)

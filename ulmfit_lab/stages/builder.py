@@ -64,7 +64,8 @@ class Builder:
         inputs |= {"vocabulary": self.vocabulary(), **self.start()}
         key = {
             "target": _sampling(self.config),
-            "lm": changed(self.config.lm),
+            # how a language model is evaluated is in that model's own key
+            "lm": {name: value for name, value in changed(self.config.lm).items() if name != "eval_batch_size"},
             "unseen": self.config.vocabulary.unseen,
             "fit": changed(fit),
             "compute": self.network(),

@@ -13,7 +13,7 @@ import torch
 
 from ulmfit_lab.batches.documents import DocumentBatches, padding_share
 from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import Fit, LanguageModelFit, RunConfig
+from ulmfit_lab.config import Fit, LanguageModelConfig, LanguageModelFit, RunConfig
 from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.stages.corpora import Streams, parts_of, streams_of, unlabelled_documents
 from ulmfit_lab.stages.devices import use
@@ -30,6 +30,8 @@ from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
 
 EVALUATION_BATCH = 32
 """Documents side by side in evaluation; does not change any metric."""
+EVALUATION_WINDOW = 70
+"""Steps of a language model's windows in evaluation; the state is carried, so it changes no metric."""
 
 
 def pretrain(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -73,16 +75,22 @@ def _train_language_model(
     )
 
     def evaluate(model: torch.nn.Module, stream: np.ndarray = streams.valid) -> dict[str, float]:
-        held_out = StreamBatches(
-            stream, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False, backwards=config.lm.backwards
-        )
-        return evaluate_language_model(model, held_out, device=device, precision=precision)
+        return evaluate_language_model(model, held_out(stream, config.lm), device=device, precision=precision)
 
     result = _train(work, name, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
     save_model(work, config, model, "language-model", vocabulary)
     tested = evaluate(model, streams.test) if len(streams.test) else {}
     sizes = {f"{name}_tokens": len(stream) for name, stream in vars(streams).items()}
     return summary_of(result, recipe, tested | epoch_spread(result.history)) | sizes
+
+
+def held_out(stream: np.ndarray, lm: LanguageModelConfig) -> StreamBatches:
+    """A stream as every language model is evaluated on it: the batch that trained has no say, nor have its windows.
+
+    Raises DataError for a stream of less than a token a column.
+    """
+    size, window = lm.eval_batch_size, EVALUATION_WINDOW
+    return StreamBatches(stream, batch_size=size, bptt=window, stochastic=False, backwards=lm.backwards)
 
 
 def _train(

@@ -1,0 +1,75 @@
+"""A language model's perplexity is that of its weights, not of the batches that trained it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ulmfit_lab.config import LanguageModelConfig, RunConfig
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.fields import override
+from ulmfit_lab.lab.experiment import Experiment, variant_config
+from ulmfit_lab.stages.builder import plan_run
+from ulmfit_lab.stages.fits import held_out
+from ulmfit_lab.stages.store import Observer, Store
+
+ALONE = {"until": "pretrained", "general.test_tokens": 500}
+UNTRAINED = {**ALONE, "pretraining.epochs": 0}
+
+Final = Mapping[str, float]
+
+
+@pytest.fixture
+def config(experiment: Experiment) -> RunConfig:
+    """A tiny run on real sentences."""
+    return override(variant_config(experiment, "tiny", "fine-tuned"), {"unlabelled.valid_tokens": 100})
+
+
+@pytest.fixture
+def final(config: RunConfig, tmp_path: Path) -> Callable[[Mapping[str, Any]], Final]:
+    """Makes the last stage of the config with changes, and returns its final numbers."""
+
+    def make(changes: Mapping[str, Any]) -> Final:
+        stage = plan_run(override(config, changes), 0, None)
+        found: Final = Store(tmp_path / "stages").obtain(stage, Observer()).summary["final"]
+        return found
+
+    return make
+
+
+def test_one_models_perplexity_does_not_depend_on_how_it_would_be_trained(
+    final: Callable[[Mapping[str, Any]], Final],
+) -> None:
+    """Not in one bit, on validation and test text: weights drawn by one seed, never trained."""
+    found = [final({**UNTRAINED, "pretraining.batch_size": size}) for size in (2, 4, 32)]
+    found += [final({**UNTRAINED, "pretraining.bptt": 7, "pretraining.stochastic_bptt": False})]
+    assert {"perplexity", "loss", "accuracy", "valid_perplexity"} <= found[0].keys()
+    assert found[1:] == found[:1] * 3
+
+
+def test_the_batch_of_evaluation_is_near_a_single_stream(final: Callable[[Mapping[str, Any]], Final]) -> None:
+    """Within .02 nats on 500 words, where starts without context weigh most; a hundred streams are further away."""
+    trained = {**ALONE, "pretraining.epochs": 6, "pretraining.lr": 0.02}
+    few, one, many = (final({**trained, "lm.eval_batch_size": size}) for size in (10, 1, 100))
+    assert 0 < abs(few["loss"] - one["loss"]) < 0.02 < abs(many["loss"] - one["loss"])
+    assert 0 < abs(few["valid_loss"] - one["valid_loss"]) < 0.02
+
+
+def test_the_batch_of_evaluation_is_in_the_keys_of_language_models_and_no_other(config: RunConfig) -> None:
+    def keys(settings: RunConfig) -> dict[str, str]:
+        return {stage.kind: str(stage.key) for stage in plan_run(settings, 0, None).ancestry()}
+
+    before, after = keys(config), keys(override(config, {"lm.eval_batch_size": 1}))
+    assert {kind for kind in before if before[kind] != after[kind]} == {"pretrained", "fine-tuned"}
+
+
+def test_windows_of_evaluation_are_not_drawn() -> None:
+    batches = held_out(np.arange(5000), LanguageModelConfig())
+    assert batches.plan(0) == batches.plan(1)
+    assert {window.length for window in batches.plan(0)[:-1]} == {70}
+    with pytest.raises(DataError, match="lower"):
+        held_out(np.arange(5), LanguageModelConfig())
