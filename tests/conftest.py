@@ -21,6 +21,7 @@ from rich.console import Console
 from ulmfit_lab.config import Source
 from ulmfit_lab.home import Home, open_home
 from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.stages.devices import has_bfloat16_lstm
 from ulmfit_lab.sweeps.display import Display
 from ulmfit_lab.sweeps.sweep import Outcome, sweep
 from ulmfit_lab.text.sources import read_documents
@@ -31,6 +32,12 @@ torch.set_num_threads(1)
 # no deadlines: a busy machine is no error; the same examples every time: a test that fails, fails again
 settings.register_profile("lab", deadline=None, derandomize=True)
 settings.load_profile("lab")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs an LSTM in bfloat16 on a processor that has none."""
+    if item.get_closest_marker("bfloat16") and not has_bfloat16_lstm():
+        pytest.skip("this processor has no LSTM in bfloat16")
 
 
 @pytest.fixture(scope="session")

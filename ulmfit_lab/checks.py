@@ -51,6 +51,11 @@ def check(config: Any) -> None:
                 raise ConfigError(
                     f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} must lie between 0 and 1."
                 )
+    if values["classifier.unfreeze"] == "last" and values["classifier.dropout_schedule"] != "constant":
+        raise ConfigError(
+            "classifier.dropout_schedule changes the encoder's dropouts, and with classifier.unfreeze = 'last' it has "
+            "none; set the schedule to constant."
+        )
     for fit, group in (("pretraining", "lm"), ("fine_tuning", "lm"), ("classifier", "classifier")):
         _check_doubled(values, fit, group)
 

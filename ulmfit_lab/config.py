@@ -66,6 +66,11 @@ class Target(Source):
     own_text: Literal["all", "labelled"] = "all"
     """Where no unlabelled corpus is given, fine-tune on all training texts, or only on those whose labels are used."""
 
+    @property
+    def max_words(self) -> int | None:
+        """Words after which a document is cut; None for whole documents."""
+        return self.max_length or None
+
 
 @dataclass(frozen=True, kw_only=True)
 class VocabularyRules:

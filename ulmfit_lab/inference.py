@@ -147,7 +147,7 @@ def _wants_columns(columns: Columns, what: str) -> DataError:
 def tokens_of(documents: Sequence[Document], config: RunConfig) -> list[list[str]]:
     """The words of each document, cut after the config's number."""
     texts = (document.text for document in documents)
-    return [words[: config.target.max_length or None] for words in tokenize(texts, config.language)]
+    return [words[: config.target.max_words] for words in tokenize(texts, config.language)]
 
 
 def predict(trained: TrainedClassifier, texts: Sequence[str] | Sequence[Document]) -> np.ndarray:

@@ -20,12 +20,14 @@ from ulmfit_lab.models import sentence_encoder
 from ulmfit_lab.models.checkpoint import load_checkpoint
 from ulmfit_lab.stages.baselines import logistic_regression, vectors_of
 from ulmfit_lab.stages.builder import plan_run
+from ulmfit_lab.stages.fits import batches_of
 from ulmfit_lab.stages.models import classifier_for, language_model_for, stamp
-from ulmfit_lab.stages.store import Observer, Stage, Store, Stored
-from ulmfit_lab.stages.target import drawn_order
+from ulmfit_lab.stages.store import Observer, Stage, Store, Stored, read_stage
+from ulmfit_lab.stages.target import drawn_order, target_texts
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import SPECIALS
 from ulmfit_lab.text.vocabulary import Vocabulary
+from ulmfit_lab.training.metrics import evaluate_classifier
 
 
 @pytest.fixture
@@ -74,6 +76,49 @@ def test_a_field_with_its_default_is_not_in_any_key(config: RunConfig) -> None:
         s.kind for s in other.ancestry() if s.fingerprint in {e.fingerprint for e in everything}
     }
     assert moved == {"fine-tuned", "classifier"}
+
+
+def features_of(config: RunConfig, seed: int, **changes: Any) -> set[str]:
+    """Fingerprints of the stages of stored features that a run takes."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    stages = plan_run(override(config, named), seed, None).ancestry()
+    return {stage.fingerprint for stage in stages if stage.kind == "features"}
+
+
+def test_features_of_a_frozen_encoder_are_shared_by_all_that_does_not_change_them(config: RunConfig) -> None:
+    assert not features_of(config, 0)
+    frozen = override(config, {"classifier.unfreeze": "last"})
+    own = features_of(frozen, 0)
+    assert len(own) == 1  # the test documents are held out of the same texts
+    same = {"target__labels": 10, "classifier__epochs": 9, "classifier__drop_mult": 0.9}
+    assert all(features_of(frozen, 3, **{name: value}) == own for name, value in same.items())
+    assert features_of(frozen, 0, classifier__start="pretrained") != own
+    assert features_of(frozen, 0, classifier__features="mix") != own
+    assert features_of(frozen, 0, target__max_length=9) != own
+    random = {"classifier__start": "random"}
+    assert features_of(frozen, 0, **random) != features_of(frozen, 1, **random)
+
+
+def test_a_classifier_of_stored_features_is_a_whole_one(made: Callable[..., Stored], config: RunConfig) -> None:
+    stored = made(classifier__unfreeze="last", classifier__start="pretrained")
+    vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = classifier_for(vocabulary, {}, config, len(stored.summary["classes"]))
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("classifier", vocabulary, config))
+    language_model = load_file(next((stored.folder.parent.parent / "pretrained").iterdir()) / "model.safetensors")
+    weights = model.encoder.lstms[0].state_dict()
+    assert torch.equal(weights["weight_hh"], language_model["encoder.lstms.0.weight_hh"])
+    probabilities = np.load(stored.folder / "test_predictions.npy")
+    texts = target_texts({"texts": corpus_of(stored)}, config)
+    documents, labels = texts.documents("test", vocabulary, config)
+    tested = evaluate_classifier(model, batches_of(documents, labels, config, "sorted", 32), device=torch.device("cpu"))
+    np.testing.assert_allclose(tested.predictions, probabilities, atol=1e-6)
+
+
+def corpus_of(stored: Stored) -> Stored:
+    """The only token stage that lies beside a stage and holds labelled texts."""
+    root = stored.folder.parent.parent
+    found = [read_stage(folder, reused=True) for folder in (root / "tokens").iterdir()]
+    return next(each for each in found if each and each.fingerprint == stored.manifest["inputs"]["texts"])
 
 
 def test_the_language_model_of_labelled_text_alone_depends_on_the_draw(config: RunConfig) -> None:
@@ -145,7 +190,8 @@ def test_a_classifier_pools_other_layers_and_its_checkpoint_holds_the_head(
     last = made(classifier__unfreeze="last")
     stored = made(classifier__unfreeze="last", classifier__features=features)
     assert stored.fingerprint != last.fingerprint
-    assert stored.manifest["inputs"] == last.manifest["inputs"]
+    differing = dict(stored.manifest["inputs"].items() - last.manifest["inputs"].items())
+    assert differing.keys() == {"features"}
     weights, others = (load_file(each.folder / "model.safetensors") for each in (stored, last))
     encoder = [name for name in others if name.startswith("encoder.")]
     assert all(torch.equal(weights[name], others[name]) for name in encoder)

@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+from ulmfit_lab.config import Compute
+from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.stages import devices
+
 FAULTS = """
 import resource, sys, torch
 from ulmfit_lab.stages.devices import keep_freed_memory
@@ -31,3 +35,17 @@ def faults(how: str) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc is told so on Linux alone")
 def test_memory_that_was_freed_is_taken_again_without_a_fault() -> None:
     assert faults("kept") < faults("given back") / 3
+
+
+def test_a_precision_that_the_processor_lacks_is_an_error_and_never_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    low = Compute(device="cpu", precision="bfloat16")
+    for has in (True, False):
+        monkeypatch.setattr(devices, "has_bfloat16_lstm", lambda has=has: has)
+        devices.check_precision(Compute(device="cpu"))
+        if has:
+            devices.check_precision(low)
+        else:
+            with pytest.raises(ConfigError, match=r"no LSTM in bfloat16; set it to float32"):
+                devices.check_precision(low)

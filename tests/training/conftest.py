@@ -33,10 +33,10 @@ class Slope(nn.Module):
         return [float(height.detach()) for height in self.heights]
 
 
-def descend(model: Slope, batch: Any, carry: Any) -> tuple[Tensor, Any, dict[str, float]]:
+def descend(model: Slope, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
     """A step whose loss is the sum of the heights."""
     loss = sum(model.heights, torch.zeros(()))  # not stack().sum(), whose gradients share one place in memory
-    return loss, None, {"loss": float(loss.detach())}
+    return loss, None, loss.detach()
 
 
 @pytest.fixture

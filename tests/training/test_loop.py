@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from ulmfit_lab.batches.documents import DocumentBatches, FeatureBatches
 from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import Fit, LanguageModelFit
+from ulmfit_lab.config import ClassifierFit, Fit, LanguageModelFit
 from ulmfit_lab.errors import TrainingError
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.training import loop
 from ulmfit_lab.training.loop import Point, Progress, fit
-from ulmfit_lab.training.metrics import evaluate_language_model
+from ulmfit_lab.training.metrics import compute_features, evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.schedules import dropout_factor, lr_factor
-from ulmfit_lab.training.steps import classifier_step, language_model_step
+from ulmfit_lab.training.steps import classifier_step, head_step, language_model_step
 
 CPU = torch.device("cpu")
 Step = Callable[..., Any]
@@ -114,7 +117,7 @@ def test_gradual_unfreezing_leaves_the_classifiers_lower_layers_as_they_were(
     model = make_classifier()
     before = [[p.detach().clone() for p in group] for group in model.layer_groups()]
     config = Fit(epochs=2, lr=0.01, unfreeze="gradual", weight_decay=0.1)
-    fit(model, make_documents(), classifier_step("float32"), flat, config, seed=0, device=CPU)
+    fit(model, make_documents(), classifier_step(ClassifierFit(), "float32"), flat, config, seed=0, device=CPU)
     same = [
         all(torch.equal(old, new) for old, new in zip(was, now, strict=True))
         for was, now in zip(before, model.layer_groups(), strict=True)
@@ -136,9 +139,91 @@ def test_averaging_begins_after_the_trigger_and_ends_in_the_mean_of_the_weights(
         seen.append(model.values()[0])
         return losses(model)
 
-    fit(slope, one_batch, slope_step, evaluate, sgd(epochs=10), seed=0, device=CPU)
+    result = fit(slope, one_batch, slope_step, evaluate, sgd(epochs=10), seed=0, device=CPU)
+    assert result.averaging_began == 7
     assert seen == pytest.approx([-0.1, -0.2, -0.3, -0.4, -0.5, -0.6, -0.7, -0.8, -0.85, -0.9])
     assert slope.values() == pytest.approx([-0.9] * 3)
+
+
+def test_averaging_waits_as_many_validations_as_the_config_says(
+    slope: Any, slope_step: Step, one_batch: StreamBatches
+) -> None:
+    losses = scripted([1, 2, 2, 2, 2])
+    result = fit(slope, one_batch, slope_step, losses, sgd(epochs=5, non_monotone=2), seed=0, device=CPU)
+    assert result.averaging_began == 4  # the fourth validation is worse than the first, two before it not counted
+    never = fit(slope, one_batch, slope_step, flat, sgd(epochs=9), seed=0, device=CPU)
+    assert never.averaging_began is None
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "cycles"), [("gradual", [5, 5, 15]), ("chain-thaw", [5, 5, 5, 10]), ("all", [25]), ("last", [25])]
+)
+def test_each_stage_of_unfreezing_is_a_cycle_of_its_own_and_the_last_has_the_remaining_epochs(
+    slope: Any, slope_step: Step, five_batches: StreamBatches, unfreeze: Any, cycles: list[int]
+) -> None:
+    def rates(**options: Any) -> list[float]:
+        points: list[Point] = []
+        config = sgd(epochs=5, schedule="slanted", unfreeze=unfreeze, **options)
+        fit(slope, five_batches, slope_step, flat, config, seed=0, device=CPU, record=points.append)
+        return [point.values["lr"] for point in points if "lr" in point.values]
+
+    restarted = [0.1 * lr_factor("slanted", step, steps) for steps in cycles for step in range(steps)]
+    assert rates() == pytest.approx(restarted)
+    assert rates(restart_schedule=False) == pytest.approx([0.1 * lr_factor("slanted", step, 25) for step in range(25)])
+
+
+class HostReads(TorchDispatchMode):
+    """Counts what makes the host wait for a device: values that are read, copies to the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        reads = ("aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::nonzero", "aten::equal")
+        self.count += func._schema.name in reads
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["language model", "classifier"])
+def test_between_two_points_no_step_reads_a_value_from_the_device(
+    kind: str,
+    make_language_model: Callable[..., LanguageModel],
+    make_classifier: Callable[..., Classifier],
+    make_documents: Callable[..., Any],
+    stream: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A CPU looks at every loss; other devices only at points, of which 79 steps have 39."""
+    model: Any
+    batches: Any
+    if kind == "classifier":
+        model, batches = make_classifier(dropout=0.2), make_documents(79 * 2, batch_size=2)
+        step = classifier_step(ClassifierFit(), "float32")
+    else:
+        model, batches = make_language_model(dropout=0.2), StreamBatches(np.resize(stream, 791), batch_size=1, bptt=10)
+        step = language_model_step(LanguageModelFit(), "float32")
+    monkeypatch.setattr(loop, "reads_every_loss", lambda device: False)
+    points: list[Point] = []
+    with HostReads() as reads:
+        fit(model, batches, step, flat, Fit(), seed=0, device=CPU, record=points.append)
+    curve = [point for point in points if "loss" in point.values]
+    assert batches.count(0) > 2 * len(curve) - 2
+    assert reads.count <= len(curve)
+
+
+def test_a_loss_that_is_not_finite_is_found_at_the_next_point_where_losses_are_not_read(
+    slope: Any, slope_step: Step, five_batches: StreamBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = itertools.count()
+
+    def breaks(model: Any, batch: Any, carry: Any) -> Any:
+        loss, carry, reported = slope_step(model, batch, carry)
+        return loss, carry, reported * (math.nan if next(steps) == 100 else 1)
+
+    monkeypatch.setattr(loop, "reads_every_loss", lambda device: False)
+    with pytest.raises(TrainingError, match=r"mean loss of the last 3 steps is nan at step 102 \(epoch 20"):
+        fit(slope, five_batches, breaks, flat, sgd(epochs=30), seed=0, device=CPU)
 
 
 @pytest.mark.parametrize(("keep", "expected"), [("best", -0.2), ("last", -0.4)])
@@ -254,7 +339,8 @@ def test_the_seed_draws_the_dropout(make_language_model: Callable[..., LanguageM
 def test_dropouts_follow_their_schedule_over_all_epochs_and_go_back(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., Any], schedule: Any
 ) -> None:
-    model, batches, step = make_classifier(dropout=0.2), make_documents(), classifier_step("float32")
+    model, batches = make_classifier(dropout=0.2), make_documents()
+    step = classifier_step(ClassifierFit(), "float32")
     seen: list[tuple[float, float, float]] = []
 
     def watch(model: Any, batch: Any, carry: Any) -> Any:
@@ -292,3 +378,19 @@ def test_the_first_falling_step_is_one_at_twice_the_rate(
     trained("constant", 0.2, "constant")
     assert losses["falling"][0] == losses["high"][0] != losses["constant"][0]
     assert losses["falling"][1] != losses["high"][1]
+
+
+def test_a_head_trained_on_stored_features_is_that_of_a_frozen_encoder_without_dropout(
+    make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches]
+) -> None:
+    config = ClassifierFit(epochs=3, lr=0.01, unfreeze="last", weight_decay=0.1)
+    documents = make_documents()
+    whole, alone = make_classifier(), make_classifier()
+    fit(whole, documents, classifier_step(config, "float32"), flat, config, seed=0, device=CPU)
+    batches = FeatureBatches(documents, compute_features(alone, documents, device=CPU))
+    fit(alone.head, batches, head_step, flat, config, seed=0, device=CPU)
+    for one, other in zip(whole.state_dict().values(), alone.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    expected = evaluate_classifier(whole, documents, device=CPU)
+    found = evaluate_classifier(alone.head, batches, device=CPU)
+    np.testing.assert_allclose(found.predictions, expected.predictions, atol=1e-5)

@@ -40,7 +40,7 @@ def test_rates_grow_exponentially_over_as_many_epochs_as_it_takes(
     slope: nn.Module, slope_step: Callable[..., Any], one_batch: StreamBatches
 ) -> None:
     options: dict[str, Any] = {"device": CPU, "lowest": 1e-4, "highest": 1e-2, "steps": 5}
-    found = find_lr(slope, one_batch, lambda m, b, c: (*slope_step(m, b, c)[:2], {"loss": 1.0}), Fit(), **options)
+    found = find_lr(slope, one_batch, lambda m, b, c: (*slope_step(m, b, c)[:2], torch.tensor(1.0)), Fit(), **options)
     assert found.lrs == pytest.approx([1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2])
     assert found.losses == pytest.approx([1.0] * 5)
 
@@ -90,4 +90,4 @@ def test_a_loss_that_is_never_finite_is_an_error(
     slope: nn.Module, slope_step: Callable[..., Any], one_batch: StreamBatches
 ) -> None:
     with pytest.raises(TrainingError, match="not finite even at learning rate"):
-        find_lr(slope, one_batch, lambda m, b, c: (*slope_step(m, b, c)[:2], {"loss": math.nan}), Fit(), device=CPU)
+        find_lr(slope, one_batch, lambda m, b, c: (*slope_step(m, b, c)[:2], torch.tensor(math.nan)), Fit(), device=CPU)

@@ -91,7 +91,7 @@ def test_macro_f1_is_that_of_scikit_learn() -> None:
     assert macro_f1(truth, guesses) == pytest.approx(f1_score(truth, guesses, average="macro"))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.bfloat16)])
 def test_threads_that_share_the_batches_find_what_one_finds(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches], precision: str
 ) -> None:

@@ -65,14 +65,15 @@ def test_each_group_has_its_own_rate() -> None:
 )
 def test_the_non_monotone_trigger_by_hand(losses: list[float], expected: bool) -> None:
     """len(hist) > 5 and val > min(hist[:-5]), where hist is what came before val."""
-    assert should_average(losses) is expected
+    assert should_average(losses, 5) is expected
 
 
 def test_the_average_is_the_mean_of_the_weights_after_every_step_since_it_began() -> None:
     weight = nn.Parameter(torch.tensor([100.0, 0.0]))
     average = Average([weight])
     average.update()  # not begun: not counted
-    average.start()
+    average.start(7)
+    assert average.began == 7
     for value in (1.0, 2.0, 6.0):
         weight.data.fill_(value)
         average.update()
@@ -86,7 +87,7 @@ def test_swapping_before_the_first_step_leaves_the_weights() -> None:
     weight = nn.Parameter(torch.tensor([5.0]))
     average = Average([weight])
     average.swap()
-    average.start()
+    average.start(0)
     average.swap()
     assert weight.tolist() == [5]
 
@@ -94,7 +95,7 @@ def test_swapping_before_the_first_step_leaves_the_weights() -> None:
 def test_an_average_restored_goes_on_as_if_uninterrupted() -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
     first = Average([weight])
-    first.start()
+    first.start(3)
     first.update()
     second = Average([weight])
     second.restore(first.state())
@@ -102,3 +103,4 @@ def test_an_average_restored_goes_on_as_if_uninterrupted() -> None:
     second.update()
     second.swap()
     assert weight.tolist() == pytest.approx([2.5])
+    assert second.began == 3

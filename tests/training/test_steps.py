@@ -12,7 +12,7 @@ from torch import nn
 
 from ulmfit_lab.batches.documents import DocumentBatches
 from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import LanguageModelFit
+from ulmfit_lab.config import ClassifierFit, LanguageModelFit
 from ulmfit_lab.errors import TrainingError
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.training.steps import activation_penalty, autocast, classifier_step, language_model_step
@@ -42,13 +42,13 @@ def test_the_loss_is_cross_entropy_plus_penalty_and_the_cross_entropy_is_reporte
 ) -> None:
     model = make_language_model().eval()
     batch = next(StreamBatches(stream, batch_size=4, bptt=9, stochastic=False).epoch(0))
-    loss, _, stats = language_model_step(LanguageModelFit(alpha=2.0, beta=1.0), "float32")(model, batch, None)
+    loss, _, reported = language_model_step(LanguageModelFit(alpha=2.0, beta=1.0), "float32")(model, batch, None)
     with torch.no_grad():
         dropped, raw, _ = model(batch.ids, None)
         logits = model.logits(dropped).flatten(0, 1)
     plain = nn.functional.cross_entropy(logits, batch.targets.flatten())
     penalty = 2 * (dropped**2).mean() + ((raw[1:] - raw[:-1]) ** 2).mean()
-    assert stats["loss"] == pytest.approx(float(plain), rel=1e-5)
+    assert float(reported) == pytest.approx(float(plain), rel=1e-5)
     assert float(loss.detach()) == pytest.approx(float(plain + penalty), rel=1e-5)
 
 
@@ -65,10 +65,11 @@ def test_the_carried_state_joins_windows_and_is_cut_from_their_graph(
     _, _, second = step(model, batch, carry)
     _, _, forgotten = step(model, batch, None)
     _, _, both = step(model, whole, None)
-    assert (first["loss"] + second["loss"]) / 2 == pytest.approx(both["loss"], rel=1e-5)
-    assert abs(forgotten["loss"] - second["loss"]) > 1e-4
+    assert float(first + second) / 2 == pytest.approx(float(both), rel=1e-5)
+    assert abs(float(forgotten - second)) > 1e-4
 
 
+@pytest.mark.bfloat16
 def test_in_bfloat16_products_are_coarse_and_the_loss_is_float32(
     make_language_model: Callable[..., LanguageModel], stream: np.ndarray
 ) -> None:
@@ -90,11 +91,25 @@ def test_the_classifiers_loss_is_cross_entropy_of_its_labels(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches]
 ) -> None:
     model, batch = make_classifier().eval(), next(make_documents().epoch(0))
-    loss, carry, stats = classifier_step("float32")(model, batch, None)
+    loss, carry, reported = classifier_step(ClassifierFit(alpha=0, beta=0), "float32")(model, batch, None)
     chosen = model(batch.ids, batch.lengths).log_softmax(1)[torch.arange(8), batch.labels]
     assert float(loss.detach()) == pytest.approx(float(-chosen.mean().detach()), rel=1e-5)
-    assert stats["loss"] == float(loss.detach())
+    assert float(reported) == float(loss.detach())
     assert carry is None
+
+
+def test_the_classifiers_penalty_is_ar_and_tar_over_the_words_and_not_the_padding(
+    make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches]
+) -> None:
+    model, batch = make_classifier().eval(), next(make_documents().epoch(0))
+    assert batch.lengths.unique().numel() > 1
+    loss, _, reported = classifier_step(ClassifierFit(alpha=2.0, beta=1.0), "float32")(model, batch, None)
+    with torch.no_grad():
+        columns = model.encoder(batch.ids)[0].unbind(1)
+    outputs = [column[:length] for column, length in zip(columns, batch.lengths.tolist(), strict=True)]
+    ar = torch.cat(outputs).square().mean()
+    tar = torch.cat([output[1:] - output[:-1] for output in outputs]).square().mean()
+    assert float(loss.detach() - reported) == pytest.approx(float(2 * ar + tar), rel=1e-5)
 
 
 def test_one_document_alone_is_an_error_that_says_what_to_do(
@@ -102,4 +117,4 @@ def test_one_document_alone_is_an_error_that_says_what_to_do(
 ) -> None:
     batch: Any = next(make_documents(1).epoch(0))
     with pytest.raises(TrainingError, match="raise batch_size"):
-        classifier_step("float32")(make_classifier(), batch, None)
+        classifier_step(ClassifierFit(), "float32")(make_classifier(), batch, None)

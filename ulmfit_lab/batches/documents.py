@@ -19,7 +19,10 @@ SAMPLERS = ("sortish", "shuffled", "sorted")
 
 @dataclass(frozen=True)
 class DocumentBatch:
-    """Ids (T, B) padded at the end, lengths (B,), labels (B,), and the documents' numbers (B,), all int64."""
+    """Ids (T, B) padded at the end, lengths (B,), labels (B,), and the documents' numbers (B,), all int64.
+
+    Lengths and numbers stay on the CPU, where they are read.
+    """
 
     ids: Tensor
     lengths: Tensor
@@ -30,12 +33,40 @@ class DocumentBatch:
     @property
     def n_tokens(self) -> int:
         """Tokens, padding not counted."""
-        return int(self.lengths.sum())
+        return int(self.lengths.numpy().sum())  # not of a tensor, so that no device is waited for
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """What a classifier is called with."""
+        return self.ids, self.lengths
 
     def to(self, device: torch.device) -> DocumentBatch:
         """The batch on a device."""
-        moved = {name: getattr(self, name).to(device) for name in ("ids", "lengths", "labels", "index")}
-        return replace(self, **moved)
+        return replace(self, ids=self.ids.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Features (B, F) of documents that a frozen encoder has read, labels (B,) and the documents' numbers (B,)."""
+
+    features: Tensor
+    labels: Tensor
+    index: Tensor
+    lr_scale: float = 1.0
+
+    @property
+    def n_tokens(self) -> int:
+        """Documents: no tokens are read any more."""
+        return len(self.labels)
+
+    @property
+    def inputs(self) -> tuple[Tensor]:
+        """What a classifier's head is called with."""
+        return (self.features,)
+
+    def to(self, device: torch.device) -> FeatureBatch:
+        """The batch on a device."""
+        return replace(self, features=self.features.to(device), labels=self.labels.to(device))
 
 
 def sort_order(lengths: np.ndarray) -> np.ndarray:
@@ -125,12 +156,35 @@ class DocumentBatches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[DocumentBatch]:
         """The batches of an epoch in order, from number `start` on."""
+        for numbers in self.numbers(epoch, start):
+            ids, lengths = collate([self.documents[n] for n in numbers], self.pad)
+            index = torch.from_numpy(numbers)
+            yield DocumentBatch(ids, lengths, self.labels[index], index)
+
+    def numbers(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
+        """Numbers of the documents (B,) of each batch of an epoch in order, from batch `start` on."""
         order = self.order(epoch)
         for first, end in pairwise([*self.splits(), len(order)][start:]):
-            numbers = order[first:end]
-            ids, lengths = collate([self.documents[n] for n in numbers], self.pad)
-            index = torch.from_numpy(numbers.astype(np.int64))
-            yield DocumentBatch(ids, lengths, self.labels[index], index)
+            yield order[first:end].astype(np.int64)
+
+
+class FeatureBatches:
+    """Batches of documents of which a frozen encoder's features (n, F) are kept, in the order of `documents`."""
+
+    def __init__(self, documents: DocumentBatches, features: np.ndarray) -> None:
+        if len(features) != len(documents.documents):
+            raise DataError(f"{len(features)} rows of features were given for {len(documents.documents)} documents.")
+        self.documents, self.features = documents, torch.from_numpy(np.array(features, dtype=np.float32))
+
+    def count(self, epoch: int) -> int:
+        """Number of batches of an epoch."""
+        return self.documents.count(epoch)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[FeatureBatch]:
+        """The batches of an epoch in order, from number `start` on."""
+        for numbers in self.documents.numbers(epoch, start):
+            index = torch.from_numpy(numbers)
+            yield FeatureBatch(self.features[index], self.documents.labels[index], index)
 
 
 def marked(document: np.ndarray, beginning: int | None, end: int | None) -> np.ndarray:

@@ -165,7 +165,7 @@ def train_classifier(spec: Spec) -> Turn:
     device, precision, recipe = use(config.compute), config.compute.precision, config.classifier
     model, batches = classifier_of(spec, config), documents_of(spec, config, recipe.sampler, recipe.batch_size)
     clocked, padding = Clocked(batches, lambda batch: len(batch.labels)), padding_share(batches.epoch(0))
-    step = classifier_step(precision)
+    step = classifier_step(recipe, precision)
     return lambda: clocked_fit(model, clocked, step, recipe, device, precision) | {"padding": padding}
 
 

@@ -1,7 +1,7 @@
 """The largest batch that fits the device, found by training a few steps at each size; nothing is chosen for anyone.
 
 The batches are the largest that a run can meet: windows of `bptt` steps over a vocabulary of `vocabulary.max_size`,
-and documents that all have `target.max_length` words.
+and documents that all have `target.max_length` words or, where they are read whole, as many as one graph holds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ulmfit_lab.config import RunConfig
 from ulmfit_lab.lab.plan import Plan
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.fits import batches_of
-from ulmfit_lab.stages.models import new_classifier, new_language_model
+from ulmfit_lab.stages.models import new_classifier, new_language_model, windows_of
 from ulmfit_lab.training.steps import autocast, classifier_step, language_model_step
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler, when first used, speaks of itself
@@ -125,12 +125,12 @@ def try_language_model(config: RunConfig, size: int) -> tuple[float, int]:
 
 def try_classifier(config: RunConfig, size: int) -> tuple[float, int]:
     """Train two batches of so many documents of the greatest length with the config's classifier, of two classes."""
-    words, length = config.vocabulary.max_size, config.target.max_length
+    words, length = config.vocabulary.max_size, config.target.max_length or windows_of(config).graph
     device = use(config.compute)
     size = max(size, 2)  # batch normalisation needs two
     documents = [*np.random.default_rng(0).integers(0, words, (2 * size, length), dtype=np.int32)]
     batches = batches_of(documents, np.arange(2 * size) % 2, config, "sorted", size)
-    step = classifier_step(config.compute.precision)
+    step = classifier_step(config.classifier, config.compute.precision)
     return try_steps(lambda: new_classifier(config, words, 2), batches, step, device, config.compute.precision)
 
 

@@ -67,6 +67,7 @@ class TargetSummary:
         more = len(self.classes) - len(shown)
         shown += [f"and {more} smaller ones"] if more else []
         cut = f"target.max_length = {self.max_length} cuts {self.cut:,} ({self.cut / self.training:.1%})"
+        cut = cut if self.max_length else "read whole"
         length = f"median {self.median:,.0f}, 95% have at most {self.percentile_95:,.0f}"
         repeated = f"{self.repeated:,} ({self.repeated / self.training:.1%})"
         overlap = f"{self.overlap:,} ({self.overlap / self.testing:.1%})"
@@ -133,7 +134,7 @@ def summarise_target(target: Target, data: Path | None) -> TargetSummary:
         median=float(np.median(lengths)),
         percentile_95=float(np.percentile(lengths, 95, method="inverted_cdf")),
         max_length=target.max_length,
-        cut=int(np.sum(lengths > target.max_length)),
+        cut=int(np.sum(lengths > target.max_length)) if target.max_length else 0,
         repeated=len(digests) - len(known),
         overlap=sum(test.digests[number] in known for number in tested),
     )

@@ -38,7 +38,7 @@ UNMEASURED: Mapping[str, float] = {
 }
 """Tokens per second of the stages that no model is trained in, until one of them has been measured here."""
 
-TRAINED = ("pretrained", "fine-tuned", "classifier")
+TRAINED = ("pretrained", "fine-tuned", "classifier", "features")
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,15 @@ def plan_cells(
 def make_plan(planned: Iterable[PlannedCell], store: Store, rates: Rates) -> Plan:
     """Predict the cost of the cells that are not done; a stage that several of them need counts once.
 
-    Raises DataError where texts are to be read in a language for which something is not installed.
+    Raises DataError where texts are to be read in a language for which something is not installed, and ConfigError
+    for a precision that this machine cannot train in.
     """
     planned = tuple(planned)
     seconds: dict[str, float] = {}
     reused: dict[str, float] = {}
     languages: set[str] = set()
+    for compute in {each.cell.config.compute for each in planned if not each.done}:
+        devices.check_precision(compute)
     for each in planned:
         if each.done:
             continue
@@ -159,7 +162,7 @@ class Rates:
             return like
         if stage.kind not in TRAINED or "model" in stage.key:
             return UNMEASURED.get(stage.kind, 20_000.0)
-        return self._language_model(config) * (1.0 if stage.kind != "classifier" else 2.0)
+        return self._language_model(config) * (2.0 if stage.kind in ("classifier", "features") else 1.0)
 
     def _language_model(self, config: RunConfig) -> float:
         """Timed once per size of model; a classifier's steps, which have no output layer, take about half as long."""

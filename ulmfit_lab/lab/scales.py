@@ -47,7 +47,7 @@ DEMO = RunConfig(
     pretraining=LanguageModelFit(lr=5e-3, seed=0),
     fine_tuning=LanguageModelFit(lr=3e-3, epochs=2, layer_lr_decay=1.3, seed=0),
     classifier=ClassifierFit(epochs=6, drop_mult=0.5, lr=3e-3, keep="best", batch_size=16),
-    compute=Compute(threads=1, precision="bfloat16"),
+    compute=Compute(threads=1),
 )
 
 SMALL = RunConfig(
@@ -59,7 +59,7 @@ SMALL = RunConfig(
     pretraining=LanguageModelFit(lr=1e-2, epochs=2, seed=0),
     fine_tuning=LanguageModelFit(lr=1e-2, seed=0),
     classifier=ClassifierFit(epochs=6, drop_mult=0.5, lr=3e-3, keep="best"),
-    compute=Compute(threads=1, precision="bfloat16"),
+    compute=Compute(threads=1),
 )
 
 PAPER = RunConfig(
@@ -103,6 +103,7 @@ LANGUAGE_MODEL: Mapping[str, Any] = {
     "pretraining.lr": 5e-3,
     "pretraining.clip": 0.4,
     "pretraining.seed": None,
+    "compute.precision": "bfloat16",
 }
 """A language model alone, from the run's own seed: small enough for six epochs in half a minute of one core.
 

@@ -59,6 +59,6 @@ def probabilities(model: Classifier, embedded: Tensor) -> Tensor:
     layers = [embedded]
     if model.pooling != "embeddings":
         layers += [output for output, _ in model.encoder.run(embedded, None)]
-    pooled = layers if model.pooling == "mix" else layers[-1:]
-    logits: Tensor = model.head(torch.cat([concat_pool(layer, lengths) for layer in pooled], 1))
-    return logits.softmax(1)
+    layers = layers if model.pooling == "mix" else layers[-1:]
+    pooled = [concat_pool(layer, lengths, model.windows.positions) for layer in layers]
+    return model.classify(torch.cat(pooled, 1)).softmax(1)

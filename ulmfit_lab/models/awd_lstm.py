@@ -105,15 +105,14 @@ class AWDLSTM(nn.Module):
             after.append(new)
         return x, after
 
-    def layers(self, ids: Tensor) -> Iterator[Tensor]:
-        """Embedding and LSTM layers of documents, bottom to top: (T, B, width), each before the dropout behind it.
+    def layers(self, ids: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
+        """Outputs (T, B, width) of embedding and LSTM layers, bottom to top, and the state after step T.
 
-        The last one is what `forward` returns; `widths` are theirs. Reads from a state of zeros.
+        Each output is the one before the dropout behind it; the last is what `forward` returns. `widths` are theirs.
         """
         embedded = self.embed(ids)
-        yield embedded
-        for output, _ in self.run(embedded, None):
-            yield output
+        outputs, after = zip(*self.run(embedded, state), strict=True)
+        return [embedded, *outputs], list(after)
 
     def run(self, x: Tensor, state: State | None) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
         """Run the LSTM layers over embedded ids (T, B, E): each one's output (T, B, H_l) and state after step T."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
 from ulmfit_lab.models.awd_lstm import AWDLSTM, State, lstm_groups, parameters_of
 from ulmfit_lab.models.dropout import locked_dropout
-from ulmfit_lab.models.pooling import concat_pool
+from ulmfit_lab.models.reading import Reading, Windows, read_documents
 
+DEFAULT_WINDOWS = Windows()
 Features: TypeAlias = Literal["last", "mix", "embeddings"]
 
 
@@ -78,6 +79,14 @@ class LayerMix(nn.Module):
         return torch.cat([part * weight for part, weight in zip(x.split(self.widths, 1), weights, strict=True)], 1)
 
 
+class Head(nn.Sequential):
+    """The layers that classify pooled features (B, F) -> logits (B, C); trained alone where the encoder is frozen."""
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """One group."""
+        return [list(self.parameters())]
+
+
 class Classifier(nn.Module):
     """An encoder and ULMFiT's head (Howard & Ruder 2018, section 3.3), its layers in fastai's order.
 
@@ -102,12 +111,13 @@ class Classifier(nn.Module):
         output_dropout: float,
         head_dropout: float,
         features: Features = "last",
+        windows: Windows = DEFAULT_WINDOWS,
     ) -> None:
         super().__init__()
-        self.encoder, self.pooling = encoder, features
+        self.encoder, self.pooling, self.windows = encoder, features, windows
         widths = [3 * width for width in (encoder.widths if features == "mix" else encoder.widths[:1])]
         pooled = sum(widths)
-        self.head = nn.Sequential(
+        self.head = Head(
             BatchNorm(pooled),
             *([LayerMix(widths)] if features == "mix" else []),
             nn.Dropout(output_dropout),
@@ -120,15 +130,29 @@ class Classifier(nn.Module):
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Classify documents: ids (T, B) padded at the end, lengths (B,) of at least 1 -> logits (B, C)."""
-        pooled = self.features(ids, lengths).to(self.encoder.embedding.weight.dtype)
-        return cast(Tensor, self.head(pooled))
+        return self.classify(self.features(ids, lengths))
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Logits (B, C) of pooled features (B, F)."""
+        return cast(Tensor, self.head(pooled.to(self.encoder.embedding.weight.dtype)))
 
     def features(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Pooled outputs (B, F) of documents: ids (T, B) padded at the end, lengths (B,) of at least 1."""
+        return self.read(ids, lengths).pooled
+
+    def read(self, ids: Tensor, lengths: Tensor, *, penalise: bool = False) -> Reading:
+        """Pooled outputs of documents and, where they are to be penalised, the means of AR and TAR."""
+        penalise = penalise and self.pooling != "embeddings"
+        return read_documents(self.read_window, ids, lengths, self.windows, penalise=penalise)
+
+    def read_window(self, ids: Tensor, state: Any) -> tuple[list[Tensor], Any]:
+        """Outputs of the layers that the head pools, for a window ids (T, B), and the state after it."""
+        if self.pooling == "embeddings":
+            return [self.encoder.embed(ids)], None
         if self.pooling == "mix":
-            return torch.cat([concat_pool(layer, lengths) for layer in self.encoder.layers(ids)], 1)
-        output = self.encoder.embed(ids) if self.pooling == "embeddings" else self.encoder(ids)[0]
-        return concat_pool(output, lengths)
+            return self.encoder.layers(ids, state)
+        output, after = self.encoder(ids, state)
+        return [output], after
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Embedding, each LSTM layer that is run, head."""

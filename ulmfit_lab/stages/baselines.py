@@ -55,7 +55,7 @@ def encode_documents(work: Work, *, config: RunConfig, seed: int) -> dict[str, A
     if role == "test":
         numbers = test_order(corpus)[: config.target.test or None]
     device = use(config.compute)
-    texts = [plain_text(corpus.words(int(number))[: config.target.max_length]) for number in numbers]
+    texts = [plain_text(corpus.words(int(number))[: config.target.max_words]) for number in numbers]
     with autocast(device, config.compute.precision):
         vectors = load_encoder(device).encode(texts)
     np.save(work.folder / "documents.npy", numbers)

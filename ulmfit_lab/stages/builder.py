@@ -33,6 +33,12 @@ TOKENS_PER_WORD = 1.2
 """Tokens, markers and punctuation among them, for each run of letters between blanks; only predictions use it."""
 PIECES_PER_WORD = 1.2
 """Subwords for each word (1.15 on WikiText-2 with 10,000 of them); only predictions use it."""
+SHAPE = ("emb_size", "hidden_size", "n_layers", "backwards")
+"""Fields of a language model that change what it computes in evaluation."""
+READING = ("start", "features", "bptt", "max_positions")
+"""Fields of a classifier that change what its encoder makes of a document in evaluation."""
+HEAD_SHARE = 0.01
+"""Work of training a head on features, as a share of that of a whole classifier; only predictions use it."""
 SAMPLE = 200
 """Documents from which the length of all is predicted."""
 
@@ -62,6 +68,8 @@ class Builder:
             return self.baseline()
         inputs = {"texts": self.target_tokens()} | self.test_tokens()
         inputs |= {"vocabulary": self.vocabulary(), **self.start()}
+        frozen = fit.unfreeze == "last"
+        inputs |= self.features() if frozen else {}
         key = {
             "target": _sampling(self.config),
             # how a language model is evaluated is in that model's own key
@@ -71,7 +79,36 @@ class Builder:
             "compute": self.network(),
             "seed": self.seed,
         }
-        return self.stage("classifier", key, inputs, fits.fit_classifier, tokens=self.classifier_tokens())
+        tokens = self.classifier_tokens() * (HEAD_SHARE if frozen else 1)
+        return self.stage("classifier", key, inputs, fits.fit_classifier, tokens=tokens)
+
+    def features(self) -> dict[str, Stage]:
+        """What a frozen encoder makes of the target's texts, the same for every number of labels and epochs.
+
+        It is the same for every seed too, unless the seed draws weights of the encoder.
+        """
+        fit, target = self.config.classifier, self.config.target
+        drawn = fit.start in ("random", "word2vec", "glove") or self.config.vocabulary.unseen in ("normal", "uniform")
+        read = {name: value for name, value in changed(fit).items() if name in READING}
+        key = {
+            "target": _changed(target, "max_length"),
+            "lm": {name: value for name, value in changed(self.config.lm).items() if name in SHAPE},
+            "unseen": self.config.vocabulary.unseen,
+            "fit": read,
+            "compute": self.network(),
+            "seed": self.seed if drawn else 0,
+        }
+        made_from = {"vocabulary": self.vocabulary(), **self.start()}
+        tokens = self.target_tokens()
+        size = tokens.tokens * self.kept_share() * self.units_per_word / 3
+        stages = {"features": self.stage("features", key, {"texts": tokens, **made_from}, fits.encode_features, size)}
+        for name, tokens in self.test_tokens().items():
+            size = target.test * self.document_length() if target.test else tokens.tokens * self.kept_share()
+            tested = key | {"target": _changed(target, "max_length", "test")}
+            inputs = {name: tokens, **made_from}
+            size *= self.units_per_word / 3
+            stages[f"{name} features"] = self.stage("features", tested, inputs, fits.encode_features, size)
+        return stages
 
     def baseline(self) -> Stage:
         """A classifier without a language model, on the same documents."""
@@ -272,7 +309,7 @@ class Builder:
     def document_length(self, cut: float | None = None) -> float:
         """Tokens of a document after cutting, roughly: of the first documents, whose words a blank ends."""
         words = [len(text.split()) for text in first_texts(bare(self.config.target), self.data)]
-        cut = self.config.target.max_length if cut is None else cut
+        cut = (self.config.target.max_words or math.inf) if cut is None else cut
         return sum(min(TOKENS_PER_WORD * n, cut) for n in words) / max(len(words), 1)
 
     def kept_share(self) -> float:

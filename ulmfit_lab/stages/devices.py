@@ -10,7 +10,7 @@ from functools import cache
 import torch
 
 from ulmfit_lab.config import Compute
-from ulmfit_lab.errors import DataError
+from ulmfit_lab.errors import ConfigError, DataError
 
 
 def device_of(compute: Compute) -> torch.device:
@@ -38,8 +38,28 @@ KEPT = 2**30
 """Bytes of freed memory that a process keeps for itself, and of an allocation that is given back at once."""
 
 
+@cache
+def has_bfloat16_lstm() -> bool:
+    """Whether this CPU computes an LSTM in bfloat16: torch's own needs AVX-512, and fails without it."""
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            torch.nn.LSTM(8, 8)(torch.zeros(2, 2, 8))
+    except RuntimeError:
+        return False
+    return True
+
+
+def check_precision(compute: Compute) -> None:
+    """Raise ConfigError for a precision in which this machine's device cannot train a language model."""
+    if compute.precision == "bfloat16" and device_of(compute).type == "cpu" and not has_bfloat16_lstm():
+        raise ConfigError(
+            "compute.precision = 'bfloat16', but this processor has no LSTM in bfloat16; set it to float32."
+        )
+
+
 def use(compute: Compute) -> torch.device:
-    """Set torch up as the config says; returns the device."""
+    """Set torch up as the config says; returns the device. Raises ConfigError for a precision that it lacks."""
+    check_precision(compute)
     keep_freed_memory()
     torch.set_num_threads(compute.threads)
     torch.set_flush_denormal(True)

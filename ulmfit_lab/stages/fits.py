@@ -11,22 +11,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from ulmfit_lab.batches.documents import DocumentBatches, padding_share
+from ulmfit_lab.batches.documents import DocumentBatches, FeatureBatches, padding_share
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import Fit, LanguageModelConfig, LanguageModelFit, RunConfig
 from ulmfit_lab.models.heads import LanguageModel
+from ulmfit_lab.stages.baselines import vectors_of
 from ulmfit_lab.stages.corpora import Streams, parts_of, streams_of, unlabelled_documents
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.models import classifier_for, language_model_for, new_language_model, save_model
 from ulmfit_lab.stages.store import Work
-from ulmfit_lab.stages.target import TargetTexts, draw_labelled, save_confusion, target_texts
+from ulmfit_lab.stages.target import TargetTexts, draw_labelled, save_confusion, target_texts, test_order
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import PAD_ID
 from ulmfit_lab.text.vocabulary import Vocabulary
 from ulmfit_lab.training.curves import draw_curves
 from ulmfit_lab.training.loop import FitResult, Point, fit
-from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model, label_metrics
-from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
+from ulmfit_lab.training.metrics import (
+    Tested,
+    compute_features,
+    evaluate_classifier,
+    evaluate_language_model,
+    label_metrics,
+)
+from ulmfit_lab.training.steps import Step, classifier_step, head_step, language_model_step
 
 EVALUATION_BATCH = 32
 """Documents side by side in evaluation; does not change any metric."""
@@ -100,7 +107,7 @@ def _train(
     recipe: Fit,
     seed: int,
     model: torch.nn.Module,
-    batches: StreamBatches | DocumentBatches,
+    batches: StreamBatches | DocumentBatches | FeatureBatches,
     step: Step,
     evaluate: Callable[[torch.nn.Module], dict[str, float]],
 ) -> FitResult:
@@ -139,28 +146,61 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
     model = classifier_for(vocabulary, work.inputs, config, len(texts.classes))
     device, precision, recipe = use(config.compute), config.compute.precision, config.classifier
     draw = draw_labelled(texts, config.target.labels, seed)
-    train = batches_of(
-        *texts.select(texts.train, draw, vocabulary, config), config, recipe.sampler, recipe.batch_size, seed
-    )
-    valid, test = (
-        batches_of(*texts.documents(name, vocabulary, config), config, "sorted", EVALUATION_BATCH)
-        for name in ("valid", "test")
-    )
+    parts = {"train": (texts.train, draw), "valid": texts.part("valid"), "test": texts.part("test")}
+    documents = {
+        name: batches_of(
+            *texts.select(*part, vocabulary, config),
+            config,
+            *((recipe.sampler, recipe.batch_size) if name == "train" else ("sorted", EVALUATION_BATCH)),
+            seed,
+        )
+        for name, part in parts.items()
+    }
+    trained: torch.nn.Module = model
+    step, batches = classifier_step(recipe, precision), dict[str, DocumentBatches | FeatureBatches](documents)
+    if recipe.unfreeze == "last":  # the encoder stays as it is, and so does what it makes of each document
+        trained, step = model.head, head_step
+        batches = {name: FeatureBatches(documents[name], stored_features(work, name, parts[name][1])) for name in parts}
 
-    def evaluate(model: torch.nn.Module) -> dict[str, float]:
-        return evaluate_classifier(model, valid, device=device, precision=precision).metrics
+    def evaluate(trained: torch.nn.Module, part: str) -> Tested:
+        return evaluate_classifier(trained, batches[part], device=device, precision=precision)
 
-    result = _train(work, "classifier", config, recipe, seed, model, train, classifier_step(precision), evaluate)
+    def validate(trained: torch.nn.Module) -> dict[str, float]:
+        return evaluate(trained, "valid").metrics
+
+    result = _train(work, "classifier", config, recipe, seed, trained, batches["train"], step, validate)
     save_model(work, config, model, "classifier", vocabulary)
-    tested = evaluate_classifier(model, test, device=device, precision=precision)
+    tested, seen = evaluate(trained, "test"), evaluate(trained, "valid")
     np.save(work.folder / "test_predictions.npy", tested.predictions)
-    seen = evaluate_classifier(model, valid, device=device, precision=precision)
     np.save(work.folder / "valid_predictions.npy", seen.predictions)
     (work.folder / "samples.txt").write_text(samples(texts, tested.predictions, config))
     save_confusion(work, texts, tested.predictions.argmax(1))
-    padding = {"padding": padding_share(train.epoch(0))}
+    padding = {"padding": padding_share(documents["train"].epoch(0))}
     summary = summary_of(result, recipe, tested.metrics | padding)
     return summary | {"labels": len(draw), "classes": list(texts.classes)}
+
+
+def encode_features(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """What a frozen encoder makes of the target's texts, or of its test documents: a head's inputs, without dropout."""
+    role = "test" if "test" in work.inputs else "texts"
+    corpus = open_corpus(work.inputs[role].folder)
+    numbers = test_order(corpus)[: config.target.test or None] if role == "test" else np.arange(corpus.n_documents)
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    device = use(config.compute)
+    model = classifier_for(vocabulary, work.inputs, config, n_classes=2).to(device)  # of which the encoder counts
+    ids = corpus.documents(vocabulary, numbers, config.target.max_words)
+    batches = batches_of(ids, np.zeros(len(ids), np.int64), config, "sorted", EVALUATION_BATCH)
+    features = compute_features(model, batches, device=device, precision=config.compute.precision)
+    np.save(work.folder / "documents.npy", numbers)
+    np.save(work.folder / "vectors.npy", features)
+    return {"documents": len(features), "size": features.shape[1]}
+
+
+def stored_features(work: Work, part: str, numbers: np.ndarray) -> np.ndarray:
+    """Features (n, F) of the documents of these numbers (n,) in the train, valid or test part."""
+    own = work.inputs["features"]
+    return vectors_of(work.inputs.get("test features", own) if part == "test" else own, numbers)
 
 
 def average_classifiers(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -216,6 +256,7 @@ def summary_of(result: FitResult, recipe: Fit, tested: Mapping[str, float]) -> d
         "trained_tokens": result.tokens,
         "seconds": result.seconds,
         "stopped": result.stopped,
+        "averaging_began": result.averaging_began,
     }
 
 

@@ -11,6 +11,7 @@ from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts, layer_sizes
 from ulmfit_lab.models.checkpoint import Stamp, load_checkpoint, save_checkpoint
 from ulmfit_lab.models.cross_entropy import MANY_WORDS
 from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.models.reading import Windows
 from ulmfit_lab.models.transfer import embedding_from_vectors, move_language_model
 from ulmfit_lab.models.wide_lstm import is_wide
 from ulmfit_lab.models.word_vectors import WordVectors
@@ -75,7 +76,14 @@ def new_classifier(config: RunConfig, n_words: int, n_classes: int) -> Classifie
         output_dropout=recipe.output_dropout * recipe.drop_mult,
         head_dropout=recipe.head_dropout,
         features=recipe.features,
+        windows=windows_of(config),
     )
+
+
+def windows_of(config: RunConfig) -> Windows:
+    """How long documents are read."""
+    recipe = config.classifier
+    return Windows(recipe.bptt, recipe.backprop_windows, recipe.max_positions)
 
 
 def classifier_for(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:

@@ -49,12 +49,12 @@ class TargetTexts:
         self, corpus: TokenCorpus, numbers: np.ndarray, vocabulary: Vocabulary, config: RunConfig
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """Ids, cut after the config's number of words, and labels of these documents of a corpus."""
-        ids = corpus.documents(vocabulary, numbers, config.target.max_length)
+        ids = corpus.documents(vocabulary, numbers, config.target.max_words)
         return ids, self.label_ids(corpus, numbers)
 
     def words(self, corpus: TokenCorpus, numbers: np.ndarray, config: RunConfig) -> tuple[list[list[str]], np.ndarray]:
         """Words, cut at the config's length, and labels of these documents of a corpus."""
-        cut = config.target.max_length
+        cut = config.target.max_words
         return [corpus.words(int(n))[:cut] for n in numbers], self.label_ids(corpus, numbers)
 
     def label_ids(self, corpus: TokenCorpus, numbers: np.ndarray) -> np.ndarray:

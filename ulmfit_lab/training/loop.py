@@ -6,20 +6,20 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ulmfit_lab.config import Fit
 from ulmfit_lab.errors import DataError, TrainingError
 from ulmfit_lab.models.awd_lstm import map_tensors
 from ulmfit_lab.models.checkpoint import load_resume_state, save_resume_state
 from ulmfit_lab.training.optimizers import Average, make_optimizer, set_rates, should_average
-from ulmfit_lab.training.schedules import dropout_factor, layer_rates, lr_factor, trainable_groups
+from ulmfit_lab.training.schedules import cycle_epochs, dropout_factor, layer_rates, lr_factor, trainable_groups
 from ulmfit_lab.training.steps import Step, autocast
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ class FitResult:
     tokens: int
     seconds: float
     stopped: str
+    averaging_began: int | None = None
+    """Step at which NT-ASGD began to average; None where it never did."""
 
 
 @dataclass
@@ -76,13 +78,21 @@ class Position:
     carry: Any = None
     history: list[dict[str, float]] = field(default_factory=list)
     points: list[dict[str, Any]] = field(default_factory=list)
-    pending: list[float] = field(default_factory=list)
-    """Losses since the last point."""
+    loss_sum: Any = 0.0
+    """Sum of the losses since the last point, a float64 on the device: reading it there would make the host wait."""
+    summed: int = 0
+    """Steps since the last point."""
 
-    def advance(self, loss: float, tokens: int, seconds: float) -> None:
-        """Count a step."""
+    def advance(self, loss: Tensor, tokens: int, seconds: float) -> None:
+        """Count a step; loss () is on the device."""
         self.batch, self.step, self.tokens, self.seconds = self.batch + 1, self.step + 1, self.tokens + tokens, seconds
-        self.pending.append(loss)
+        self.loss_sum, self.summed = self.loss_sum + loss.double(), self.summed + 1
+
+    def read_mean_loss(self) -> float:
+        """Mean loss since the last point; the next mean begins here."""
+        mean = float(self.loss_sum) / self.summed
+        self.loss_sum, self.summed = 0.0, 0
+        return mean
 
     def next_epoch(self, seconds: float) -> None:
         """Go to the next epoch's beginning, where nothing is carried."""
@@ -126,7 +136,8 @@ def fit(
     resume    file of the resume state, written every checkpoint_seconds and after every epoch: training goes on from
               it if it is there, and ends with the weights of an uninterrupted run, bit for bit on the CPU
 
-    Raises TrainingError when a loss is not finite.
+    Raises TrainingError when a loss is not finite. A CPU looks at every loss; on other devices, where reading one
+    makes the host wait, only the mean of each point is looked at.
     """
     groups = model.layer_groups()
     rates = layer_rates(config.lr, config.layer_lr_decay, len(groups))
@@ -136,36 +147,42 @@ def fit(
     restore(resume, training, device)
     at, optimizer, average = training.at, training.optimizer, training.average
     every = math.ceil(sum(counts) / min(POINTS, POINTS_PER_EPOCH * max(config.epochs, 1)))
+    every_loss, seen = reads_every_loss(device), math.nan
     for point in at.points:
         record(Point(**point))
     resumed, began, saved = (at.tokens, at.seconds), time.monotonic() - at.seconds, at.seconds
     model.train()
     while not (stopped := reason_to_stop(config, at.epoch, training.best)):
         count = counts[at.epoch]
+        first, total = cycle_steps(config, counts, at.epoch, len(groups))
         freeze(groups, trainable_groups(config.unfreeze, at.epoch, len(groups)))
         for batch in batches.epoch(at.epoch, at.batch):
-            batch = batch.to(device)
-            factor = lr_factor(config.schedule, at.step, sum(counts)) * batch.lr_scale
+            n_tokens, batch = batch.n_tokens, batch.to(device)
+            factor = lr_factor(config.schedule, at.step - first, total) * batch.lr_scale
             set_rates(optimizer, [rate * factor for rate in rates])
             if config.dropout_schedule != "constant":
                 model.encoder.scale_dropouts(dropout_factor(config.dropout_schedule, at.step, sum(counts)))
             optimizer.zero_grad(set_to_none=True)
             with autocast(device, precision):
-                loss, at.carry, stats = step(model, batch, at.carry)
-            check_finite(float(loss.detach()), at, rates[-1] * factor)
+                loss, at.carry, reported = step(model, batch, at.carry)
+            if every_loss:
+                seen = float(reported)
+                check_finite(float(loss.detach()), at, rates[-1] * factor)
             loss.backward()  # type: ignore[no-untyped-call]
             if config.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             average.update()
-            at.advance(stats["loss"], batch.n_tokens, time.monotonic() - began)
+            at.advance(reported, n_tokens, time.monotonic() - began)
             if at.step % every == 0:
-                note(at, count, record, {"loss": sum(at.pending) / len(at.pending), "lr": rates[-1] * factor})
-                at.pending.clear()
+                steps, mean = at.summed, at.read_mean_loss()
+                seen = seen if every_loss else mean
+                check_finite(mean, at, rates[-1] * factor, f"mean loss of the last {steps} steps")
+                note(at, count, record, {"loss": mean, "lr": rates[-1] * factor})
             if resume and at.seconds - saved >= checkpoint_seconds:
                 save(resume, training, device)
                 saved = at.seconds
-            progress(progress_at(at, sum(counts), stats["loss"], resumed))
+            progress(progress_at(at, sum(counts), seen, resumed))
         metrics = finish_epoch(training, evaluate, config)
         note(at, count, record, {f"valid_{name}": value for name, value in metrics.items()})
         at.next_epoch(time.monotonic() - began)
@@ -180,7 +197,7 @@ def fit(
     if training.best.get("weights"):
         model.load_state_dict(training.best["weights"])
     best = training.best.get("metrics", final)
-    return FitResult(at.history, best, final, at.step, at.tokens, time.monotonic() - began, stopped)
+    return FitResult(at.history, best, final, at.step, at.tokens, time.monotonic() - began, stopped, average.began)
 
 
 def reason_to_stop(config: Fit, done: int, best: Mapping[str, Any]) -> str:
@@ -188,6 +205,19 @@ def reason_to_stop(config: Fit, done: int, best: Mapping[str, Any]) -> str:
     if config.patience and best and done - 1 - best["epoch"] >= config.patience:
         return f"no better validation loss in {config.patience} epochs"
     return "all epochs done" if done >= config.epochs else ""
+
+
+def reads_every_loss(device: torch.device) -> bool:
+    """Whether the loss of every step is looked at, which makes the host wait for any device but the CPU."""
+    return device.type == "cpu"
+
+
+def cycle_steps(config: Fit, counts: Sequence[int], epoch: int, n_groups: int) -> tuple[int, int]:
+    """The step at which the schedule's cycle of this epoch begins, and its number of steps."""
+    if not config.restart_schedule:
+        return 0, sum(counts)
+    epochs = cycle_epochs(config.unfreeze, epoch, n_groups, len(counts))
+    return sum(counts[: epochs.start]), sum(counts[epochs.start : epochs.stop])
 
 
 def freeze(groups: list[list[nn.Parameter]], trainable: frozenset[int]) -> None:
@@ -210,8 +240,9 @@ def finish_epoch(
         weights = {} if config.keep == "last" else copy.deepcopy(training.model.state_dict())
         best.update(metrics=metrics, epoch=at.epoch, weights=weights)
     average.swap()
-    if config.optimizer == "nt-asgd" and not average.started and should_average([h["loss"] for h in at.history]):
-        average.start()
+    losses = [epoch["loss"] for epoch in at.history]
+    if config.optimizer == "nt-asgd" and not average.started and should_average(losses, config.non_monotone):
+        average.start(at.step)
     return metrics
 
 
@@ -283,5 +314,5 @@ def restore(path: Path | None, training: Training, device: torch.device) -> None
 
 
 def on_device(position: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """A stored position with its carried hidden state, a tree of tensors of any shape, on the device."""
-    return {**position, "carry": map_tensors(lambda tensor: tensor.to(device), position["carry"])}
+    """A stored position with its tensors, among them the tree of the carried state, on the device."""
+    return {name: map_tensors(lambda tensor: tensor.to(device), value) for name, value in position.items()}

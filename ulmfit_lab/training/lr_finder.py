@@ -74,8 +74,8 @@ def sweep(
         set_rates(optimizer, layer_rates(rate, config.layer_lr_decay, len(groups)))
         optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
-            loss, carry, stats = step(model, batch.to(device), None if first else carry)
-        yield stats["loss"]
+            loss, carry, reported = step(model, batch.to(device), None if first else carry)
+        yield float(reported)
         loss.backward()  # type: ignore[no-untyped-call]
         if config.clip:
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)

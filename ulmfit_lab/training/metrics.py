@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,27 +56,55 @@ class Tested:
 
 
 def evaluate_classifier(model: Any, batches: Any, *, device: torch.device, precision: str = "float32") -> Tested:
-    """loss (nats per document), accuracy, error and macro F1 over all documents.
+    """loss (nats per document), accuracy, error and macro F1 over all documents; model is a classifier or its head."""
 
-    On a CPU each of torch's threads classifies batches of its own: an LSTM's steps are too small to be shared well.
+    def classified(batch: Any) -> list[Tensor]:
+        return [model(*batch.inputs).float(), batch.labels]
+
+    logits, truth = over_documents(model, batches, classified, device=device, precision=precision)
+    loss = {"loss": float(nn.functional.cross_entropy(logits, truth))}
+    predictions = logits.softmax(1).numpy()
+    return Tested(label_metrics(predictions, truth.numpy()) | loss, predictions)
+
+
+def compute_features(model: Any, batches: Any, *, device: torch.device, precision: str = "float32") -> np.ndarray:
+    """What a classifier's head is given for every document, (n, F), computed without dropout."""
+
+    def pooled(batch: Any) -> list[Tensor]:
+        return [model.features(*batch.inputs).float()]
+
+    (features,) = over_documents(model, batches, pooled, device=device, precision=precision)
+    return features.numpy()
+
+
+def over_documents(
+    model: nn.Module,
+    batches: Any,
+    compute: Callable[[Any], list[Tensor]],
+    *,
+    device: torch.device,
+    precision: str,
+) -> list[Tensor]:
+    """Tensors (n, ...) that are computed of batches in evaluation mode, in the documents' own order, on the CPU.
+
+    compute  a batch on the device -> tensors (B, ...)
+
+    On a CPU each of torch's threads reads batches of its own: an LSTM's steps are too small to be shared well.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
 
-    def classified(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def computed(batch: Any) -> list[Tensor]:
         with torch.inference_mode(), autocast(device, precision):  # which hold for a thread alone
-            batch = batch.to(device)
-            return model(batch.ids, batch.lengths).float().cpu(), batch.labels.cpu(), batch.index.cpu()
+            return [part.cpu() for part in (*compute(batch.to(device)), batch.index)]
 
     with evaluating(model), ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
         each = pool.map if threads > 1 else map
-        logits, labels, index = zip(*each(classified, batches.epoch(0)), strict=True)
+        parts = [torch.cat(of_batches) for of_batches in zip(*each(computed, batches.epoch(0)), strict=True)]
     if threads > 1:
         torch.set_num_threads(threads)  # some of what the pool's threads have set holds for all
-    order = torch.cat(index).argsort()
-    scores, truth = torch.cat(logits)[order], torch.cat(labels)[order]
-    loss = {"loss": float(nn.functional.cross_entropy(scores, truth))}
-    predictions = scores.softmax(1).numpy()
-    return Tested(label_metrics(predictions, truth.numpy()) | loss, predictions)
+    *results, index = parts
+    order = index.argsort()
+    return [part[order] for part in results]
 
 
 def label_metrics(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:

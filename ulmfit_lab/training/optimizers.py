@@ -10,9 +10,6 @@ from torch import Tensor, nn
 
 from ulmfit_lab.config import Fit
 
-NON_MONOTONE = 5
-"""Evaluations that the best of the earlier ones must have been better for (n of the paper's algorithm 1)."""
-
 
 def make_optimizer(groups: Sequence[list[nn.Parameter]], config: Fit) -> torch.optim.Optimizer:
     """An optimiser with one parameter group a layer group, whose rates the loop sets before each step.
@@ -34,7 +31,7 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float]) -> None:
         group["lr"] = rate
 
 
-def should_average(losses: Sequence[float], n: int = NON_MONOTONE) -> bool:
+def should_average(losses: Sequence[float], n: int) -> bool:
     """NT-ASGD's trigger (Merity et al. 2017, algorithm 1), on all validation losses so far, the newest last.
 
     The newest is worse than the best of those before it, the n directly before it not counted.
@@ -53,10 +50,12 @@ class Average:
         self.parameters = list(parameters)
         self.count = 0
         self.mean: list[Tensor] = []
+        self.began: int | None = None
 
-    def start(self) -> None:
-        """Begin with the weights after the next step."""
+    def start(self, step: int) -> None:
+        """Begin with the weights after the next step, when this many steps are done."""
         self.mean = [torch.zeros_like(p) for p in self.parameters]
+        self.began = step
 
     @property
     def started(self) -> bool:
@@ -82,9 +81,9 @@ class Average:
 
     def state(self) -> dict[str, Any]:
         """For a resume checkpoint."""
-        return {"count": self.count, "mean": self.mean}
+        return {"count": self.count, "mean": self.mean, "began": self.began}
 
     def restore(self, state: dict[str, Any]) -> None:
         """From a resume checkpoint."""
-        self.count = int(state["count"])
+        self.count, self.began = int(state["count"]), state["began"]
         self.mean = [m.to(p.device) for m, p in zip(state["mean"], self.parameters, strict=False)]

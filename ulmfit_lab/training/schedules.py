@@ -69,6 +69,17 @@ def layer_rates(lr: float, decay: float, n_groups: int) -> list[float]:
     return [lr / decay ** (n_groups - 1 - group) for group in range(n_groups)]
 
 
+def cycle_epochs(unfreeze: str, epoch: int, n_groups: int, epochs: int) -> range:
+    """The epochs around this one in which the same groups learn: a stage of unfreezing, which is a cycle of its own."""
+    groups = [trainable_groups(unfreeze, each, n_groups) for each in range(epochs)]
+    first = last = epoch
+    while first > 0 and groups[first - 1] == groups[epoch]:
+        first -= 1
+    while last < epochs - 1 and groups[last + 1] == groups[epoch]:
+        last += 1
+    return range(first, last + 1)
+
+
 def trainable_groups(unfreeze: str, epoch: int, n_groups: int) -> frozenset[int]:
     """Which groups (0 is the bottom) learn in an epoch.
 

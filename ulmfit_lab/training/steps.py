@@ -8,24 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulmfit_lab.config import LanguageModelFit
+from ulmfit_lab.config import ClassifierFit, LanguageModelFit
 from ulmfit_lab.errors import TrainingError
 from ulmfit_lab.models.awd_lstm import detach
 from ulmfit_lab.models.cross_entropy import linear_cross_entropy
 
-Step = Callable[[Any, Any, Any], tuple[Tensor, Any, dict[str, float]]]
-"""(model, batch, carry) -> (loss to minimise, carry for the next batch, numbers to report)."""
+Step = Callable[[Any, Any, Any], tuple[Tensor, Any, Tensor]]
+"""(model, batch, carry) -> (loss to minimise, carry for the next batch, loss to report, on the device)."""
 
 
 def language_model_step(config: LanguageModelFit, precision: str) -> Step:
     """Cross-entropy of the next word, with AR and TAR; carries the hidden state, detached."""
 
-    def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, dict[str, float]]:
+    def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
         dropped, raw, state = model(batch.ids, carry)
         flat = dropped.reshape(-1, dropped.shape[-1]).float()
         nll = linear_cross_entropy(flat, model.decoder_weight, model.decoder_bias, batch.targets.reshape(-1), precision)
         penalty = activation_penalty(dropped.float(), raw.float(), config.alpha, config.beta)
-        return nll + penalty, detach(state), {"loss": float(nll.detach())}
+        return nll + penalty, detach(state), nll.detach()
 
     return step
 
@@ -41,21 +41,35 @@ def activation_penalty(dropped: Tensor, raw: Tensor, alpha: float, beta: float) 
     return penalty
 
 
-def classifier_step(precision: str) -> Step:
-    """Cross-entropy of the label; nothing is carried.
+def classifier_step(config: ClassifierFit, precision: str) -> Step:
+    """Cross-entropy of the label, with AR and TAR of the encoder's output; nothing is carried.
 
-    The step raises TrainingError for a single document, of which batch normalisation can learn nothing.
+    precision is what the batch's forward pass runs in (see `autocast`).
     """
+    penalise = bool(config.alpha or config.beta)
 
-    def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, dict[str, float]]:
-        if len(batch.labels) < 2:
-            raise TrainingError(
-                "A batch has one document, but batch normalisation needs two; raise batch_size or labels."
-            )
-        loss = nn.functional.cross_entropy(model(batch.ids, batch.lengths).float(), batch.labels)
-        return loss, None, {"loss": float(loss.detach())}
+    def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
+        read = model.read(*batch.inputs, penalise=penalise)
+        nll = label_loss(model.classify(read.pooled), batch.labels)
+        return nll + config.alpha * read.activation + config.beta * read.change, None, nll.detach()
 
     return step
+
+
+def head_step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
+    """Cross-entropy of the label for a head alone, whose inputs are features; nothing is carried."""
+    nll = label_loss(model(*batch.inputs), batch.labels)
+    return nll, None, nll.detach()
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of logits (B, C) against class numbers (B,).
+
+    Raises TrainingError for a single document, of which batch normalisation can learn nothing.
+    """
+    if len(labels) < 2:
+        raise TrainingError("A batch has one document, but batch normalisation needs two; raise batch_size or labels.")
+    return nn.functional.cross_entropy(logits.float(), labels)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
