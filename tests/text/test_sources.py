@@ -50,10 +50,10 @@ def test_a_source_that_names_nothing_is_refused() -> None:
 
 
 def test_which_splits_a_set_has() -> None:
-    assert has_split("trec", "test")
-    assert not has_split("movie-reviews", "test")
+    assert has_split(Source(name="trec"), "test")
+    assert not has_split(Source(name="movie-reviews"), "test")
     with pytest.raises(DataError, match="no set named"):
-        has_split("treck", "test")
+        has_split(Source(name="treck"), "test")
 
 
 def test_what_is_not_there_is_refused_before_the_first_document(tmp_path: Path) -> None:

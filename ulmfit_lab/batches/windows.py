@@ -48,7 +48,7 @@ def batchify(stream: np.ndarray, batch_size: int) -> Tensor:
     """
     n_steps = (len(stream) - 1) // batch_size
     if n_steps < 1:
-        raise DataError(f"{len(stream)} tokens are too few for a batch of {batch_size}; lower the batch size.")
+        raise DataError(f"{len(stream)} tokens are too few for a batch of {batch_size}; lower batch_size.")
     # a copy: the stream may be reversed or a read-only memory map, of which torch makes no tensor
     ids = torch.from_numpy(np.array(stream[: n_steps * batch_size + 1], dtype=np.int64))
     return ids.unfold(0, n_steps + 1, n_steps).t().contiguous()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from ulmfit_lab.cli.runs import reproduce_options, travel_options
 from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
 from ulmfit_lab.cli.workers import Crew, crew, others_of, told_to_begin
-from ulmfit_lab.errors import ConfigError, LabError
+from ulmfit_lab.errors import ConfigError, DataError, LabError
 
 if TYPE_CHECKING:
     from ulmfit_lab.lab.plan import Plan
@@ -258,13 +257,23 @@ def shared(run: Callable[..., Outcome], others: Crew, args: argparse.Namespace) 
 
 
 def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
-    """Say in a line what the runs are trained and tested on, and what is odd of it; the runs tell their own errors."""
+    """Say in a line what the runs are trained and tested on, and what is odd of it.
+
+    Raises DataError where no run can use its labelled set; where some can, the others tell their own errors.
+    """
     from ulmfit_lab.lab.data import summarise_target, targets_of
 
-    with suppress(LabError):
-        for target in targets_of(plan):
+    failures = []
+    targets = targets_of(plan)
+    for target in targets:
+        try:
             found = summarise_target(target, data_of(args))
-            print("\n".join([found.documents, *found.warnings]), file=sys.stderr)
+        except DataError as error:
+            failures.append(error)
+            continue
+        print("\n".join([found.documents, *found.warnings]), file=sys.stderr)
+    if failures and len(failures) == len(targets) and all(c.cell.config.until == "classifier" for c in plan.cells):
+        raise failures[0]
 
 
 def runs_command(args: argparse.Namespace) -> int:

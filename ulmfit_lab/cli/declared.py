@@ -56,11 +56,7 @@ def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
 
     parsed = flatten(tyro.cli(type(base), default=base, args=one_value_each(rest), prog="ulmfit-lab ... "))
     named = {_path(token, parsed) for token in rest if token.startswith("--")}
-    overrides = {path: value for path, value in parsed.items() if path in named}
-    if overrides.get("target.path") and not any(path.startswith("unlabelled.") for path in overrides):
-        # A user's own target comes with its own text; the scale's unlabelled corpus is of another kind.
-        overrides |= {"unlabelled.name": "", "unlabelled.path": ""}
-    return overrides
+    return {path: value for path, value in parsed.items() if path in named}
 
 
 def one_value_each(rest: Sequence[str]) -> list[str]:

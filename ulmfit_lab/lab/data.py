@@ -17,8 +17,9 @@ from ulmfit_lab.home import Home
 from ulmfit_lab.lab.plan import Plan
 from ulmfit_lab.stages.builder import bare
 from ulmfit_lab.stages.store import Store
-from ulmfit_lab.stages.target import split_numbers, test_source
-from ulmfit_lab.text.sources import read_documents
+from ulmfit_lab.stages.target import class_names, refuse_many, split_numbers, test_source
+from ulmfit_lab.text.files import SPLITS
+from ulmfit_lab.text.sources import read_labelled
 
 IMBALANCE = 10
 """Times that the largest class is as large as the smallest, from which on a warning is given."""
@@ -36,7 +37,7 @@ class TargetSummary:
     validation: int
     testing: int
     classes: Mapping[str, int]
-    """Class -> training texts, the most frequent one first; a class that only test texts have comes with none."""
+    """Class -> training texts, the most frequent one first."""
     tested: Mapping[str, int]
     """Class -> test texts, for the same classes."""
     median: float
@@ -88,6 +89,12 @@ class TargetSummary:
                 f"warning: class {least!r} has {smallest:,} training texts and {most!r} has {largest:,}; accuracy "
                 "hides how small classes fare, final/macro_f1 does not."
             )
+        untested = [name for name, count in self.tested.items() if not count]
+        if untested:
+            more = f" and {len(untested) - 1} more" if untested[1:] else ""
+            found.append(f"warning: class {untested[0]!r}{more} has no test texts, so nothing measures it.")
+        if splits := sorted(name for name in self.classes if name.lower() in SPLITS):
+            found.append(f"warning: class {splits[0]!r} has the name of a split; is it a class?")
         if self.overlap >= OVERLAP * self.testing and self.overlap:
             found.append(
                 f"warning: {self.overlap:,} of {self.testing:,} test texts are training texts too: what they test is "
@@ -108,19 +115,22 @@ def summarise_target(target: Target, data: Path | None) -> TargetSummary:
 
     data: folder of the named data sets
 
-    Raises DataError for texts that cannot be read, have no label, or are too few for what is held out of them.
+    Raises DataError for texts that cannot be read, have no label, or are too few for what is held out of them, and for
+    classes that cannot be trained on (see `target.class_names`).
     """
     own = test_source(target)
     train = read_texts(bare(target), data)
     test = read_texts(bare(own), data) if own else train
     pool, valid, tested = split_numbers(len(train.labels), len(test.labels) if own else None, target)
-    tested = tested[: target.test or None]
     if not len(pool) or not len(tested):
         n, left = len(train.labels), f"{len(pool)} are left for training and {len(tested)} for testing"
         raise DataError(f"Of {n} labelled texts {left}; {len(valid)} validate, fewer do with --target.valid.")
     counts = Counter(train.labels[number] for number in pool)
+    refuse_many(counts)
+    class_names(counts, {train.labels[number] for number in valid}, {test.labels[number] for number in tested})
+    tested = tested[: target.test or None]
     found = Counter(test.labels[number] for number in tested)
-    names = sorted(counts | found, key=lambda name: (-counts[name], name))
+    names = sorted(counts, key=lambda name: (-counts[name], name))
     digests = [train.digests[number] for number in pool]
     known = set(digests)
     lengths = train.lengths[pool]
@@ -153,11 +163,9 @@ class Texts:
 def read_texts(source: Source, data: Path | None) -> Texts:
     """Read a source, once a process; raises DataError for a text without a label."""
     labels, lengths, digests = [], [], []
-    for document in read_documents(source, data):
-        if document.label is None:
-            raise DataError("The target has texts without a label; name its label column with target.label_column.")
+    for document in read_labelled(source, data):
         words = document.text.split()
-        labels.append(document.label)
+        labels.append(str(document.label))
         lengths.append(len(words))
         digests.append(blake2b(" ".join(words).encode(), digest_size=16).digest())
     return Texts(labels, np.array(lengths, dtype=np.int64), digests)

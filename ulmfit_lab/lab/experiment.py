@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.checks import BOUNDS
-from ulmfit_lab.config import RunConfig
+from ulmfit_lab.config import RunConfig, Source
 from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.fields import fingerprint, flatten, override
 from ulmfit_lab.lab.scales import SCALES
@@ -159,14 +159,44 @@ def variant_config(experiment: Experiment, scale: str, variant: str, overrides: 
         experiment.recipes.get(scale, {}).get(variant, {}),
         overrides or {},
     ):
-        changes.update(layer)
+        changes.update(with_own_texts(SCALES[scale], changes, layer))
     return override(SCALES[scale], changes)
+
+
+def with_own_texts(base: RunConfig, before: Changes, layer: Changes) -> dict[str, Any]:
+    """A layer of changes, with those that follow where it names other texts and does not say them itself.
+
+    Other texts have a split of theirs, and another labelled set has no unlabelled corpus but one that is named with
+    it, or one of the same name.
+    """
+    from ulmfit_lab.text.sources import has_split
+
+    follow: dict[str, Any] = {}
+    for role in ("target", "general", "unlabelled"):
+        name, path = layer.get(f"{role}.name"), layer.get(f"{role}.path")
+        if not name and not path:
+            continue
+        config = override(base, before)
+        source = getattr(config, role)
+        if name and not path:
+            follow[f"{role}.path"] = ""
+        if path or not has_split(Source(name=str(name)), source.split):
+            follow[f"{role}.split"] = "train"
+        if role == "target" and (path or config.unlabelled.path or config.unlabelled.name not in ("", name)):
+            kept = {"unlabelled.name", "unlabelled.path"} & layer.keys()
+            follow |= {} if kept else {"unlabelled.name": "", "unlabelled.path": ""}
+    return follow | dict(layer)
+
+
+def at_level(config: RunConfig, across: str, level: Any) -> RunConfig:
+    """The config with the field that levels cross at one of them."""
+    return override(config, with_own_texts(config, {}, {across: level}))
 
 
 def base_config(experiment: Experiment, scale: str) -> RunConfig:
     """The config that all variants of an experiment start from at a scale."""
     known_scale(scale)
-    return override(SCALES[scale], experiment.scales.get(scale, {}))
+    return override(SCALES[scale], with_own_texts(SCALES[scale], {}, experiment.scales.get(scale, {})))
 
 
 def known_scale(scale: str) -> None:
@@ -198,7 +228,7 @@ def cells(experiment: Experiment, scale: str, overrides: Changes | None = None) 
     for seed, level, variant in itertools.product(experiment.seeds, experiment.levels_at(scale), experiment.variants):
         config = variant_config(experiment, scale, variant, overrides)
         if experiment.across:
-            config = override(config, {experiment.across: level})
+            config = at_level(config, experiment.across, level)
         found.append(Cell(experiment.name, scale, variant, level, seed, config))
     return found
 
@@ -229,7 +259,7 @@ def search_config(
     if scale not in experiment.search_level:
         raise ConfigError(f"{experiment.name} has no search_level for scale {scale}; say which {experiment.across}.")
     level = experiment.search_level[scale]
-    return level, override(config, {experiment.across: level})
+    return level, at_level(config, experiment.across, level)
 
 
 def _check_names(experiment: Experiment) -> None:

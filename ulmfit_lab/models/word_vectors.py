@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from io import BufferedReader
-from itertools import chain
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,8 @@ LONGEST_LINE = 2**20
 """Characters of a line of vectors: a word and as many numbers as an embedding may have."""
 LARGEST = 65_536
 """Numbers of a vector; an embedding has no more (checks.BOUNDS)."""
+HEAD = 10
+"""First lines of a file from which the size of its vectors is taken."""
 PIECE = 10_000
 """Words of a sentence that gensim reads; it leaves out the rest and does not say so."""
 
@@ -136,16 +138,31 @@ def _read_text(path: Path) -> WordVectors:
         lines = _lines(file, unpacked_limit(path))
         first = next(lines, "")
         header = _header(first)
-        size = header[1] if header else len(first.split()) - 1
+        head = [] if header else [first, *islice(lines, HEAD - 1)]
+        size = header[1] if header else _size(head)
         if not 1 <= size <= LARGEST:
             raise ValueError(f"its first line holds no vector of 1 to {LARGEST} numbers")
         count = 0
-        for count, line in enumerate(lines if header else chain([first], lines), start=1):
+        for count, line in enumerate(chain(head, lines), start=1):
             word, vector = _parse(line, size, count + bool(header))
             rows.setdefault(word, vector)
     if header and header[0] != count:
         raise ValueError(f"its first line speaks of {header[0]} words, but {count} follow")
     return WordVectors(tuple(rows), np.stack(list(rows.values())))
+
+
+def _size(head: Sequence[str]) -> int:
+    """Numbers at the end of most of a file's first lines; a word may hold blanks, and be a number itself."""
+    counts = [sum(1 for _ in takewhile(_is_number, reversed(line.split()[1:]))) for line in head]
+    return max(counts, key=counts.count)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:

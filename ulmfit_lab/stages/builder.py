@@ -215,7 +215,8 @@ class Builder:
 
     def glove(self) -> Stage:
         """GloVe, from the installed package or the user's file."""
-        key = {"path": self.config.vectors.path, "digest": vectors.vectors_digest(self.config.vectors.path)}
+        # no path: the content decides; an empty one was in the key when fingerprints were first made
+        key = {"path": "", "digest": vectors.vectors_digest(self.config.vectors.path)}
         return self.stage("vectors", key, {}, vectors.read_vectors, tokens=0)
 
     def sentence_vectors(self) -> dict[str, Stage]:

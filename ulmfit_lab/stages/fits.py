@@ -14,6 +14,7 @@ import torch
 from ulmfit_lab.batches.documents import DocumentBatches, FeatureBatches, padding_share
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import Fit, LanguageModelConfig, LanguageModelFit, RunConfig
+from ulmfit_lab.errors import DataError
 from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.stages.baselines import vectors_of
 from ulmfit_lab.stages.corpora import Streams, parts_of, streams_of, unlabelled_documents
@@ -71,6 +72,7 @@ def _train_language_model(
     streams: Streams,
 ) -> dict[str, Any]:
     device, precision = use(config.compute), config.compute.precision
+    refuse_short(name.replace("-", "_"), recipe, config.lm, streams)
     train = StreamBatches(
         streams.train,
         batch_size=recipe.batch_size,
@@ -98,6 +100,17 @@ def held_out(stream: np.ndarray, lm: LanguageModelConfig) -> StreamBatches:
     """
     size, window = lm.eval_batch_size, EVALUATION_WINDOW
     return StreamBatches(stream, batch_size=size, bptt=window, stochastic=False, backwards=lm.backwards)
+
+
+def refuse_short(group: str, recipe: LanguageModelFit, lm: LanguageModelConfig, streams: Streams) -> None:
+    """Raise DataError, with the field, where a part has no token for each column of its batch, and one more."""
+    for part, stream in vars(streams).items():
+        field, size = (f"{group}.batch_size", recipe.batch_size)
+        if part != "train":
+            field, size = ("lm.eval_batch_size", lm.eval_batch_size)
+        if len(stream) <= size and (len(stream) or part != "test"):
+            short = f"{field} = {size} takes more than the {len(stream)} {part} tokens there are"
+            raise DataError(f"{short}; lower it, or give more text.")
 
 
 def _train(

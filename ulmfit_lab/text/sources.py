@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ulmfit_lab.config import Source
 from ulmfit_lab.errors import DataError
-from ulmfit_lab.text.files import Texts, find_own, texts_digest
+from ulmfit_lab.text.files import Texts, find_own, has_splits, texts_digest
 from ulmfit_lab.text.formats import Columns, Document
 from ulmfit_lab.text.named_sets import find_named, named_set
 
-__all__ = ["Document", "find_texts", "has_split", "read_documents", "source_bytes", "source_digest"]
+__all__ = ["Document", "find_texts", "has_split", "read_documents", "read_labelled", "source_bytes", "source_digest"]
 
 
 def read_documents(source: Source, data_dir: Path | None) -> Iterator[Document]:
@@ -21,6 +21,15 @@ def read_documents(source: Source, data_dir: Path | None) -> Iterator[Document]:
     for a file that cannot be read as asked.
     """
     return find_texts(source, data_dir).read()
+
+
+def read_labelled(source: Source, data_dir: Path | None) -> Iterator[Document]:
+    """The same; raises DataError, with file and row, for a document without a label."""
+    texts = find_texts(source, data_dir, labelled=True)
+    for document in texts.read():
+        if document.label is None:
+            raise DataError(f"{document.where}: the text has no label; {texts.cure}.")
+        yield document
 
 
 def source_digest(source: Source, data_dir: Path | None) -> str:
@@ -33,18 +42,20 @@ def source_bytes(source: Source, data_dir: Path | None) -> int:
     return find_texts(source, data_dir).n_bytes()
 
 
-def find_texts(source: Source, data_dir: Path | None) -> Texts:
+def find_texts(source: Source, data_dir: Path | None, *, labelled: bool = False) -> Texts:
     """What a source names: the user's own files where it gives a path, else a named set.
 
-    Raises DataError if it names nothing, or what is not there.
+    Raises DataError if it names nothing, what is not there, or, where labelled, a table or folder without labels.
     """
     if source.path:
-        return find_own(source.path, Columns(source.text_column, source.label_column))
+        return find_own(source.path, Columns(source.text_column, source.label_column, labelled), source.split)
     if not source.name:
         raise DataError("The source names no texts; give it the name of a set, or the path of a file.")
     return find_named(source.name, source.split, data_dir)
 
 
-def has_split(name: str, split: str) -> bool:
-    """Whether a named set has a split of that name; raises DataError for a set there is not."""
-    return split in named_set(name).splits
+def has_split(source: Source, split: str) -> bool:
+    """Whether a named set, or the folder of a path, has a split; raises DataError for a set there is not."""
+    if source.path:
+        return has_splits(Path(source.path).expanduser())
+    return split in named_set(source.name).splits
