@@ -59,8 +59,36 @@ def test_what_no_run_could_use_is_refused(target: Target, tmp_path: Path, write_
     with pytest.raises(DataError, match="0 are left for training"):
         summarise_target(replace(target, valid=1000), None)
     unlabelled = write_csv(tmp_path / "unlabelled.csv", [("a text", "yes"), ("another", "")])
-    with pytest.raises(DataError, match="without a label"):
+    with pytest.raises(DataError, match=r"unlabelled.csv, row 2: the text has no label"):
         summarise_target(Target(path=str(unlabelled)), None)
+
+
+def test_what_would_fail_every_run_is_refused_before_one(tmp_path: Path, write_csv: Write) -> None:
+    place = int(drawn_order(30)[0])  # the one that is held out to validate
+    rows = [(f"text {n}", "ab"[n % 2]) for n in range(30)]
+    rows[place] = ("text", "rare")
+    path, tests = write_csv(tmp_path / "train.csv", rows), write_csv(tmp_path / "tests.csv", [("one", "a")])
+    with pytest.raises(DataError, match=r"Validation label 'rare' does not occur in the training documents \(2 do\)"):
+        summarise_target(Target(path=str(path), test_path=str(tests), valid=1), None)
+    test = write_csv(tmp_path / "test.csv", [("a", "a"), ("b", "c")])
+    fine = Target(path=str(write_csv(tmp_path / "train.csv", rows[:place])), test_path=str(test), valid=1)
+    with pytest.raises(DataError, match="Test label 'c' does not occur in the training documents"):
+        summarise_target(fine, None)
+    one = write_csv(tmp_path / "one.csv", [("a", "a")] * 20)
+    with pytest.raises(DataError, match="have the label 'a'; two classes are needed"):
+        summarise_target(Target(path=str(one), valid=1), None)
+
+
+def test_classes_that_nothing_tests_or_that_are_called_like_a_split_are_warned_of(
+    tmp_path: Path, write_csv: Write
+) -> None:
+    train = write_csv(tmp_path / "train.csv", [(f"text {n}", ["a", "unsup", "c"][n % 3]) for n in range(30)])
+    test = write_csv(tmp_path / "test.csv", [("one", "a"), ("two", "unsup")])
+    warnings = summarise_target(Target(path=str(train), test_path=str(test), valid=1), None).warnings
+    assert warnings == (
+        "warning: class 'c' has no test texts, so nothing measures it.",
+        "warning: class 'unsup' has the name of a split; is it a class?",
+    )
 
 
 OWN = """

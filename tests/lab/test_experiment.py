@@ -207,3 +207,48 @@ def test_a_users_file_that_is_no_experiment_is_one_clear_error(tmp_path: Path, t
     path.write_text(text)
     with pytest.raises(ConfigError, match=says):
         load_experiment(str(path))
+
+
+OTHER_TEXTS = Experiment(
+    name="texts", question="?", baseline="a", variants={"a": {}, "b": {"lm.drop_mult": 0.5}}, seeds=(0,)
+)
+
+
+@pytest.mark.parametrize(
+    ("scale", "changes", "expected"),
+    [
+        # IMDb's reviews are no text of these sets' kind
+        ("small", {"target.name": "ag-news"}, {"unlabelled.name": "", "target.split": "train"}),
+        ("small", {"target.path": "own.csv"}, {"unlabelled.name": "", "target.split": "train"}),
+        ("small", {"target.path": "own.csv", "unlabelled.valid_tokens": 500}, {"unlabelled.name": ""}),
+        # but of IMDb's, and where they were asked for
+        ("small", {"target.name": "imdb"}, {"unlabelled.name": "imdb", "unlabelled.split": "unsup"}),
+        ("small", {"target.name": "trec", "unlabelled.name": "imdb"}, {"unlabelled.name": "imdb"}),
+        ("small", {"target.path": "a.csv", "unlabelled.path": "b.txt"}, {"unlabelled.path": "b.txt"}),
+        # nobody typed rotten-tomatoes
+        ("tiny", {"target.name": "trec"}, {"target.split": "train", "unlabelled.name": ""}),
+        ("demo", {"target.name": "trec"}, {"target.split": "train"}),
+        ("demo", {"general.name": "wikitext-2"}, {"general.split": "train", "target.split": "rotten-tomatoes"}),
+        ("demo", {"target.name": "movie-reviews"}, {"target.split": "rotten-tomatoes"}),
+        ("demo", {"target.name": "movie-reviews", "target.split": "imdb"}, {"target.split": "imdb"}),
+        ("demo", {"target.path": "own"}, {"target.split": "train", "general.split": "imdb"}),
+    ],
+)
+def test_other_texts_come_with_what_is_theirs(scale: str, changes: dict[str, Any], expected: dict[str, Any]) -> None:
+    layers = [
+        variant_config(OTHER_TEXTS, scale, "b", changes),
+        variant_config(replace(OTHER_TEXTS, scales={scale: changes}), scale, "b"),
+        variant_config(replace(OTHER_TEXTS, variants={"a": {}, "b": {"lm.drop_mult": 0.5, **changes}}), scale, "b"),
+    ]
+    for found in map(flatten, layers):
+        assert {path: found[path] for path in expected} == expected
+
+
+def test_a_name_goes_before_a_path_that_was_there_before() -> None:
+    own = replace(OTHER_TEXTS, scales={"small": {"target.path": "own.csv"}})
+    assert variant_config(own, "small", "a", {"target.name": "trec"}).target.path == ""
+
+
+def test_a_level_that_names_a_set_brings_what_is_its() -> None:
+    across = replace(OTHER_TEXTS, across="target.name", levels={"small": ("trec", "imdb")})
+    assert [cell.config.unlabelled.name for cell in cells(across, "small")] == ["", "", "imdb", "imdb"]

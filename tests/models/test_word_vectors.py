@@ -129,6 +129,14 @@ def test_glove_and_word2vec_text_are_read(tmp_path: Path, header: str, end: str)
     assert same(load_vectors(path), GIVEN)
 
 
+@pytest.mark.parametrize("first", ["at name@domain.com", ". . .", "May 5", "5", "1 2 3"])
+def test_a_first_word_may_hold_blanks_and_numbers(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text(f"{first} 0.5 -1\nthe 1 2\nof 3 4e-1\n", encoding="utf-8")
+    found = load_vectors(path)
+    assert found.words == (first, "the", "of") and found.matrix.tolist()[0] == [0.5, -1.0]
+
+
 def test_a_compressed_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt.gz"
     path.write_bytes(gzip.compress(text_of().encode()))

@@ -234,6 +234,15 @@ def test_a_field_reaches_the_stages_that_it_changes_and_no_other(config: RunConf
     assert moved_by(config, classifier__features="mix") == {"classifier"}
 
 
+def test_where_vectors_lie_and_what_they_are_called_is_in_no_key(config: RunConfig, tmp_path: Path) -> None:
+    one, other, changed_file = (tmp_path / name for name in ("a.txt", "b.txt", "c.txt"))
+    for path in (one, other, changed_file):
+        path.write_text("the 1 2\n" if path is not changed_file else "the 1 3\n")
+    glove = override(config, {"classifier.start": "glove", "vectors.path": str(one)})
+    assert moved_by(glove, vectors__path=str(other)) == set()
+    assert moved_by(glove, vectors__path=str(changed_file)) == {"vectors", "classifier"}
+
+
 def test_a_dropout_schedule_changes_what_a_stage_learns(made: Callable[..., Stored]) -> None:
     stages = [made(until="pretrained", pretraining__dropout_schedule=s) for s in ("constant", "rising", "falling")]
     assert len({stage.summary["final"]["valid_loss"] for stage in stages}) == 3

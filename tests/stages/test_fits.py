@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from ulmfit_lab.stages.fits import epoch_spread
+from ulmfit_lab.errors import DataError
+from ulmfit_lab.stages.corpora import Streams
+from ulmfit_lab.stages.fits import epoch_spread, refuse_short
 
 
 def history(losses: list[float]) -> list[dict[str, float]]:
@@ -21,3 +24,14 @@ def test_spread_over_the_last_half_of_the_epochs_by_hand() -> None:
 @pytest.mark.parametrize("losses", [[], [3.0], [3.0, 2.0]])
 def test_fewer_than_two_last_epochs_have_no_spread(losses: list[float]) -> None:
     assert epoch_spread(history(losses)) == {}
+
+
+def test_text_that_is_short_for_a_batch_is_told_with_the_field() -> None:
+    enough, short, none = np.zeros(513), np.zeros(512), np.zeros(0)
+    refuse_short("pretraining", 512, Streams(enough, enough, none))
+    for streams, part in ((Streams(short, enough, none), "train"), (Streams(enough, short, none), "valid")):
+        told = f"fine_tuning.batch_size = 512 takes more than the 512 {part} tokens there are; lower it"
+        with pytest.raises(DataError, match=told):
+            refuse_short("fine_tuning", 512, streams)
+    with pytest.raises(DataError, match="the 512 test tokens"):
+        refuse_short("pretraining", 512, Streams(enough, enough, short))

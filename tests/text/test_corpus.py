@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.text.corpus import TokenCorpus, open_corpus, split_documents, write_corpus
-from ulmfit_lab.text.formats import Document
+from ulmfit_lab.text.formats import Document, make_document
 from ulmfit_lab.text.tokens import tokenize
 from ulmfit_lab.text.vocabulary import build_vocabulary
 
@@ -90,7 +90,7 @@ def test_a_corpus_without_labels_has_none_even_over_one_that_had(tmp_path: Path)
 
 
 def test_an_empty_document_is_named_by_its_number(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Document 2 has no words"):
+    with pytest.raises(DataError, match="document 2: the text has no words"):
         make(tmp_path, ["fine", "<br />", "fine"])
 
 
@@ -192,3 +192,10 @@ def test_a_corpus_too_small_to_split_is_refused_with_its_size(tmp_path: Path) ->
         split_documents(corpus, 0, 100)
     with pytest.raises(DataError, match="first document has 5 tokens, more than max_tokens = 4"):
         split_documents(corpus, 4, 1)
+
+
+@pytest.mark.parametrize("fields", [("<br />",), ("&nbsp; ",), ("<br />", "&nbsp;")])
+def test_a_text_of_markup_alone_is_told_with_its_file_and_row(tmp_path: Path, fields: tuple[str, ...]) -> None:
+    rows = [make_document(["a"] * len(fields), None, "a.csv, row 1"), make_document(fields, None, "a.csv, row 2")]
+    with pytest.raises(DataError, match=r"^a.csv, row 2: the text has no words once its markup is removed; give it"):
+        write_corpus(rows, "en", tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ulmfit_lab.config import Target
+from ulmfit_lab.config import Source, Target
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.stages import target as targets
 from ulmfit_lab.text.files import find_own, matching_files, texts_digest
@@ -123,7 +123,7 @@ def splits(folder: Path) -> Path:
 def test_acl_imdb_is_read_by_its_splits_and_classes(tmp_path: Path) -> None:
     root = splits(tmp_path / "aclImdb")
     train, test = [Document("bad", "neg"), Document("good", "pos")], [Document("poor", "neg"), Document("fine", "pos")]
-    assert documents(root) == documents(root / "train") == train
+    assert list(read_documents(Source(path=str(root)), None)) == documents(root / "train") == train
     assert documents(root / "test") == list(find_own(str(root), Columns(labelled=True), "test").read()) == test
     assert documents(root / "train" / "unsup") == list(find_own(str(root), Columns(), "unsup").read())
     assert documents(root / "train" / "unsup") == [Document("so-so", None)]
@@ -134,7 +134,7 @@ def test_acl_imdb_is_read_by_its_splits_and_classes(tmp_path: Path) -> None:
 def test_a_labelled_set_in_a_folder_of_splits_has_the_test_texts_there(tmp_path: Path) -> None:
     root = make(tmp_path, {"train.csv": "text,label\na,x\n", "test.csv": "text,label\nb,y\n"})
     target = Target(path=str(root))
-    assert documents(root) == [Document("a", "x")]
+    assert list(read_documents(target, None)) == [Document("a", "x")]
     own = targets.test_source(target)
     assert own and list(read_documents(own, None)) == [Document("b", "y")]
     assert targets.test_source(Target(path=str(root / "train.csv"))) is None
@@ -143,7 +143,7 @@ def test_a_labelled_set_in_a_folder_of_splits_has_the_test_texts_there(tmp_path:
     )
     make(tmp_path, {"train.tsv": "text\n"})
     with pytest.raises(DataError, match=r"train.csv and train.tsv both name a split"):
-        documents(root)
+        read_documents(target, None)
 
 
 @pytest.mark.parametrize(

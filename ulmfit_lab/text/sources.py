@@ -48,7 +48,8 @@ def find_texts(source: Source, data_dir: Path | None, *, labelled: bool = False)
     Raises DataError if it names nothing, what is not there, or, where labelled, a table or folder without labels.
     """
     if source.path:
-        return find_own(source.path, Columns(source.text_column, source.label_column, labelled), source.split)
+        columns = Columns(source.text_column, source.label_column, labelled=labelled)
+        return find_own(source.path, columns, source.split)
     if not source.name:
         raise DataError("The source names no texts; give it the name of a set, or the path of a file.")
     return find_named(source.name, source.split, data_dir)
