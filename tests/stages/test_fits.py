@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ulmfit_lab.config import LanguageModelConfig, LanguageModelFit
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.stages.corpora import Streams
 from ulmfit_lab.stages.fits import epoch_spread, refuse_short
@@ -27,11 +28,13 @@ def test_fewer_than_two_last_epochs_have_no_spread(losses: list[float]) -> None:
 
 
 def test_text_that_is_short_for_a_batch_is_told_with_the_field() -> None:
-    enough, short, none = np.zeros(513), np.zeros(512), np.zeros(0)
-    refuse_short("pretraining", 512, Streams(enough, enough, none))
-    for streams, part in ((Streams(short, enough, none), "train"), (Streams(enough, short, none), "valid")):
-        told = f"fine_tuning.batch_size = 512 takes more than the 512 {part} tokens there are; lower it"
-        with pytest.raises(DataError, match=told):
-            refuse_short("fine_tuning", 512, streams)
-    with pytest.raises(DataError, match="the 512 test tokens"):
-        refuse_short("pretraining", 512, Streams(enough, enough, short))
+    long, short, none = np.zeros(513), np.zeros(512), np.zeros(0)
+    recipe, lm = LanguageModelFit(batch_size=512), LanguageModelConfig(eval_batch_size=512)
+    refuse_short("pretraining", recipe, lm, Streams(long, long, none))
+    for streams, field, part in (
+        (Streams(short, long, none), "fine_tuning.batch_size", "train"),
+        (Streams(long, short, none), "lm.eval_batch_size", "valid"),
+        (Streams(long, long, short), "lm.eval_batch_size", "test"),
+    ):
+        with pytest.raises(DataError, match=f"{field} = 512 takes more than the 512 {part} tokens there are; lower it"):
+            refuse_short("fine_tuning", recipe, lm, streams)
