@@ -11,6 +11,9 @@ from torch import Tensor
 
 from ulmfit_lab.errors import DataError
 
+STREAM_SHARE = 16
+"""A GPU's memory over that of the longest stream that is kept there; a longer one is copied window by window."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -91,6 +94,14 @@ class StreamBatches:
         self.columns = batchify(stream[::-1] if backwards else stream, batch_size)
         self.batch_size, self.bptt, self.seed = batch_size, bptt, seed
         self.stochastic, self.rescale_lr = stochastic, rescale_lr
+
+    def to(self, device: torch.device) -> StreamBatches:
+        """These batches with the stream on a device where it takes little of the memory, so that no step copies it."""
+        if device.type == "cuda":
+            memory = torch.cuda.get_device_properties(device).total_memory
+            if self.columns.nbytes * STREAM_SHARE <= memory:
+                self.columns = self.columns.to(device)
+        return self
 
     def plan(self, epoch: int) -> list[Window]:
         """The windows of an epoch."""

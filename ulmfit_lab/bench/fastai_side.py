@@ -37,14 +37,16 @@ from fastai.torch_core import TensorCategory
 
 Spec = Mapping[str, Any]
 Turn = Callable[[], dict[str, float]]
-CPU = torch.device("cpu")
 CLIP = 0.4
 SEQUENCE, EVALUATION_BATCH = 72, 64
 """fastai's own window of a document, and documents side by side in evaluation."""
 
 
 class Clock(Callback):  # type: ignore[misc]
-    """Time and units from the end of a turn's first step to the end of its last; validation is left out."""
+    """Time and units from the end of a turn's first step to the end of its last; validation is left out.
+
+    A GPU has done its work when the clock is looked at: at the first step's end and at the last's.
+    """
 
     order = 100
 
@@ -57,23 +59,34 @@ class Clock(Callback):  # type: ignore[misc]
             return
         if self.iter:
             self.units += self.size(self.xb[0])
-            self.seconds = time.perf_counter() - self.began
         else:
+            wait_for(self.dls.device)
             self.units, self.began = 0.0, time.perf_counter()
+
+    def after_train(self) -> None:
+        """An epoch's steps have been made."""
+        wait_for(self.dls.device)
+        self.seconds = time.perf_counter() - self.began
 
     def before_validate(self) -> None:
         """Skip validation."""
         raise CancelValidException
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class Bfloat16(Callback):  # type: ignore[misc]
-    """Autocast on a CPU; fastai's own mixed precision is for GPUs alone."""
+    """Autocast on either device; fastai's own mixed precision is for GPUs alone."""
 
     order = 10
 
     def before_batch(self) -> None:
         """The forward pass begins."""
-        self.autocast = torch.autocast("cpu", torch.bfloat16)
+        self.autocast = torch.autocast(self.dls.device.type, torch.bfloat16)
         self.autocast.__enter__()
 
     def after_loss(self) -> None:
@@ -99,9 +112,10 @@ def language_model_learner(spec: Spec) -> Any:
     torch.manual_seed(spec["seed"])
     config = awd_lstm_lm_config | sizes(spec)
     model = get_language_model(AWD_LSTM, spec["words"], config=config, drop_mult=spec["drop_mult"])
+    device = torch.device(spec["device"])
     return LMLearner(
-        DataLoaders(train, valid, device=CPU),
-        model,
+        DataLoaders(train, valid, device=device),
+        model.to(device),
         loss_func=CrossEntropyLossFlat(),
         splitter=awd_lstm_lm_split,
         metrics=[accuracy],
@@ -122,7 +136,7 @@ def clocked_fit(learn: Any, size: Callable[[Any], int], spec: Spec) -> Turn:
         clock = Clock(size)
         with learn.no_bar(), learn.no_logging():
             learn.fit_one_cycle(1, spec["lr"], cbs=[clock], reset_opt=True)
-        return {"units": clock.units, "seconds": clock.seconds, "peak_bytes": peak_bytes()}
+        return {"units": clock.units, "seconds": clock.seconds, "peak_bytes": peak_bytes(learn.dls.device)}
 
     return turn
 
@@ -169,9 +183,10 @@ def classifier_learner(spec: Spec) -> Any:
     valid = SortedDL(items, bs=EVALUATION_BATCH, **options)
     torch.manual_seed(0)
     model = get_text_classifier(AWD_LSTM, spec["words"], 2, config=sizes(spec), drop_mult=spec["drop_mult"])
+    device = torch.device(spec["device"])
     return TextLearner(
-        DataLoaders(train, valid, device=CPU),
-        model,
+        DataLoaders(train, valid, device=device),
+        model.to(device),
         loss_func=CrossEntropyLossFlat(),
         splitter=awd_lstm_clas_split,
         metrics=[accuracy],
@@ -212,8 +227,10 @@ TASKS: Mapping[str, Callable[[Spec], Turn]] = {
 }
 
 
-def peak_bytes() -> int:
-    """Most memory that this process has held; getrusage would count what its parent held before it."""
+def peak_bytes(device: torch.device) -> int:
+    """Most memory that this process has held, on a GPU that of its tensors; getrusage would count its parent's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return 1024 * int(found[1]) if found else 0
 
@@ -225,8 +242,10 @@ def main() -> None:
     spec = json.loads(sys.stdin.readline())
     torch.set_num_threads(spec["threads"])
     torch.set_flush_denormal(True)
+    if spec["device"] != "cpu":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec["precision"] == "tf32"
     turn = TASKS[spec["task"]](spec)
-    print(json.dumps({"torch": torch.__version__, "fastai": fastai.__version__, "peak_bytes": peak_bytes()}), file=out)
+    print(json.dumps({"torch": torch.__version__, "fastai": fastai.__version__}), file=out)
     for _ in iter(sys.stdin.readline, ""):
         print(json.dumps(turn()), file=out)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from ulmfit_lab.bench.arithmetic import Model
-from ulmfit_lab.bench.rows import Row
+from ulmfit_lab.bench.rows import Found, Row
 from ulmfit_lab.bench.setting import Bench
-from ulmfit_lab.report.figures import WIDTH, entitle, look_of
+from ulmfit_lab.report.figures import WIDTH, entitle, look_of, saved
 
 MIB = 2**20
 
@@ -41,6 +42,12 @@ class Measured:
 
 Series = Mapping[str, tuple[Sequence[int], Sequence[Measured]]]
 """What grows -> its values, and what was measured at each."""
+
+
+def growing(bench: Bench) -> Found:
+    """How a training step's cost grows, as rows and as a figure."""
+    rows, series = growth(bench)
+    return Found(rows, saved(partial(draw_growth, series), "growth"))
 
 
 def growth(bench: Bench) -> tuple[list[Row], Series]:

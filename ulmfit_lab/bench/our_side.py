@@ -25,7 +25,7 @@ from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import RunConfig
 from ulmfit_lab.fields import override
 from ulmfit_lab.models.heads import Classifier, LanguageModel
-from ulmfit_lab.stages.devices import product_flops, use
+from ulmfit_lab.stages.devices import product_flops, use, wait_for
 from ulmfit_lab.stages.fits import EVALUATION_BATCH, batches_of
 from ulmfit_lab.stages.models import classifier_for, new_language_model
 from ulmfit_lab.text.rules import SPECIALS
@@ -36,13 +36,19 @@ from ulmfit_lab.training.steps import classifier_step, language_model_step
 
 Spec = Mapping[str, Any]
 Turn = Callable[[], dict[str, float]]
+CPU = torch.device("cpu")
 
 
 class Clocked:
-    """Batches that a clock runs for: from when the second is asked for until no more are."""
+    """Batches that a clock runs for: from when the second is asked for until no more are.
 
-    def __init__(self, batches: Any, size: Callable[[Any], int], most: int | None = None) -> None:
-        self.batches, self.size, self.most = batches, size, most
+    The device has done its work whenever the clock is looked at.
+    """
+
+    def __init__(
+        self, batches: Any, size: Callable[[Any], int], most: int | None = None, device: torch.device = CPU
+    ) -> None:
+        self.batches, self.size, self.most, self.device = batches, size, most, device
         self.done = self.seconds = 0.0
 
     def count(self, epoch: int) -> int:
@@ -57,7 +63,9 @@ class Clocked:
             if number:
                 self.done += self.size(batch)
             else:
+                wait_for(self.device)
                 began = time.perf_counter()
+        wait_for(self.device)
         self.seconds = time.perf_counter() - began
 
 
@@ -77,31 +85,42 @@ def config_of(spec: Spec) -> RunConfig:
             "pretraining.lr": spec["lr"],
             "classifier.batch_size": spec["batch_size"],
             "classifier.drop_mult": spec["drop_mult"],
-            "compute.device": "cpu",
+            "compute.device": spec["device"],
             "compute.threads": spec["threads"],
-            "compute.precision": spec["precision"],
+            "compute.precision": "bfloat16" if spec["precision"] == "bfloat16" else "float32",
         },
     )
 
 
+def prepare(spec: Spec, config: RunConfig) -> tuple[torch.device, str]:
+    """Set torch up as a task says; returns the device and the precision that the library is given.
+
+    What is computed in float32 may take TensorFloat-32 on a GPU where the task's precision is "tf32", and only there.
+    """
+    if spec["device"] != "cpu":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec["precision"] == "tf32"
+    return use(config.compute), config.compute.precision
+
+
 def language_model_of(spec: Spec, config: RunConfig) -> LanguageModel:
-    """A language model with random weights."""
+    """A language model with random weights, on the task's device."""
     torch.manual_seed(spec["seed"])
-    return new_language_model(config, spec["words"])
+    return new_language_model(config, spec["words"]).to(torch.device(spec["device"]))
 
 
 def stream_of(spec: Spec, part: str, config: RunConfig) -> StreamBatches:
     """Windows of a part of the text."""
     recipe, stream = config.pretraining, np.load(spec[part], allow_pickle=False)
-    return StreamBatches(stream, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False)
+    batches = StreamBatches(stream, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False)
+    return batches.to(torch.device(spec["device"]))
 
 
 def train_language_model(spec: Spec) -> Turn:
     """Tokens/s of as many training steps."""
     config = config_of(spec)
-    device, precision, recipe = use(config.compute), config.compute.precision, config.pretraining
-    model = language_model_of(spec, config)
-    batches = Clocked(stream_of(spec, "train", config), lambda batch: batch.n_tokens, spec["steps"] + 1)
+    (device, precision), recipe = prepare(spec, config), config.pretraining
+    model, stream = language_model_of(spec, config), stream_of(spec, "train", config)
+    batches = Clocked(stream, lambda batch: batch.n_tokens, spec["steps"] + 1, device)
     return lambda: clocked_fit(model, batches, language_model_step(recipe, precision), recipe, device, precision)
 
 
@@ -111,13 +130,13 @@ def clocked_fit(
     """Units and seconds of an epoch, without validation."""
     nothing: Callable[[Any], dict[str, float]] = lambda model: {"loss": 0.0}  # noqa: E731
     fit(model, batches, step, nothing, recipe, seed=0, device=device, precision=precision)
-    return {"units": batches.done, "seconds": batches.seconds, "peak_bytes": peak_bytes()}
+    return {"units": batches.done, "seconds": batches.seconds, "peak_bytes": peak_bytes(device)}
 
 
 def fit_language_model(spec: Spec) -> Turn:
     """Validation loss (nats a token) after an epoch over the text, from the same random weights each time."""
     config = config_of(spec)
-    device, precision, recipe = use(config.compute), config.compute.precision, config.pretraining
+    (device, precision), recipe = prepare(spec, config), config.pretraining
 
     def turn() -> dict[str, float]:
         model, train = language_model_of(spec, config), stream_of(spec, "train", config)
@@ -133,7 +152,7 @@ def fit_language_model(spec: Spec) -> Turn:
 def evaluate_stream(spec: Spec) -> Turn:
     """Tokens/s of evaluating a language model."""
     config = config_of(spec)
-    device, precision = use(config.compute), config.compute.precision
+    device, precision = prepare(spec, config)
     model, valid = language_model_of(spec, config), stream_of(spec, "valid", config)
 
     def turn() -> dict[str, float]:
@@ -153,18 +172,19 @@ def documents_of(spec: Spec, config: RunConfig, sampler: str, batch_size: int) -
 
 
 def classifier_of(spec: Spec, config: RunConfig) -> Classifier:
-    """A classifier of two classes with random weights."""
+    """A classifier of two classes with random weights, on the task's device."""
     torch.manual_seed(0)
     words = SPECIALS + tuple(f"w{number}" for number in range(spec["words"] - len(SPECIALS)))
-    return classifier_for(Vocabulary(words), {}, config, 2)
+    return classifier_for(Vocabulary(words), {}, config, 2).to(torch.device(spec["device"]))
 
 
 def train_classifier(spec: Spec) -> Turn:
     """Documents/s of an epoch's training steps."""
     config = config_of(spec)
-    device, precision, recipe = use(config.compute), config.compute.precision, config.classifier
+    (device, precision), recipe = prepare(spec, config), config.classifier
     model, batches = classifier_of(spec, config), documents_of(spec, config, recipe.sampler, recipe.batch_size)
-    clocked, padding = Clocked(batches, lambda batch: len(batch.labels)), padding_share(batches.epoch(0))
+    clocked = Clocked(batches, lambda batch: len(batch.labels), device=device)
+    padding = padding_share(batches.epoch(0))
     step = classifier_step(recipe, precision)
     return lambda: clocked_fit(model, clocked, step, recipe, device, precision) | {"padding": padding}
 
@@ -172,7 +192,7 @@ def train_classifier(spec: Spec) -> Turn:
 def classify(spec: Spec) -> Turn:
     """Documents/s of classifying."""
     config = config_of(spec)
-    device, precision = use(config.compute), config.compute.precision
+    device, precision = prepare(spec, config)
     model, batches = classifier_of(spec, config), documents_of(spec, config, "sorted", EVALUATION_BATCH)
 
     def turn() -> dict[str, float]:
@@ -186,15 +206,24 @@ def classify(spec: Spec) -> Turn:
 
 def multiply(spec: Spec) -> Turn:
     """Floating-point operations/s of the fastest of a few large matrix products."""
-    torch.set_num_threads(spec["threads"])
-    kind = getattr(torch, spec["precision"])
-    pairs = [(torch.randn(m, k).to(kind), torch.randn(k, n).to(kind)) for m, k, n in spec["shapes"]]
+    device, _ = prepare(spec, config_of(spec))
+    kind = torch.bfloat16 if spec["precision"] == "bfloat16" else torch.float32
+    pairs = [(torch.randn(m, k).to(device, kind), torch.randn(k, n).to(device, kind)) for m, k, n in spec["shapes"]]
 
     def turn() -> dict[str, float]:
         rates = [product_flops(left, right, spec["repeats"]) for left, right in pairs]
         return {"units": max(rates), "seconds": 1.0}
 
     return turn
+
+
+def part(spec: Spec) -> Turn:
+    """Times of one part of a model in several ways; see `device_side`."""
+    from ulmfit_lab.bench import device_side
+
+    measure = getattr(device_side, spec["part"])
+    device, _ = prepare(spec, config_of(spec))
+    return lambda: measure(spec, device)
 
 
 def sweep(spec: Spec) -> Turn:
@@ -211,12 +240,15 @@ TASKS: Mapping[str, Callable[[Spec], Turn]] = {
     "train classifier": train_classifier,
     "classify": classify,
     "multiply": multiply,
+    "part": part,
     "sweep": sweep,
 }
 
 
-def peak_bytes() -> int:
-    """Most memory that this process has held; getrusage would count what its parent held before it."""
+def peak_bytes(device: torch.device = CPU) -> int:
+    """Most memory that this process has held, on a GPU that of its tensors; getrusage would count its parent's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     return 1024 * int(found[1]) if found else 0
 
@@ -227,7 +259,7 @@ def main() -> None:
     os.dup2(2, 1)
     spec = json.loads(sys.stdin.readline())
     turn = TASKS[spec["task"]](spec)
-    print(json.dumps({"torch": torch.__version__, "peak_bytes": peak_bytes()}), file=out)
+    print(json.dumps({"torch": torch.__version__}), file=out)
     for _ in iter(sys.stdin.readline, ""):
         print(json.dumps(turn()), file=out)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
@@ -54,6 +54,14 @@ class Row:
         """All fields, with the bound and whether it is met."""
         bound = TARGETS[self.target].bound if self.target else None
         return asdict(self) | {"bound": bound, "met": self.met}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a subject came to: rows, and figures by file name."""
+
+    rows: Sequence[Row]
+    figures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def compared(name: str, ours: Sequence[float], others: Sequence[float], **facts: Any) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -21,6 +23,8 @@ NO_FASTAI = "fastai is not installed; `make bench` installs it into .venv-fastai
 POOL = 25_000
 """Reviews of which every n-th is used; both sets' files are sorted by label."""
 SMALL, FULL = Model(10_000, 128, 384, 2), Model(60_000, 400, 1152, 3)
+PAPER = Model(33_280, 400, 1150, 3)
+"""Merity et al. 2017 on WikiText-2: its 33,278 words, the mark of a line's end among them, and two reserved ids."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,23 @@ class Sizes:
     lengths: tuple[int, ...] = (35, 70, 140, 280)
     corpora: tuple[int, ...] = (1_000_000, 16_000_000, 32_000_000, 64_000_000)
     growth_steps: int = 5
+    paper: Model = PAPER
+    paper_batch: int = 80
+    """Columns of a language model's batch at the paper's size, as in Merity et al. 2017 for WikiText-2."""
+    paper_documents: int = 64
+    """Documents of a classifier's batch at the paper's size, as is fastai's default."""
+    device_rounds: int = 3
+    device_steps: int = 30
+    device_documents: int = 1280
+    device_shapes: tuple[tuple[int, int, int], ...] = ((8192, 8192, 8192), (4096, 4096, 4096))
+    processes: tuple[int, ...] = (1, 2, 4, 8)
+    """Trainings side by side on one device."""
+    blocks: tuple[int, ...] = (256, 512, 1024, 2048, 8192)
+    """Rows of logits that the output layer holds at once."""
+    device_tokens: int = 2**30
+    """Of each part of the text that is read on a device; of WikiText-2 all."""
+    most_epochs: int = 200
+    """Of AWD-LSTM on WikiText-2, however fast the device is."""
 
 
 QUICK = Sizes(
@@ -88,6 +109,17 @@ QUICK = Sizes(
     lengths=(10, 20),
     corpora=(2_000, 20_000),
     growth_steps=2,
+    paper=Model(300, 12, 18, 3),
+    paper_batch=4,
+    paper_documents=4,
+    device_rounds=1,
+    device_steps=2,
+    device_documents=16,
+    device_shapes=((64, 64, 64),),
+    processes=(1, 2),
+    blocks=(16, 64),
+    device_tokens=2_000,
+    most_epochs=2,
 )
 """Seconds; its numbers mean nothing."""
 
@@ -100,6 +132,10 @@ class Bench:
     data     folder of named sets; without one, or without a set in it, installed reviews stand for them
     folder   of its own, for texts and logs
     home     whose stages tell what a grid costs
+    device   what both sides compute on
+    kept     where a subject that takes minutes writes what it has so far; none: in its own folder
+    minutes  how long a language model is trained at the paper's size
+    ends     on the monotonic clock, when no more time is left
     """
 
     sizes: Sizes
@@ -107,6 +143,10 @@ class Bench:
     data: Path | None
     folder: Path
     home: Path
+    device: str = "cpu"
+    kept: Path | None = None
+    minutes: float = 5.0
+    ends: float = math.inf
 
     @cached_property
     def reviews(self) -> tuple[str, list[Document]]:
@@ -155,11 +195,17 @@ class Bench:
         np.savez(path, ids=np.concatenate(cut), ends=np.cumsum([len(document) for document in cut]), labels=labels)
         return str(path)
 
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until no more time is left."""
+        return self.ends - time.monotonic()
+
     def spec(self, task: str, model: Model, precision: str = "float32", **facts: Any) -> dict[str, Any]:
         """A task for a side: what both sides need to know, and further facts."""
         sizes = self.sizes
         common = {
             "task": task,
+            "device": self.device,
             "precision": precision,
             "threads": sizes.threads,
             "drop_mult": 0.3,

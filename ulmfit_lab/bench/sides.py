@@ -20,6 +20,8 @@ Task = tuple[Sequence[str], Mapping[str, Any]]
 """Command of a side, and what it is told to do."""
 OURS = [sys.executable, "-m", "ulmfit_lab.bench.our_side"]
 LAST_WORDS = 400  # characters
+GRACE = 10.0
+"""Seconds that a process has to end by itself once nothing more is asked of it."""
 
 
 class Side:
@@ -57,11 +59,17 @@ class Side:
         return self.hear()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, by force where it goes on computing."""
         for stream in (self.process.stdin, self.process.stdout):
             with suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
-        self.process.wait()
+        try:
+            self.process.wait(GRACE)
+        except BaseException as error:  # also a second Ctrl-C: no process may stay behind
+            self.process.kill()
+            self.process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
 
 
 def environment(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -84,16 +92,42 @@ def fastai_command(python: Path) -> list[str]:
 
 
 @contextmanager
-def opened(wanted: Mapping[str, Task], logs: Path) -> Iterator[dict[str, Side]]:
-    """Sides by name, from command and task, ready; ended at the end."""
+def started(wanted: Mapping[str, Task], logs: Path) -> Iterator[dict[str, Side]]:
+    """Sides by name, from command and task, each of which says when it is ready; ended at the end."""
     with ExitStack() as stack:
         sides = {}
         for number, (name, (command, spec)) in enumerate(wanted.items()):
             sides[name] = Side(command, spec, logs / f"side-{number}.log")
             stack.callback(sides[name].close)
+        yield sides
+
+
+@contextmanager
+def opened(wanted: Mapping[str, Task], logs: Path) -> Iterator[dict[str, Side]]:
+    """Sides by name, from command and task, ready; ended at the end."""
+    with started(wanted, logs) as sides:
         for side in sides.values():
             side.hear()
         yield sides
+
+
+def answers_or_errors(
+    wanted: Mapping[str, Task], rounds: int, logs: Path
+) -> tuple[dict[str, list[Facts]], dict[str, str]]:
+    """What each side answers in each round, and what those that failed said, which are left out of the answers."""
+    found: dict[str, list[Facts]] = {name: [] for name in wanted}
+    errors: dict[str, str] = {}
+    with started(wanted, logs) as sides:
+        for turn in range(rounds + 1):  # before the first round a side says that it is ready
+            for name, side in sides.items():
+                try:
+                    answer = side.hear() if not turn else side.turn() if name not in errors else {}
+                except LabError as error:
+                    errors[name] = str(error)
+                    continue
+                if turn:
+                    found[name].append(answer)
+    return {name: answers for name, answers in found.items() if name not in errors}, errors
 
 
 def answers_in_turns(

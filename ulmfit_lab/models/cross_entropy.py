@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 BLOCK = 256
-"""Rows a block; at 10,000 and at 60,000 words from 128 to 448 were equally fast or slower, and 64 slower."""
+"""Rows a block on a CPU; at 10,000 and at 60,000 words from 128 to 448 were equally fast or slower, and 64 slower."""
+SHARE = 256
+"""A GPU's memory over that of a block's logits; each block costs a dozen kernels, however few rows it has."""
 MANY_WORDS, GATHERED = 2**15, 5
 """From so many words on, the weight's gradient in bfloat16 waits for the slopes of so many blocks.
 
@@ -100,15 +102,24 @@ def products_in(low: bool, hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tens
     return (hidden.bfloat16(), weight.bfloat16()) if low else (hidden, weight)
 
 
+def block_rows(words: int, device: torch.device) -> int:
+    """Rows of logits over so many words that are held at once: of a CPU's cache, or of a share of a GPU's memory."""
+    if device.type != "cuda":
+        return BLOCK
+    fitting = torch.cuda.get_device_properties(device).total_memory // SHARE // (4 * words)
+    return max(fitting // BLOCK, 1) * BLOCK
+
+
 def blocks(hidden: Tensor, weight: Tensor, bias: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Slices of hidden's rows, each with its logits (n, V) in the bias's type.
 
     The logits lie in one buffer, which the next block overwrites and the caller may use up.
     """
-    size = min(BLOCK, len(hidden)), len(weight)
+    block = block_rows(len(weight), hidden.device)
+    size = min(block, len(hidden)), len(weight)
     buffer, products = bias.new_empty(size), hidden.new_empty(size if hidden.dtype != bias.dtype else 0)
-    for start in range(0, len(hidden), BLOCK):
-        rows = slice(start, min(start + BLOCK, len(hidden)))
+    for start in range(0, len(hidden), block):
+        rows = slice(start, min(start + block, len(hidden)))
         logits = buffer[: rows.stop - start]
         if hidden.dtype == bias.dtype:
             torch.addmm(bias, hidden[rows], weight.t(), out=logits)
@@ -136,7 +147,8 @@ class ProductSum:
     def __init__(self, total: Tensor, hidden: Tensor) -> None:
         self.total, self.hidden, self.start = total, hidden, 0
         if hidden.dtype != total.dtype:
-            rows = min(BLOCK * (GATHERED if len(total) >= MANY_WORDS else 1), len(hidden))
+            gathered = GATHERED if len(total) >= MANY_WORDS and hidden.device.type != "cuda" else 1
+            rows = min(block_rows(len(total), hidden.device) * gathered, len(hidden))
             self.slopes = hidden.new_empty(rows, len(total))
             self.product = hidden.new_empty(total.shape)
 

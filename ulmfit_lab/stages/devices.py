@@ -23,12 +23,20 @@ def device_of(compute: Compute) -> torch.device:
     return device
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given; what a CPU is given is done at once."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def product_flops(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
-    """Floating-point operations/s of a matrix product on the CPU, over so many in a row, after one more."""
+    """Floating-point operations/s of a matrix product, over so many in a row, after one more."""
     left @ right
+    wait_for(left.device)
     began = time.perf_counter()
     for _ in range(repeats):
         left @ right
+    wait_for(left.device)
     return 2 * left.numel() * right.shape[1] * repeats / (time.perf_counter() - began)
 
 

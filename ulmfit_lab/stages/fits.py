@@ -81,10 +81,11 @@ def _train_language_model(
         rescale_lr=recipe.rescale_lr,
         seed=seed,
         backwards=config.lm.backwards,
-    )
+    ).to(device)
 
     def evaluate(model: torch.nn.Module, stream: np.ndarray = streams.valid) -> dict[str, float]:
-        return evaluate_language_model(model, held_out(stream, config.lm), device=device, precision=precision)
+        batches = held_out(stream, config.lm).to(device)
+        return evaluate_language_model(model, batches, device=device, precision=precision)
 
     result = _train(work, name, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
     save_model(work, config, model, "language-model", vocabulary)

@@ -13,10 +13,6 @@ from functools import cache, lru_cache, partial
 from itertools import chain, islice
 from typing import Any
 
-import spacy
-import spacy.lang
-from spacy.tokenizer import Tokenizer
-
 from ulmfit_lab.errors import DataError, nearest
 from ulmfit_lab.text.rules import (
     BOS,
@@ -75,7 +71,7 @@ def has_words(tokens: Sequence[str]) -> bool:
 def splitter(language: str, mark_capitals: bool) -> PieceSplitter | LineSplitter:
     """What splits the lines of texts in a language; raises DataError for a language that cannot be had."""
     tokenizer = load_tokenizer(language)
-    if type(tokenizer) is Tokenizer:
+    if is_rule_based(tokenizer):
         return PieceSplitter(tokenizer, mark_capitals)
     return LineSplitter(tokenizer, mark_capitals)
 
@@ -85,6 +81,10 @@ def load_tokenizer(language: str) -> Callable[[str], Any]:
 
     Raises DataError that names the nearest language, or the packages the language needs.
     """
+    # spaCy is slow to import, and training on what is tokenised needs none of it
+    import spacy
+    import spacy.lang
+
     known = sorted(module.name for module in pkgutil.iter_modules(spacy.lang.__path__) if module.ispkg)
     if language not in known:
         raise DataError(f"spaCy has no language {language!r}. {nearest(language, known)}")
@@ -94,10 +94,17 @@ def load_tokenizer(language: str) -> Callable[[str], Any]:
         cure = PACKAGES.get(language, f"pip install 'spacy[{language}]'")
         raise DataError(f"Language {language!r} needs a package that is not installed: {cure}.") from error
     tokenizer: Callable[[str], Any] = blank.tokenizer
-    if type(tokenizer) is Tokenizer:
+    if is_rule_based(tokenizer):
         # It looks at a word's text alone; without this, spaCy works out each new word's shape, norm and so on.
         blank.vocab.lex_attr_getters = {}
     return tokenizer
+
+
+def is_rule_based(tokenizer: Callable[[str], Any]) -> bool:
+    """Whether a tokenizer is spaCy's own, which splits at whitespace and treats each piece alone."""
+    from spacy.tokenizer import Tokenizer
+
+    return type(tokenizer) is Tokenizer
 
 
 class PieceSplitter:
