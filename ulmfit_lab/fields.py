@@ -9,12 +9,13 @@ import typing
 from collections.abc import Mapping
 from functools import cache
 from operator import attrgetter
-from types import MappingProxyType
-from typing import Any, TypeVar
+from types import MappingProxyType, UnionType
+from typing import Any, Literal, TypeVar
 
 from ulmfit_lab.errors import ConfigError, nearest
 
 T = TypeVar("T")
+BOOLS = {"True": True, "False": False}
 
 
 def field_types(kind: type) -> Mapping[str, Any]:
@@ -82,6 +83,20 @@ def differences(config: Any, other: Any) -> dict[str, tuple[Any, Any]]:
     """Dotted path -> (value in config, value in other) of every field in which two configs differ."""
     a, b = flatten(config), flatten(other)
     return {path: (a[path], b[path]) for path in a if a[path] != b[path]}
+
+
+def restore(text: str, kind: Any) -> Any:
+    """The value of a field of this type, from how a param shows it.
+
+    >>> restore("None", int | None), restore("True", bool), restore("3", float)
+    (None, True, 3.0)
+    """
+    if isinstance(kind, UnionType):
+        plain = next(each for each in typing.get_args(kind) if each is not type(None))
+        return None if text == "None" else restore(text, plain)
+    if kind is bool:
+        return BOOLS[text]
+    return text if typing.get_origin(kind) is Literal else kind(text)
 
 
 def fingerprint(key: Any) -> str:

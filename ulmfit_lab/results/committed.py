@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ulmfit_lab.errors import LabError
+from ulmfit_lab.lab.agreement import refuse_contradictions
 from ulmfit_lab.lab.experiment import Changes, Experiment, experiment_files, load_experiment
 from ulmfit_lab.lab.export import report_spec
 from ulmfit_lab.report.report import digests, picture_files, sidecar, text_files
 from ulmfit_lab.report.runs import check_grid, read_runs
+from ulmfit_lab.report.spec import ReportSpec
 from ulmfit_lab.report.tuning import read_tuning
 
 SCALES = ("small", "paper")
@@ -69,6 +73,17 @@ def strays(root: Path, known: set[Path]) -> list[Problem]:
     return [Problem(folder, reason) for folder in sorted(folders - known)]
 
 
+def committed_grid(committed: Committed, overrides: Changes | None = None) -> tuple[pd.DataFrame, ReportSpec]:
+    """The runs of a folder's runs.csv, a complete grid of what is declared, and what their report compares.
+
+    Raises LabError where they are not the declared runs: a cell is missing, or was made with another config.
+    """
+    spec = report_spec(committed.experiment, committed.scale, overrides)
+    table = check_grid(read_runs(committed.folder / RUNS), spec)
+    refuse_contradictions(table, committed.experiment, committed.scale, overrides)
+    return table, spec
+
+
 def check_folder(committed: Committed, overrides: Changes | None = None) -> list[Problem]:
     """What is wrong with one report, made again in memory from its runs.csv.
 
@@ -76,8 +91,7 @@ def check_folder(committed: Committed, overrides: Changes | None = None) -> list
     """
     folder, path = committed.folder, committed.folder / RUNS
     try:
-        spec = report_spec(committed.experiment, committed.scale, overrides)
-        table = check_grid(read_runs(path), spec)
+        table, spec = committed_grid(committed, overrides)
     except LabError as error:
         return [Problem(path, str(error))]
     made = text_files(table, spec, *read_tuning(folder)) | picture_files(table, spec, ("svg",))

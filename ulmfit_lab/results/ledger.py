@@ -13,12 +13,10 @@ from pathlib import Path
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.files import file_digest
 from ulmfit_lab.lab.experiment import Experiment, experiment_files, load_experiment
-from ulmfit_lab.lab.export import report_spec
 from ulmfit_lab.report.figures import saved
 from ulmfit_lab.report.ledger import Contrast, Entry, ledger_text, result_of
 from ulmfit_lab.report.ledger_figure import draw_ledger
 from ulmfit_lab.report.report import digests, report_files, write_files
-from ulmfit_lab.report.runs import check_grid, read_runs
 from ulmfit_lab.report.tuning import read_tuning
 from ulmfit_lab.results.committed import (
     RUNS,
@@ -26,6 +24,7 @@ from ulmfit_lab.results.committed import (
     Committed,
     Problem,
     check_folder,
+    committed_grid,
     committed_results,
     compare_files,
     folder_of,
@@ -71,8 +70,7 @@ def entry_of(committed: Committed, root: Path, claim: str) -> Entry:
     if not (committed.folder / RUNS).is_file():
         return row
     try:
-        spec = report_spec(experiment, scale)
-        table = check_grid(read_runs(committed.folder / RUNS), spec)
+        table, spec = committed_grid(committed)
     except LabError as error:
         raise type(error)(f"{committed.folder / RUNS}: {error}") from error
     result = result_of(table, spec, headlines(experiment, scale))
@@ -100,8 +98,7 @@ def write_all(root: Path) -> list[Path]:
     """
     reports = {}
     for each in committed_results(root):
-        spec, runs = report_spec(each.experiment, each.scale), read_runs(each.folder / RUNS)
-        reports[each.folder] = report_files(check_grid(runs, spec), spec, *read_tuning(each.folder))
+        reports[each.folder] = report_files(*committed_grid(each), *read_tuning(each.folder))
     made = ledger_files(root)
     written = [path for folder, files in reports.items() for path in write_files(files, folder)]
     return written + write_files(made | {RECORD: record(root, digests(made)).encode()}, root)

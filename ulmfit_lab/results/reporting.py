@@ -6,18 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from ulmfit_lab.errors import IncompleteError
-from ulmfit_lab.home import Home
+from ulmfit_lab.errors import IncompleteError, LabError
+from ulmfit_lab.home import Home, redact
+from ulmfit_lab.lab.agreement import unknown_fields
 from ulmfit_lab.lab.experiment import Changes, Experiment, declaration
 from ulmfit_lab.lab.export import refuse_other_looks, report_spec, runs_table
 from ulmfit_lab.lab.naming import declared_runs, name_runs
 from ulmfit_lab.lab.plan import plan_cells
 from ulmfit_lab.provenance import provenance
-from ulmfit_lab.report.report import read_runs, sweep_metrics, write_report
+from ulmfit_lab.report.report import sweep_metrics, write_report
 from ulmfit_lab.report.spec import ReportSpec
 from ulmfit_lab.report.tables import print_report, verdict_first
 from ulmfit_lab.report.tuning import read_tuning
 from ulmfit_lab.report.tuning_figure import draw_again
+from ulmfit_lab.results.committed import Committed, committed_grid
 from ulmfit_lab.results.withdrawn import withdrawal_of
 from ulmfit_lab.tracking.tracker import Tracker
 
@@ -38,7 +40,7 @@ def publish(
     spec = report_spec(experiment, scale, overrides)
     tracked = tracker.runs(experiment.name, scale)
     if not tracked:
-        runs = committed_runs(experiment, scale, folder)
+        runs = committed_runs(experiment, scale, overrides, folder)
         written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
         print_report(runs, spec)
         return written
@@ -47,14 +49,18 @@ def publish(
     refuse_other_looks(mine, experiment)
     name_runs(tracked, planned, tracker)
     runs = runs_table(mine)
+    print(f"Source: {len({run.run_id for run in mine})} tracked runs in {redact(tracker.uri)}.")
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
     print_report(runs, spec)
     summarise(experiment, scale, overrides, tracker, runs, spec, folder)
     return written
 
 
-def committed_runs(experiment: Experiment, scale: str, folder: Path) -> pd.DataFrame:
-    """The runs that an earlier report kept; what a clone has in place of a tracking store."""
+def committed_runs(experiment: Experiment, scale: str, overrides: Changes | None, folder: Path) -> pd.DataFrame:
+    """The runs that an earlier report kept; what a clone has in place of a tracking store.
+
+    Raises LabError, naming the file, where they are not the declared runs.
+    """
     path, cure = folder / "runs.csv", f"ulmfit-lab sweep {experiment.name} --scale {scale}"
     if old := withdrawal_of(folder):
         raise IncompleteError(f"{experiment.name}: {old} (as it was: {old.folder}); make new runs: {cure}")
@@ -62,7 +68,14 @@ def committed_runs(experiment: Experiment, scale: str, folder: Path) -> pd.DataF
         raise IncompleteError(
             f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; make them: {cure}"
         )
-    return read_runs(path)
+    try:
+        runs, _ = committed_grid(Committed(experiment, scale, folder), overrides)
+    except LabError as error:
+        raise type(error)(f"{path}: {error}") from error
+    print(f"Source: {path}, since no runs of {experiment.name} at scale {scale} are tracked here.")
+    if fields := unknown_fields(runs, experiment, scale, overrides):
+        print(f"note: it does not hold {', '.join(fields)}, which may have had another value than today's.")
+    return runs
 
 
 def summarise(

@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, LabError, MismatchError
-from ulmfit_lab.fields import field_types, flatten, override
+from ulmfit_lab.fields import field_types, flatten, override, restore
 from ulmfit_lab.home import Home
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.results.travel import read_table
@@ -31,7 +28,6 @@ from ulmfit_lab.tracking.tracker import Tracker
 
 COMPARED = ("final/", "best/")
 PREFIX = re.compile(r"[0-9a-f]{3,32}")
-BOOLS = {"True": True, "False": False}
 
 
 @dataclass(frozen=True)
@@ -115,20 +111,6 @@ def config_of(run: TrackedRun) -> RunConfig:
         commit = run.tags.get("lab.commit", "")
         cure = f"check out its commit {commit[:10]}" if commit else "use the code that made it"
         raise MismatchError(f"Run {run.origin} cannot be made again by this code ({error}); {cure}.") from error
-
-
-def restore(text: str, kind: Any) -> Any:
-    """The value of a field of this type, from how a param shows it.
-
-    >>> restore("None", int | None), restore("True", bool), restore("3", float)
-    (None, True, 3.0)
-    """
-    if isinstance(kind, types.UnionType):
-        plain = next(each for each in typing.get_args(kind) if each is not type(None))
-        return None if text == "None" else restore(text, plain)
-    if kind is bool:
-        return BOOLS[text]
-    return text if typing.get_origin(kind) is Literal else kind(text)
 
 
 def cautions(run: TrackedRun, stage: Stage) -> list[str]:
