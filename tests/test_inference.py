@@ -42,6 +42,13 @@ from ulmfit_lab.sweeps.sweep import sweep
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.tracking.tracker import open_tracker
 
+WHOLE = {
+    "target.max_length": 0,
+    "classifier.bptt": 5,
+    "classifier.backprop_windows": 2,
+    "classifier.max_positions": 8,
+}
+"""Whole documents in windows of five words, gradients through the last two, the last eight positions pooled."""
 TEXT = "A wonderful film, funny and moving; the best of the year."
 
 
@@ -66,6 +73,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, data: dict[str, str]) -> Any:
             "backwards": {"lm.backwards": True},
             "both": {"classifier.both_directions": True},
             "TF-IDF": {"classifier.model": "tf-idf"},
+            "whole": WHOLE,
+            "whole, both": {**WHOLE, "classifier.both_directions": True},
+            "frozen": {"classifier.unfreeze": "last", "classifier.start": "pretrained"},
         },
         scales={"tiny": {**data, "target.name": "", "general.name": ""}},
         seeds=(0, 1),
@@ -94,7 +104,7 @@ def command(lab: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return run
 
 
-@pytest.mark.parametrize("variant", ["word2vec", "fine-tuned", "backwards"])
+@pytest.mark.parametrize("variant", ["word2vec", "fine-tuned", "backwards", "whole", "frozen"])
 def test_texts_get_the_probabilities_that_they_got_in_training(lab: Any, sentences: Any, variant: str) -> None:
     home, _, runs = lab
     run = runs[variant, 0]
@@ -116,7 +126,7 @@ def test_two_directions_are_averaged(lab: Any) -> None:
     assert not np.allclose(*alone)
 
 
-@pytest.mark.parametrize("variant", ["fine-tuned", "backwards", "both"])
+@pytest.mark.parametrize("variant", ["fine-tuned", "backwards", "both", "whole", "whole, both", "frozen"])
 def test_explanations_add_up_and_follow_the_text(lab: Any, variant: str) -> None:
     home, _, runs = lab
     trained = load_classifier(runs[variant, 0], home)
