@@ -152,12 +152,14 @@ def completion_command(args: argparse.Namespace) -> int:
 
 
 def list_command(args: argparse.Namespace) -> int:
-    """Print every experiment's name and question."""
-    from ulmfit_lab.lab.experiment import experiment_files, load_experiment
+    """Print every experiment's name and question; status 1 where one cannot be loaded."""
+    from ulmfit_lab.lab.experiment import experiment_files, load_experiments
 
-    for name in experiment_files():
-        print(f"{name:28} {load_experiment(name).question}")
-    return 0
+    found, failed = load_experiments(experiment_files())
+    for name, experiment in found.items():
+        print(f"{name:28} {experiment.question}")
+    tell_failures(failed.items())
+    return 1 if failed else 0
 
 
 def plan_command(args: argparse.Namespace) -> int:

@@ -34,4 +34,4 @@ def tell_failures(failures: Iterable[tuple[str, str]]) -> None:
     for name, reason in failures:
         names.setdefault(reason, []).append(name)
     for reason, failed in names.items():
-        print(f"FAILED {'; '.join(failed)}: {reason}", file=sys.stderr)
+        print(f"FAILED {'; '.join(failed)}: {' '.join(reason.split())}", file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ulmfit_lab.cli.common import tell_failures
 from ulmfit_lab.cli.declared import declared, results_folder
 from ulmfit_lab.errors import ConfigError
 
@@ -46,11 +47,14 @@ def check_all(root: Path) -> int:
 
 
 def write_here(root: Path) -> int:
-    """Write all committed reports again, and the ledger."""
+    """Write all committed reports again, and the ledger; status 1 where an experiment cannot be loaded."""
+    from ulmfit_lab.lab.experiment import experiment_files, load_experiments
     from ulmfit_lab.results.ledger import write_all
 
     print("Written: " + ", ".join(str(path) for path in write_all(root)))
-    return 0
+    _, failed = load_experiments(experiment_files())
+    tell_failures(failed.items())
+    return 1 if failed else 0
 
 
 def _tell(problems: Sequence[Problem], subject: str) -> int:

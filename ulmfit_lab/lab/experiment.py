@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ulmfit_lab.checks import BOUNDS
 from ulmfit_lab.config import RunConfig, Source
 from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.fields import fingerprint, flatten, override
+from ulmfit_lab.lab.modules import declared_in, refuse_shared_name
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space, size
 from ulmfit_lab.report.spec import FEWEST_SEEDS, Also, Associations, Published
@@ -367,11 +368,16 @@ def experiment_folders() -> Iterator[Path]:
     yield from dict.fromkeys(p for p in (Path.cwd() / "experiments", beside) if p.is_dir())
 
 
+def module_files() -> list[Path]:
+    """Every file where experiments are looked up; other scripts may lie among them."""
+    return [path for folder in experiment_folders() for path in sorted(folder.glob("[!_]*.py"))]
+
+
 def experiment_files() -> dict[str, Path]:
-    """Name -> file of every experiment that can be found by name."""
+    """Name -> file of every experiment that can be found by name; told from the source, nothing is run."""
     found: dict[str, Path] = {}
-    for folder in experiment_folders():
-        for path in sorted(folder.glob("[!_]*.py")):
+    for path in module_files():
+        if declared_in(path).experiment:
             found.setdefault(path.stem, path)
     return found
 
@@ -379,7 +385,8 @@ def experiment_files() -> dict[str, Path]:
 def load_experiment(name: str) -> Experiment:
     """The experiment of this name, or in this file.
 
-    Raises ConfigError where there is none (with the nearest name) or the file declares no EXPERIMENT.
+    Raises ConfigError where there is none (with the nearest name), where the file declares no EXPERIMENT or fails, and
+    where another file declares one of the same name.
     """
     path = Path(name) if name.endswith(".py") else experiment_files().get(name)
     if path is None:
@@ -389,7 +396,19 @@ def load_experiment(name: str) -> Experiment:
     found = getattr(_import_file(path), "EXPERIMENT", None)
     if not isinstance(found, Experiment):
         raise ConfigError(f"{path} declares no EXPERIMENT; end it with EXPERIMENT = Experiment(...).")
+    refuse_shared_name(found.name, path, [*module_files(), *sorted(path.parent.glob("*.py"))])
     return found
+
+
+def load_experiments(names: Iterable[str]) -> tuple[dict[str, Experiment], dict[str, str]]:
+    """Name -> experiment of those that can be loaded, and name -> reason of those that cannot."""
+    found, failed = {}, {}
+    for name in names:
+        try:
+            found[name] = load_experiment(name)
+        except LabError as error:
+            failed[name] = str(error)
+    return found, failed
 
 
 def _import_file(path: Path) -> Any:
@@ -403,6 +422,6 @@ def _import_file(path: Path) -> Any:
         spec.loader.exec_module(module)
     except LabError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     return module

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.agreement import refuse_contradictions
-from ulmfit_lab.lab.experiment import Changes, Experiment, experiment_files, load_experiment
+from ulmfit_lab.lab.experiment import Changes, Experiment, experiment_files, load_experiments
 from ulmfit_lab.lab.export import report_spec
 from ulmfit_lab.report.report import digests, picture_files, sidecar, text_files
 from ulmfit_lab.report.runs import check_grid, read_runs
@@ -60,9 +60,11 @@ def folder_of(root: Path, name: str, scale: str) -> Path:
 
 
 def committed_results(root: Path) -> list[Committed]:
-    """All that are under a folder, by the names of their experiments."""
+    """All that are under a folder, by the names of their experiments, as far as these can be loaded."""
     places = [(name, scale, folder_of(root, name, scale)) for name in sorted(experiment_files()) for scale in SCALES]
-    return [Committed(load_experiment(name), scale, at) for name, scale, at in places if (at / RUNS).is_file()]
+    given = [(name, scale, at) for name, scale, at in places if (at / RUNS).is_file()]
+    found, _ = load_experiments(dict.fromkeys(name for name, _, _ in given))
+    return [Committed(found[name], scale, at) for name, scale, at in given if name in found]
 
 
 def strays(root: Path, known: set[Path]) -> list[Problem]:

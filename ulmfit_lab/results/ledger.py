@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.files import file_digest
-from ulmfit_lab.lab.experiment import Experiment, experiment_files, load_experiment
+from ulmfit_lab.lab.experiment import Experiment, experiment_files, load_experiments
 from ulmfit_lab.report.figures import saved
 from ulmfit_lab.report.ledger import Contrast, Entry, ledger_text, result_of
 from ulmfit_lab.report.ledger_figure import draw_ledger
@@ -51,7 +51,7 @@ def headlines(experiment: Experiment, scale: str) -> list[Contrast]:
 def entries(root: Path) -> list[Entry]:
     """A row for every experiment, and one more for each further scale that has committed or withdrawn results."""
     found = []
-    for experiment in (load_experiment(name) for name in sorted(experiment_files())):
+    for experiment in load_experiments(sorted(experiment_files()))[0].values():
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
         claim = experiment.claim or experiment.question
         rows = [entry_of(each, root, claim) for each in places]
@@ -106,9 +106,12 @@ def write_all(root: Path) -> list[Path]:
 
 def check_results(root: Path) -> list[Problem]:
     """What is wrong with the committed results under a folder: stale, edited by hand, or without their sidecar."""
-    found = committed_results(root)
-    problems = [problem for each in found for problem in check_folder(each)]
-    problems += strays(root, {each.folder for each in found}) + check_withdrawn(root)
+    found, files = committed_results(root), experiment_files()
+    _, failed = load_experiments(files)
+    problems = [Problem(files[name], reason) for name, reason in failed.items()]
+    problems += [problem for each in found for problem in check_folder(each)]
+    known = {folder_of(root, name, scale) for name in failed for scale in SCALES}
+    problems += strays(root, known | {each.folder for each in found}) + check_withdrawn(root)
     return problems if problems or not (found or all_withdrawals(root)) else check_ledger(root)
 
 
