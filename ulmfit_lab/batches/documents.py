@@ -42,7 +42,7 @@ class DocumentBatch:
 
     def to(self, device: torch.device) -> DocumentBatch:
         """The batch on a device."""
-        return replace(self, ids=self.ids.to(device), labels=self.labels.to(device))
+        return replace(self, ids=copied(self.ids, device), labels=copied(self.labels, device))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,12 @@ class FeatureBatch:
 
     def to(self, device: torch.device) -> FeatureBatch:
         """The batch on a device."""
-        return replace(self, features=self.features.to(device), labels=self.labels.to(device))
+        return replace(self, features=copied(self.features, device), labels=copied(self.labels, device))
+
+
+def copied(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; a GPU copies it from pinned memory, for which the host does not wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def sort_order(lengths: np.ndarray) -> np.ndarray:

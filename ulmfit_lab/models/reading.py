@@ -76,7 +76,7 @@ class PenaltySums:
         self.changes.append((((output[1:] - output[:-1]).square() * read[1:]).sum(), read[1:].sum() * size))
         if self.last is not None:
             step = (output[0, : len(self.last)] - self.last).square()
-            self.changes.append((step.sum(), step.new_tensor(float(step.numel()))))
+            self.changes.append((step.sum(), torch.full_like(step.sum(), step.numel())))
         self.last = output[-1]
 
     def means(self) -> list[Tensor]:
@@ -122,9 +122,10 @@ def _read_in_windows(
     counts = [math.ceil(length / size) for length in lengths]
     order = sorted(range(n), key=lambda b: -counts[b])
     most, tail = counts[order[0]], max(length - (c - 1) * size for length, c in zip(lengths, counts, strict=True))
-    columns = torch.tensor(order, device=ids.device)
-    left = torch.tensor([lengths[b] for b in order], device=ids.device)  # words that are not read yet
-    late = torch.tensor([most - counts[b] for b in order], device=ids.device)  # windows before a document joins
+    columns, left, late = (  # of each document: column, words not read yet, windows before it joins
+        torch.tensor(values).to(ids.device, non_blocking=True)
+        for values in (order, [lengths[b] for b in order], [most - counts[b] for b in order])
+    )
     by_window = zero_pad(ids, (0, 0, 0, most * size - len(ids))).reshape(most, size, n)
     pools: list[WindowPool] = []
     state, sums = None, PenaltySums()
