@@ -38,8 +38,6 @@ EXPERIMENT = Experiment(
         "paper": {**AWD_LSTM, **ADAM},
     },
     measure="final/perplexity",
-    measure_label="Test perplexity",
-    measure_scale=1.0,
     also=(Also(measure="final/accuracy", label="Test accuracy (%)", scale=100.0),),
     recipes={
         # the winners of `ulmfit-lab tune`; results/withdrawn/awd_lstm/tuning.csv has what was tried

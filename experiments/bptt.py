@@ -30,8 +30,6 @@ EXPERIMENT = Experiment(
     across_label="Time steps of a window",
     levels={"tiny": (20,), "demo": (70,), "small": (35, 70), "paper": (70,)},
     measure="final/perplexity",
-    measure_label="Test perplexity",
-    measure_scale=1.0,
     contrasts=(("random", "fixed"), ("random, rate scaled", "fixed"), ("random, rate scaled", "random")),
     published=(
         Published(

@@ -40,8 +40,6 @@ EXPERIMENT = Experiment(
         "paper": (2_000_000, 20_000_000, 0),
     },
     measure="final/perplexity",
-    measure_label="Test perplexity",
-    measure_scale=1.0,
     search={"lm.drop_mult": Range(0.0, 1.5)},
     search_variants=("0.5",),
     search_measure="final/valid_loss",

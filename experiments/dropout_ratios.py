@@ -26,8 +26,6 @@ EXPERIMENT = Experiment(
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },
     measure="final/perplexity",
-    measure_label="Test perplexity",
-    measure_scale=1.0,
     notes=(
         "With good ratios each dropout is missed when it is gone. All variants share the baseline's learning rate, "
         "and what is dropped on the whole is less without one of the five.",

@@ -26,7 +26,5 @@ EXPERIMENT = Experiment(
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },
     measure="final/perplexity",
-    measure_label="Test perplexity",
-    measure_scale=1.0,
     contrasts=(("rising", "constant"), ("falling", "constant"), ("rising", "falling")),
 )

@@ -24,7 +24,5 @@ EXPERIMENT = Experiment(
     },
     seeds=tuple(range(12)),
     measure="final/perplexity",
-    measure_label="Test perplexity",
-    measure_scale=1.0,
     notes=("Both train with the learning rate that was found for bfloat16.",),
 )

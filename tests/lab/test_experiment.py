@@ -23,6 +23,7 @@ from ulmfit_lab.lab.experiment import (
 )
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Range
+from ulmfit_lab.report.spec import Also, Associations, Predictor
 
 DROPOUT = Experiment(
     name="dropout",
@@ -104,7 +105,7 @@ def test_a_search_that_leaves_bounds_or_makes_no_sense_is_refused(search: Any, s
     ("changes", "says"),
     [
         ({"search_measure": "final/error"}, "validation data"),  # a test error
-        ({"search_measure": "final/valid_accuracy"}, "error or loss"),
+        ({"search_measure": "final/valid_macrof1"}, "Did you mean 'final/valid_macro_f1'"),
         ({"search_seeds": (7, 7)}, "each once"),
         ({"search_budget": 0}, "at least 1"),
         ({"search_variants": ("nane",)}, "Did you mean 'none'"),
@@ -113,6 +114,27 @@ def test_a_search_that_leaves_bounds_or_makes_no_sense_is_refused(search: Any, s
 def test_a_search_may_not_see_test_documents_nor_be_empty(changes: Any, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         replace(DROPOUT, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"measure": "final/eror"}, "Did you mean 'final/error'"),
+        ({"measure": "error"}, "Did you mean 'final/error'"),
+        ({"measure": "final/lm_error"}, "is no measure"),
+        ({"also": (Also(measure="final/acuracy", label="?"),)}, "Did you mean 'final/accuracy'"),
+        ({"also": (Also(measure="computed_second", label="?"),)}, "is no measure"),
+    ],
+)
+def test_what_no_run_measures_is_refused_when_it_is_declared(changes: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        replace(DROPOUT, **changes)
+
+
+def test_an_association_says_of_its_measures_which_way_is_better() -> None:
+    x = Predictor(measure="final/lm_accuracy", name="accuracy", label="Accuracy", unit="points", lower_is_better=True)
+    with pytest.raises(ConfigError, match="final/lm_accuracy: lower_is_better is False"):
+        replace(DROPOUT, across="", associations=Associations(x=(x, x)))
 
 
 def test_a_variant_may_search_values_of_its_own_but_no_more_of_them() -> None:

@@ -23,10 +23,11 @@ from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.fits import batches_of
 from ulmfit_lab.stages.models import classifier_for, language_model_for, stamp
 from ulmfit_lab.stages.store import Observer, Stage, Store, Stored, read_stage
-from ulmfit_lab.stages.target import drawn_order, target_texts
+from ulmfit_lab.stages.target import drawn_order, prediction_metrics, target_texts
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import SPECIALS
 from ulmfit_lab.text.vocabulary import Vocabulary
+from ulmfit_lab.training.measures import label_metrics
 from ulmfit_lab.training.metrics import evaluate_classifier
 
 
@@ -360,10 +361,13 @@ def test_a_held_out_label_that_training_lacks_is_named(
 def test_a_baseline_tells_how_small_classes_fare(made: Callable[..., Stored]) -> None:
     features = np.eye(4)[[0, 1, 2, 3, 0, 1]]  # each text has the feature of its class
     truth = np.array([0, 1, 2, 3, 0, 1])
-    summary, guesses = logistic_regression(
-        (features, truth), (features, truth), (features[[0, 1, 2]], truth[[0, 1, 3]])
-    )
-    np.testing.assert_array_equal(guesses, [0, 1, 2])
-    assert summary["final"]["valid_macro_f1"] == 1
-    assert summary["final"]["macro_f1"] == 0.5, "classes 0 and 1 are found, 2 and 3 are not"
-    assert (made(classifier__model="tf-idf").folder / "confusion.png").stat().st_size > 1000
+    tested = truth[[0, 1, 3]]
+    _, found = logistic_regression((features, truth), (features, truth), (features[[0, 1, 2]], tested), 4)
+    np.testing.assert_array_equal(found["test"].argmax(1), [0, 1, 2])
+    np.testing.assert_allclose(found["test"].sum(1), 1)
+    assert label_metrics(found["valid"], truth)["macro_f1"] == 1
+    assert label_metrics(found["test"], tested)["macro_f1"] == 0.5, "classes 0 and 1 are found, 2 and 3 are not"
+    stored = made(classifier__model="tf-idf")
+    assert (stored.folder / "confusion.png").stat().st_size > 1000
+    assert stored.summary["final"] == prediction_metrics(stored.folder)
+    assert {"loss", "brier", "valid_brier"} <= stored.summary["final"].keys(), "what every classifier has"

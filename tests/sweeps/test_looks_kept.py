@@ -54,8 +54,6 @@ def swept(experiment: Experiment, new_lab: Callable[[str], Any], tmp_path_factor
         scales={"tiny": {**experiment.scales["tiny"], "until": "pretrained", "pretraining.seed": None}},
         seeds=range(6),
         measure="final/valid_perplexity",
-        measure_label="Perplexity",
-        measure_scale=1.0,
     )
     looked, lab = until_decided(plain, most=8, batch=2), new_lab("kept")
     assert sweep_to_its_end(lab, looked) == 3 * 6 + 2 * 2

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.lab.experiment import Experiment
 from ulmfit_lab.locks import claimed
 from ulmfit_lab.results.reporting import publish
@@ -80,11 +81,21 @@ def test_a_run_holds_config_provenance_data_and_pictures(lab: Any, experiment: E
 
 
 def test_a_run_without_its_measure_fails_in_mlflow_and_in_optuna(lab: Any, experiment: Experiment) -> None:
-    outcome = lab.sweep(replace(experiment, measure="final/eror", seeds=(0,)))
+    untested = {"until": "pretrained", "general.test_tokens": 0}
+    variants = {"one": untested, "two": {**untested, "pretraining.lr": 1e-3}}
+    own = replace(experiment, variants=variants, baseline="one", measure="final/perplexity", seeds=(0,))
+    outcome = lab.sweep(own)
     assert outcome.finished == 0 and len(outcome.failures) == 2
-    assert "final/error" in outcome.failures[0][1], "the nearest name is told"
+    assert "final/lm_perplexity" in outcome.failures[0][1], "the nearest name is told"
     assert {run.status for run in lab.tracker.runs("starts", "tiny")} == {"FAILED"}
     assert open_study(lab.home, "starts-tiny").finished() == set()
+
+
+@pytest.mark.parametrize("measure", ["final/perplexity", "final/lm_loss"])
+def test_what_a_variant_cannot_measure_is_told_before_it_runs(lab: Any, experiment: Experiment, measure: str) -> None:
+    with pytest.raises(ConfigError, match=f"'random' .*no {measure}"):
+        lab.sweep(replace(experiment, measure=measure))
+    assert not lab.tracker.runs("starts", "tiny")
 
 
 @pytest.mark.parametrize("at", [1, 25, 60])

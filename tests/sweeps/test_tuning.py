@@ -22,8 +22,9 @@ from ulmfit_lab.errors import ConfigError, IncompleteError
 from ulmfit_lab.home import open_home
 from ulmfit_lab.lab.experiment import Experiment
 from ulmfit_lab.lab.space import Range
+from ulmfit_lab.report.tables import tuning_text
 from ulmfit_lab.report.tuning import complete, read_tuning
-from ulmfit_lab.report.tuning_figure import draw_again
+from ulmfit_lab.report.tuning_figure import best_so_far, caption_of, draw_again
 from ulmfit_lab.stages.store import Store
 from ulmfit_lab.sweeps.display import Display
 from ulmfit_lab.sweeps.tuning import Outcome, publish_tuning, recipes_text, tune, winners
@@ -242,8 +243,23 @@ def test_a_search_that_cannot_begin_says_why(lab: Any, experiment: Experiment, c
 
 def test_a_measure_that_runs_do_not_have_is_named(lab: Any, experiment: Experiment) -> None:
     one = searched(experiment, search_variants=("random",), search_measure="final/lm_loss")
-    ((name, reason),) = tuned(lab, one).failures
-    assert name == "random, trial 0" and "'final/lm_loss', which this run does not have" in reason
+    with pytest.raises(ConfigError, match="'random' has no language model, and so no final/lm_loss"):
+        tuned(lab, one)
+
+
+def test_a_measure_that_is_better_when_larger_is_made_large(lab: Any, experiment: Experiment) -> None:
+    """Of two recipes for a language model, one of which learns next to nothing, and is the one there was."""
+    asked: dict[str, Any] = {"search": {"fine_tuning.lr": (1e-7, 1e-2)}, "search_seeds": (7,), "search_budget": 2}
+    asked |= {"search_measure": "final/lm_accuracy", "search_variants": ("fine-tuned",)}
+    scales = {"tiny": {**experiment.scales["tiny"], "fine_tuning.lr": 1e-7}}
+    one = searched(experiment, scales=scales, **asked)
+    outcome = tuned(lab, one)
+    table = table_of(outcome)
+    low, high = (float(table.loc[table["fine_tuning.lr"] == lr, "lm_accuracy"].iloc[0]) for lr in (1e-7, 1e-2))
+    assert low < high and winners(table, one) == {"fine-tuned": {"fine_tuning.lr": 1e-2}}
+    assert list(best_so_far(table, "fine-tuned")) == [low, high]
+    assert "the highest mean validation LM accuracy was chosen" in tuning_text(table, outcome.facts)
+    assert "higher is better" in caption_of(table, outcome.facts)
 
 
 def test_the_cost_is_told_before_anything_is_spent(

@@ -32,8 +32,6 @@ def words(experiment: Experiment) -> Experiment:
         scales={"tiny": {**experiment.scales["tiny"], "until": "pretrained", "pretraining.seed": None}},
         seeds=range(6),
         measure="final/valid_perplexity",
-        measure_label="Perplexity",
-        measure_scale=1.0,
     )
     return until_decided(plain, most=10, batch=2)
 

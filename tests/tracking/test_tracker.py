@@ -105,7 +105,7 @@ def test_an_experiment_is_listed_with_its_pages_in_the_ui(shared: Shared) -> Non
 
 def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> None:
     parent = shared.tracker.open_sweep("shown", "tiny", "d1", "Which?", {})
-    shared.tracker.show(parent, "final/error", "Which?", lower_is_better=True)
+    shared.tracker.show(parent, "final/error", "Which?")
     number = shared.tracker.find_experiment("shown", "tiny")
     runs = f"#/experiments/{number}/runs"
     pages = {"verdict": f"{runs}/{parent}", "runs": f"{runs}?viewStateShareKey=runs"}
@@ -115,12 +115,12 @@ def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> N
     assert json.loads(tags["mlflow.sharedViewState.runs"])["orderByKey"] == "metrics.`final/error`"
 
 
-@pytest.mark.parametrize("lower_is_better", [True, False])
-def test_the_best_runs_come_first_whichever_way_is_better(shared: Shared, lower_is_better: bool) -> None:
+@pytest.mark.parametrize(("measure", "ascending"), [("final/accuracy", False), ("final/perplexity", True)])
+def test_the_best_runs_come_first_whichever_way_is_better(shared: Shared, measure: str, ascending: bool) -> None:
     parent = shared.tracker.open_sweep("ordered", "tiny", "d1", "Which?", {})
-    shared.tracker.show(parent, "final/accuracy", "Which?", lower_is_better=lower_is_better)
+    shared.tracker.show(parent, measure, "Which?")
     tags = shared.tracker.client.get_experiment(shared.tracker.find_experiment("ordered", "tiny")).tags
-    assert json.loads(tags["mlflow.sharedViewState.runs"])["orderByAsc"] is lower_is_better
+    assert json.loads(tags["mlflow.sharedViewState.runs"])["orderByAsc"] is ascending
 
 
 def test_a_summarised_sweep_is_reopened_by_a_restart_with_its_table_kept(shared: Shared, tmp_path: Path) -> None:

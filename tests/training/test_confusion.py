@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ulmfit_lab.training.confusion import MOST_DRAWN, confusion_matrix, draw_confusion
-from ulmfit_lab.training.metrics import macro_f1
+from ulmfit_lab.training.measures import macro_f1
 
 TRUTH, GUESSES = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 0])
 MATRIX = np.array([[2, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
@@ -27,7 +27,7 @@ def drawn(matrix: np.ndarray, names: list[str]) -> Axes:
 def test_rows_are_the_truth_and_a_class_without_documents_keeps_its_place() -> None:
     np.testing.assert_array_equal(confusion_matrix(TRUTH, GUESSES, 4), MATRIX)
     # F1 = 2 hits / (true + guessed): 4/7, 2/4 and 0/1
-    assert np.isclose(macro_f1(TRUTH, GUESSES), (4 / 7 + 1 / 2 + 0) / 3)
+    assert np.isclose(macro_f1(np.eye(3)[GUESSES], TRUTH), (4 / 7 + 1 / 2 + 0) / 3)
 
 
 def test_a_cell_has_its_count_and_its_share_of_the_row() -> None:

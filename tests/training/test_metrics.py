@@ -8,13 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score
 from torch import nn
 
 from ulmfit_lab.batches.documents import DocumentBatches
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.models.heads import Classifier, LanguageModel
-from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model, macro_f1
+from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model
 
 CPU = torch.device("cpu")
 
@@ -77,18 +76,6 @@ def test_a_classifiers_predictions_come_in_the_documents_own_order(
     assert found.metrics["accuracy"] == pytest.approx(np.mean(guesses == truth))
     assert found.metrics["error"] == pytest.approx(np.mean(guesses != truth))
     assert found.metrics["loss"] == pytest.approx(-np.log(found.predictions[np.arange(50), truth]).mean(), rel=1e-4)
-
-
-def test_macro_f1_by_hand() -> None:
-    """Class 0: 2 * 1 / (1 + 2) = 2/3; class 1: 2 * 1 / (2 + 1) = 2/3; class 2, never true: 0 / 1."""
-    assert macro_f1(np.array([0, 0, 1]), np.array([0, 1, 1])) == pytest.approx(2 / 3)
-    assert macro_f1(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2])) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-
-
-def test_macro_f1_is_that_of_scikit_learn() -> None:
-    rng = np.random.default_rng(0)
-    truth, guesses = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
-    assert macro_f1(truth, guesses) == pytest.approx(f1_score(truth, guesses, average="macro"))
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.bfloat16)])

@@ -24,6 +24,7 @@ from ulmfit_lab.sweeps.sweep import is_alive, sweep_name
 from ulmfit_lab.sweeps.trials import TUNING
 from ulmfit_lab.tracking.tracked import IMPORTED, TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.training.measures import find_measure
 
 SHOWN = 5
 """Unused stages that are told of one by one."""
@@ -167,7 +168,8 @@ def rebuild(home: Home, name: str, runs: Iterable[TrackedRun], experiment: Exper
         discard_study(home, name)
     elif journal.exists():
         move_aside(home, journal)
-    study = open_study(home, name)
+    lower = find_measure(experiment.measure).lower_is_better if experiment else True
+    study = open_study(home, name, lower_is_better=lower)
     for run in measured(runs, experiment).values():
         add_trial(study, run, experiment)
 

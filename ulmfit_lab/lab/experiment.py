@@ -27,13 +27,14 @@ from ulmfit_lab.lab.modules import declared_in, refuse_shared_name
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space, size
 from ulmfit_lab.report.spec import FEWEST_SEEDS, Also, Associations, Published
+from ulmfit_lab.training.measures import VALIDATION, find_measure
 
 Changes = Mapping[str, Any]
 
+COSTS = ("computed_seconds", "reused_seconds")
+"""Columns of runs that are no metrics and can be shown beside the measure."""
 MOST_SEEDS = 1000
 """Seeds of an experiment: a mean's interval shrinks with their root, and every cell is planned before any is run."""
-VALIDATION = ("final/valid_", "final/lm_", "best/")
-"""How the names of measures on validation data begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Experiment:
     search_budget: int = 12
     """Trials of `tune`: the same number for every variant."""
     search_measure: str = "final/valid_error"
-    """Validation measure whose mean over the search seeds `tune` makes small."""
+    """Validation measure whose mean over the search seeds `tune` makes small, or large where that is better."""
     search_level: Mapping[str, Any] = field(default_factory=dict)
     """Scale -> level of the crossed field at which `tune` searches."""
     seeds: Sequence[int] = tuple(range(6))
@@ -81,10 +82,7 @@ class Experiment:
     search_seeds: Sequence[int] = (1001, 1002, 1003)
     """Seeds of `tune`; none of them is a seed of the comparison. With fewer than three no trial can stop early."""
     measure: str = "final/error"
-    measure_label: str = "Test error (%)"
-    measure_scale: float = 100.0
-    """What the measure is multiplied by where it is shown."""
-    lower_is_better: bool = True
+    """What is compared: a measure of docs/metrics.md, which says how it is shown and which way is better."""
     also: Sequence[Also] = ()
     """Further numbers of the runs that the report shows and does not test."""
     reference: str | None = None
@@ -101,6 +99,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _check_names(self)
+        _check_measures(self)
         _check_seeds(self)
         for scale in SCALES:
             configs = {variant: variant_config(self, scale, variant) for variant in self.variants}
@@ -288,6 +287,23 @@ def _check_names(experiment: Experiment) -> None:
     _check_headline(experiment)
 
 
+def _check_measures(experiment: Experiment) -> None:
+    """Refuse what no run has, and an association that says of a metric which way is better, and is wrong."""
+    try:
+        for name in (experiment.measure, experiment.search_measure):
+            find_measure(name)
+        for each in experiment.also:
+            if each.measure not in COSTS:
+                find_measure(each.measure)
+        if experiment.associations:
+            axes = [(each.measure, each.lower_is_better) for each in experiment.associations.x]
+            for name, lower in [*axes, (experiment.associations.y, experiment.associations.y_lower_is_better)]:
+                if find_measure(name).lower_is_better != lower:
+                    raise ConfigError(f"{name}: lower_is_better is {not lower} of this measure, not {lower}.")
+    except ConfigError as error:
+        raise ConfigError(f"{experiment.name}: {error}") from None
+
+
 def _check_seeds(experiment: Experiment) -> None:
     low, high = BOUNDS["seed"]
     seeds = tuple(experiment.seeds)
@@ -311,9 +327,9 @@ def _check_search(experiment: Experiment) -> None:
         )
     if experiment.search_budget < 1:
         raise ConfigError(f"{name}: search_budget = {experiment.search_budget} must be at least 1.")
-    if not measure.startswith(VALIDATION) or "accuracy" in measure:
+    if not measure.startswith(VALIDATION):
         raise ConfigError(
-            f"{name}: search_measure {measure!r} must be an error or loss on validation data, "
+            f"{name}: search_measure {measure!r} must be a measure on validation data, "
             f"so begin with {' or '.join(VALIDATION)}."
         )
     data = [path for path in experiment.search if path.startswith("target.")]

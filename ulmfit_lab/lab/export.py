@@ -10,6 +10,7 @@ from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.lab.experiment import Changes, Experiment, cells
 from ulmfit_lab.report.spec import ReportSpec
 from ulmfit_lab.tracking.tracked import LOOKS, TrackedRun
+from ulmfit_lab.training.measures import find_measure
 
 FACTS = ("run_id", "status", "experiment", "scale", "variant", "level", "seed")
 
@@ -61,7 +62,7 @@ def refuse_other_looks(runs: Iterable[TrackedRun], experiment: Experiment) -> No
 
 def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
     """What the report compares, at a scale."""
-    declared = cells(experiment, scale, overrides)
+    declared, measure = cells(experiment, scale, overrides), find_measure(experiment.measure)
     return ReportSpec(
         name=experiment.name,
         scale=scale,
@@ -74,10 +75,10 @@ def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = 
         level_name=experiment.across.rsplit(".", 1)[-1],
         level_label=experiment.across_label,
         seeds=tuple(experiment.seeds),
-        measure=experiment.measure,
-        measure_label=experiment.measure_label,
-        measure_scale=experiment.measure_scale,
-        lower_is_better=experiment.lower_is_better,
+        measure=measure.name,
+        measure_label=measure.label,
+        measure_scale=measure.scale,
+        lower_is_better=measure.lower_is_better,
         reference=experiment.reference,
         contrasts=tuple(experiment.contrasts),
         published=tuple(experiment.published),

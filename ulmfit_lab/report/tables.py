@@ -25,6 +25,7 @@ from ulmfit_lab.report.tuning import (
     best_tries,
     chosen,
     fields_of,
+    lower_is_better,
     measure_of,
     measure_words,
     values_words,
@@ -211,11 +212,12 @@ def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:
     at = "".join(f" at {path} = {value_words(level)}" for path, level in searched.get("level", {}).items())
     tries = " or ".join(str(n) for n in sorted(set(tuning.groupby("variant").size())))
     words = measure_words(measure_of(tuning))[0].removesuffix(" (%)")
+    extreme = "lowest" if lower_is_better(tuning) else "highest"
     parts = [
         f"Tuned{at}: {fields}.",
         *(f"{variant}: {own_space(found)}." for variant, found in searched.get("space_of", {}).items()),
         f"Every variant tried {tries} recipes, each with {tuning['seeds'].max()} seeds that no comparison uses;",
-        f"the lowest mean {words} was chosen, and no test document had a say.",
+        f"the {extreme} mean {words} was chosen, and no test document had a say.",
     ]
     if "state" in tuning.columns:
         ended = tuning["state"].value_counts()

@@ -1,7 +1,7 @@
 """The table of a search: one row a trial with `variant`, `trial`, the fields searched, a measure, `seeds`, `state`.
 
-The measure is the column before `seeds`, and the lower the better. Tables of searches over a fixed grid have neither
-`trial` nor `state`: each of their rows is a complete trial.
+The measure is the column before `seeds`; `training/measures.py` says which way is better. Tables of searches over a
+fixed grid have neither `trial` nor `state`: each of their rows is a complete trial.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ulmfit_lab.errors import DataError
+from ulmfit_lab.training.measures import metric_of
 
 BESIDE = ("variant", "trial", "seeds", "state")
 """Columns that are neither a field nor the measure."""
@@ -43,8 +44,14 @@ def read_tuning(folder: Path) -> tuple[pd.DataFrame | None, Mapping[str, Any]]:
 
 
 def measure_of(table: pd.DataFrame) -> str:
-    """The column that was made small."""
+    """The column that was made small, or large."""
     return str(table.columns[list(table.columns).index("seeds") - 1])
+
+
+def lower_is_better(table: pd.DataFrame) -> bool:
+    """Whether the measure was made small."""
+    metric = metric_of(measure_of(table))
+    return metric is None or metric.lower_is_better
 
 
 def fields_of(table: pd.DataFrame) -> list[str]:
@@ -58,15 +65,16 @@ def complete(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen(table: pd.DataFrame) -> list[int]:
-    """Index of every variant's best trial: the one with the lowest mean, the earliest of several."""
-    return [int(i) for i in complete(table).groupby("variant", sort=False)[measure_of(table)].idxmin()]
+    """Index of every variant's best trial: the one with the best mean, the earliest of several."""
+    means = complete(table).groupby("variant", sort=False)[measure_of(table)]
+    return [int(i) for i in (means.idxmin() if lower_is_better(table) else means.idxmax())]
 
 
 def best_tries(table: pd.DataFrame) -> pd.DataFrame:
     """The trials to show: the best of each variant, the best first; all, in their order, of a grid."""
     if "trial" not in table.columns:
         return table
-    ranked = complete(table).sort_values(measure_of(table), kind="stable")
+    ranked = complete(table).sort_values(measure_of(table), kind="stable", ascending=lower_is_better(table))
     order = {variant: place for place, variant in enumerate(dict.fromkeys(table["variant"]))}
     shown = ranked.groupby("variant", sort=False).head(TRIALS_SHOWN)
     return shown.sort_values("variant", key=lambda names: names.map(order), kind="stable")
@@ -74,8 +82,9 @@ def best_tries(table: pd.DataFrame) -> pd.DataFrame:
 
 def measure_words(measure: str) -> tuple[str, float]:
     """What the measure is called where it is shown, and what it is multiplied by there."""
-    name = f"validation {measure.removeprefix('valid_').replace('_', ' ')}"
-    return (f"{name} (%)", 100.0) if measure.endswith("error") else (name, 1.0)
+    metric, model = metric_of(measure), "LM " if measure.startswith("lm_") else ""
+    label, scale = (metric.label, metric.scale) if metric else (measure.replace("_", " "), 1.0)
+    return f"validation {model}{label}", scale
 
 
 def values_words(values: Any) -> str:

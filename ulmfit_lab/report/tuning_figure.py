@@ -23,7 +23,15 @@ from matplotlib.ticker import MaxNLocator
 
 from ulmfit_lab.files import replacing
 from ulmfit_lab.report.figures import WIDTH, WRAP_CAPTION, WRAP_NAME, look_of, saved
-from ulmfit_lab.report.tuning import COMPLETE, PRUNED, fields_of, measure_of, measure_words, read_tuning
+from ulmfit_lab.report.tuning import (
+    COMPLETE,
+    PRUNED,
+    fields_of,
+    lower_is_better,
+    measure_of,
+    measure_words,
+    read_tuning,
+)
 
 
 def write_tuning(table: pd.DataFrame, facts: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -77,10 +85,10 @@ def draw_tuning(table: pd.DataFrame, facts: Mapping[str, Any]) -> Figure:
 
 
 def best_so_far(table: pd.DataFrame, variant: str) -> np.ndarray:
-    """Lowest mean of a variant's complete trials after each of its trials (trials,); nan before the first."""
+    """Best mean of a variant's complete trials after each of its trials (trials,); nan before the first."""
     rows = table[table["variant"] == variant]
     values = rows[measure_of(table)].where(rows["state"] == COMPLETE).to_numpy(dtype=float)
-    return np.asarray(np.fmin.accumulate(values))
+    return np.asarray((np.fmin if lower_is_better(table) else np.fmax).accumulate(values))
 
 
 def draw_progress(axis: Axes, table: pd.DataFrame) -> None:
@@ -116,7 +124,7 @@ def caption_of(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """What is drawn, over how many seeds, and by which method."""
     stopped = int((table["state"] == PRUNED).sum())
     seeds = ", ".join(str(seed) for seed in facts["seeds"])
-    mean = f"mean {facts['measure']} over seeds {seeds}, lower is better"
+    mean = f"mean {facts['measure']} over seeds {seeds}, {'lower' if lower_is_better(table) else 'higher'} is better"
     parts = [mean, f"{stopped} of {len(table)} trials were stopped early"]
     if len(fields_of(table)) > 1:
         parts.append(f"importance by {facts['importance_method']} over the complete trials, rough where they are few")

@@ -11,20 +11,11 @@ from ulmfit_lab.report.compare import Row
 from ulmfit_lab.report.statistics import holm, paired, verdict
 from ulmfit_lab.tracking.tracked import TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.training.measures import Measure, find_measure
 
 FINAL = ("final/", "best/", "cost/")
 FEWEST = 2
 """Seeds that two variants must share to be compared; with fewer there is no spread."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What an experiment compares, as it shows it."""
-
-    name: str = "final/error"
-    label: str = "Test error (%)"
-    scale: float = 100.0
-    lower_is_better: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,10 +51,9 @@ def compare_runs(runs: Sequence[TrackedRun], tracker: Tracker) -> Comparison:
 def measure_of(experiment: str) -> Measure:
     """What an experiment compares; the test error where its module is not here."""
     try:
-        found = load_experiment(experiment)
+        return find_measure(load_experiment(experiment).measure)
     except ConfigError:
-        return Measure()
-    return Measure(found.measure, found.measure_label, found.measure_scale, found.lower_is_better)
+        return find_measure("final/error")
 
 
 def paired_rows(runs: Sequence[TrackedRun], measure: Measure, tracker: Tracker) -> list[Row]:

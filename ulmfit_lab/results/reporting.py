@@ -21,6 +21,8 @@ from ulmfit_lab.report.tuning import read_tuning
 from ulmfit_lab.report.tuning_figure import draw_again
 from ulmfit_lab.results.committed import Committed, committed_grid
 from ulmfit_lab.results.withdrawn import withdrawal_of
+from ulmfit_lab.stages.store import Store
+from ulmfit_lab.sweeps.measuring import keep_metrics
 from ulmfit_lab.tracking.tracker import Tracker
 
 
@@ -38,7 +40,7 @@ def publish(
     Raises IncompleteError for a grid with holes, ConfigError for runs that were made by other looks.
     """
     spec = report_spec(experiment, scale, overrides)
-    tracked = tracker.runs(experiment.name, scale)
+    tracked = keep_metrics(tracker.runs(experiment.name, scale), Store(home.stages), tracker)
     if not tracked:
         runs = committed_runs(experiment, scale, overrides, folder)
         written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
@@ -94,4 +96,4 @@ def summarise(
     report = verdict_first((folder / "table.md").read_text())
     figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
     tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED")
-    tracker.show(parent, experiment.measure, experiment.question, lower_is_better=experiment.lower_is_better)
+    tracker.show(parent, experiment.measure, experiment.question)

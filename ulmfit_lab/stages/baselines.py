@@ -15,10 +15,17 @@ from ulmfit_lab.config import RunConfig
 from ulmfit_lab.models.sentence_encoder import load_encoder
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.store import Stored, Work
-from ulmfit_lab.stages.target import draw_labelled, save_confusion, target_texts, test_order
+from ulmfit_lab.stages.target import (
+    TargetTexts,
+    draw_labelled,
+    prediction_metrics,
+    save_confusion,
+    save_labels,
+    target_texts,
+    test_order,
+)
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import SPECIALS
-from ulmfit_lab.training.metrics import macro_f1
 from ulmfit_lab.training.steps import autocast
 
 REGULARISATIONS = (1.0, 10.0, 100.0)
@@ -37,9 +44,7 @@ def fit_tf_idf(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     )
     counted = vectorizer.fit_transform(words), labels
     valid, test = ((vectorizer.transform(words), labels) for words, labels in others)
-    summary, guesses = logistic_regression(counted, valid, test)
-    save_confusion(work, texts, guesses)
-    return summary
+    return tested_baseline(work, texts, counted, valid, test)
 
 
 def one_and_two_grams(words: Sequence[str]) -> list[str]:
@@ -86,9 +91,7 @@ def fit_sentence_encoder(work: Work, *, config: RunConfig, seed: int) -> dict[st
             (held_out, *texts.part("test")),
         )
     )
-    summary, guesses = logistic_regression(train, valid, test)
-    save_confusion(work, texts, guesses)
-    return summary
+    return tested_baseline(work, texts, train, valid, test)
 
 
 def vectors_of(stored: Stored, numbers: np.ndarray) -> np.ndarray:
@@ -100,19 +103,39 @@ def vectors_of(stored: Stored, numbers: np.ndarray) -> np.ndarray:
     return rows
 
 
+def tested_baseline(
+    work: Work,
+    texts: TargetTexts,
+    train: tuple[Any, np.ndarray],
+    valid: tuple[Any, np.ndarray],
+    test: tuple[Any, np.ndarray],
+) -> dict[str, Any]:
+    """Fit and test logistic regression on pairs of features (n, d) and labels (n,); returns the stage's summary.
+
+    The probabilities are kept, as those of every classifier are.
+    """
+    strength, probabilities = logistic_regression(train, valid, test, len(texts.classes))
+    for part, found in probabilities.items():
+        np.save(work.folder / f"{part}_predictions.npy", found)
+    save_labels(work, texts)
+    save_confusion(work, texts, probabilities["test"].argmax(1))
+    final = prediction_metrics(work.folder)
+    return {"final": final, "best": {"error": final["valid_error"]}, "C": strength, "labels": len(train[1])}
+
+
 def logistic_regression(
-    train: tuple[Any, np.ndarray], valid: tuple[Any, np.ndarray], test: tuple[Any, np.ndarray]
-) -> tuple[dict[str, Any], np.ndarray]:
+    train: tuple[Any, np.ndarray], valid: tuple[Any, np.ndarray], test: tuple[Any, np.ndarray], n_classes: int
+) -> tuple[float, dict[str, np.ndarray]]:
     """Logistic regression on pairs of features (n, d) and labels (n,), its strength chosen on the validation pairs.
 
-    Returns the stage's summary, and the test documents' guessed class numbers (n,).
+    Returns the strength, and the probabilities (n, n_classes) of the `valid` and the `test` documents.
     """
     from sklearn.linear_model import LogisticRegression
 
     tries = [LogisticRegression(C=c, max_iter=1000).fit(*train) for c in REGULARISATIONS]
     model = max(tries, key=lambda tried: tried.score(*valid))
-    accuracy = {"valid_": model.score(*valid), "": model.score(*test)}
-    final = {f"{p}accuracy": float(a) for p, a in accuracy.items()} | {f"{p}error": 1 - a for p, a in accuracy.items()}
-    guesses = model.predict(test[0])
-    final |= {"valid_macro_f1": macro_f1(valid[1], model.predict(valid[0])), "macro_f1": macro_f1(test[1], guesses)}
-    return {"final": final, "best": {"error": final["valid_error"]}, "C": model.C, "labels": len(train[1])}, guesses
+    found = {}
+    for part, (features, _) in (("valid", valid), ("test", test)):
+        found[part] = np.zeros((features.shape[0], n_classes))
+        found[part][:, model.classes_] = model.predict_proba(features)
+    return float(model.C), found

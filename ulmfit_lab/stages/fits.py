@@ -21,18 +21,18 @@ from ulmfit_lab.stages.corpora import Streams, parts_of, streams_of, unlabelled_
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.models import classifier_for, language_model_for, new_language_model, save_model
 from ulmfit_lab.stages.store import Work
-from ulmfit_lab.stages.target import TargetTexts, draw_labelled, save_confusion, target_texts, test_order
+from ulmfit_lab.stages.target import TargetTexts, draw_labelled, save_confusion, save_labels, target_texts, test_order
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import PAD_ID
 from ulmfit_lab.text.vocabulary import Vocabulary
 from ulmfit_lab.training.curves import draw_curves
 from ulmfit_lab.training.loop import FitResult, Point, fit
+from ulmfit_lab.training.measures import label_metrics
 from ulmfit_lab.training.metrics import (
     Tested,
     compute_features,
     evaluate_classifier,
     evaluate_language_model,
-    label_metrics,
 )
 from ulmfit_lab.training.steps import Step, classifier_step, head_step, language_model_step
 
@@ -155,6 +155,7 @@ def _train(
 def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """A classifier trained on the labelled documents that the seed draws, tested once at the end."""
     texts = target_texts(work.inputs, config)
+    save_labels(work, texts)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
     model = classifier_for(vocabulary, work.inputs, config, len(texts.classes))
@@ -220,6 +221,7 @@ def stored_features(work: Work, part: str, numbers: np.ndarray) -> np.ndarray:
 def average_classifiers(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """The mean of two classifiers' probabilities, one reading forwards and one backwards, tested."""
     texts = target_texts(work.inputs, config)
+    save_labels(work, texts)
     final: dict[str, float] = {}
     for part, prefix in (("test", ""), ("valid", "valid_")):
         files = [work.inputs[name].folder / f"{part}_predictions.npy" for name in ("forwards", "backwards")]
@@ -227,8 +229,8 @@ def average_classifiers(work: Work, *, config: RunConfig, seed: int) -> dict[str
         corpus, documents = texts.part(part)
         truth = texts.label_ids(corpus, documents)
         final |= {f"{prefix}{name}": value for name, value in label_metrics(scores, truth).items()}
+        np.save(work.folder / f"{part}_predictions.npy", scores)
         if part == "test":
-            np.save(work.folder / "test_predictions.npy", scores)
             save_confusion(work, texts, scores.argmax(1))
     best = {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
     return {"final": final, "best": best}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ulmfit_lab.text.corpus import UNLABELLED, TokenCorpus, open_corpus
 from ulmfit_lab.text.sources import has_split
 from ulmfit_lab.text.vocabulary import Vocabulary
 from ulmfit_lab.training.confusion import confusion_matrix, draw_confusion
+from ulmfit_lab.training.measures import label_metrics
 
 MOST_CLASSES = 10_000
 """Labels of a target: more is a column of ids or texts, which as classes would have a document or two each.
@@ -62,6 +64,30 @@ class TargetTexts:
         ids = {name: number for number, name in enumerate(self.classes)}
         to_class = np.array([ids.get(name, -1) for name in corpus.label_names], dtype=np.int64)
         return to_class[np.asarray(corpus.labels)[numbers]]
+
+
+def save_labels(work: Work, texts: TargetTexts) -> None:
+    """Keep the class numbers (n,) of the validation and the test documents, beside the stage's `*_predictions.npy`."""
+    for part in ("valid", "test"):
+        np.save(work.folder / f"{part}_labels.npy", texts.label_ids(*texts.part(part)))
+
+
+def prediction_metrics(folder: Path) -> dict[str, float]:
+    """Every metric of the probabilities that a classifier's stage keeps, those on validation documents as valid_...
+
+    Empty where it keeps none; raises DataError where what it keeps cannot be read.
+    """
+    found: dict[str, float] = {}
+    for part, prefix in (("test", ""), ("valid", "valid_")):
+        files = [folder / f"{part}_{what}.npy" for what in ("predictions", "labels")]
+        if all(file.is_file() for file in files):
+            try:
+                probabilities, labels = (np.load(file, allow_pickle=False) for file in files)
+                metrics = label_metrics(probabilities, labels)
+            except (OSError, ValueError, IndexError, EOFError) as error:
+                raise DataError(f"{files[0]} cannot be read ({error}); remove {folder} and sweep again.") from error
+            found |= {f"{prefix}{name}": value for name, value in metrics.items()}
+    return found
 
 
 def save_confusion(work: Work, texts: TargetTexts, guesses: np.ndarray) -> None:

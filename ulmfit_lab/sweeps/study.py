@@ -30,6 +30,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import create_engine
 from sqlalchemy.schema import CreateSchema
@@ -138,7 +139,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """The search for one variant's recipe, as a study that makes a value small.
+    """The search for one variant's recipe, as a study that makes a value small, or large.
 
     Only one process at a time may call `next`, `report` and `end`.
     """
@@ -147,6 +148,11 @@ class Search:
     space: Space
     recipe: Mapping[str, Any]
     """The point that is tried first."""
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the value is made small."""
+        return bool(self.study.direction == StudyDirection.MINIMIZE)
 
     def counted(self) -> list[Trial]:
         """The trials that count, as they were made: all but running ones and those that failed for another reason."""
@@ -184,7 +190,8 @@ class Search:
         untried = [point for point in fixed if point not in tried]
         if untried:
             return untried[0]
-        copy = in_memory(self.finished(), optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed_of(number)))
+        sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed_of(number))
+        copy = in_memory(self.finished(), sampler, self.lower_is_better)
         drawn = copy.ask(distributions(self.space)).params
         return {path: shortened(drawn[path], values) for path, values in self.space.items()}
 
@@ -227,7 +234,8 @@ class Search:
         if len({trial.value for trial in kept}) < 2:
             return {}
         evaluator = FanovaImportanceEvaluator(seed=0)
-        found = get_param_importances(in_memory(kept, optuna.samplers.RandomSampler()), evaluator=evaluator)
+        copy = in_memory(kept, optuna.samplers.RandomSampler(), self.lower_is_better)
+        found = get_param_importances(copy, evaluator=evaluator)
         return {path: round(float(found[path]), 4) for path in self.space}
 
 
@@ -275,15 +283,19 @@ def shortened(value: Any, values: Range | Sequence[Any]) -> Any:
     return float(min(max(float(f"{value:.{DIGITS}g}"), values.low), values.high))
 
 
-def in_memory(trials: Sequence[FrozenTrial], sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+def in_memory(
+    trials: Sequence[FrozenTrial], sampler: optuna.samplers.BaseSampler, lower_is_better: bool
+) -> optuna.Study:
     """A study of these trials that no other process sees."""
-    made = optuna.create_study(sampler=sampler, direction="minimize")
+    made = optuna.create_study(sampler=sampler, direction=direction(lower_is_better))
     made.add_trials(trials)
     return made
 
 
 @shielded
-def open_search(home: Home, journal: str, name: str, space: Space, recipe: Mapping[str, Any]) -> Search:
+def open_search(
+    home: Home, journal: str, name: str, space: Space, recipe: Mapping[str, Any], *, lower_is_better: bool = True
+) -> Search:
     """The search of this name that has tried the recipe, or else a new one, in a journal or the home's database.
 
     A recipe that the search found is one that it has tried: once it is declared, the same search goes on.
@@ -296,7 +308,7 @@ def open_search(home: Home, journal: str, name: str, space: Space, recipe: Mappi
                 study_name=f"{name} {number}",
                 storage=storage,
                 sampler=optuna.samplers.RandomSampler(),
-                direction="minimize",
+                direction=direction(lower_is_better),
                 load_if_exists=True,
             )
             tried = [trial.params for trial in made.get_trials(deepcopy=False)]
@@ -312,10 +324,15 @@ def open_study(home: Home, name: str, *, lower_is_better: bool = True) -> Study:
         storage=open_storage(home, name),
         sampler=optuna.samplers.RandomSampler(),
         pruner=optuna.pruners.NopPruner(),
-        direction="minimize" if lower_is_better else "maximize",
+        direction=direction(lower_is_better),
         load_if_exists=True,
     )
     return Study(made, has_params=not home.database)
+
+
+def direction(lower_is_better: bool) -> str:
+    """Optuna's name of a direction."""
+    return "minimize" if lower_is_better else "maximize"
 
 
 class Database(RDBStorage):  # type: ignore[misc]

@@ -28,12 +28,15 @@ from ulmfit_lab.locks import claimed, is_locked
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.looks import take_looks
 from ulmfit_lab.stages.store import Observer, Stage, Store, Stored
+from ulmfit_lab.stages.target import prediction_metrics
 from ulmfit_lab.sweeps.display import Display
+from ulmfit_lab.sweeps.measuring import keep_metrics, measured_value, refuse_unmeasurable, with_metrics
 from ulmfit_lab.sweeps.study import Study, open_study
 from ulmfit_lab.tracking.lineage import came_from, sign, with_origins
 from ulmfit_lab.tracking.tracker import RunLog, Tracker
 from ulmfit_lab.tracking.wording import NOTE
 from ulmfit_lab.training.loop import Point, Progress
+from ulmfit_lab.training.measures import find_measure
 
 PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
 """Stage kind -> what its metrics are called in a run."""
@@ -99,12 +102,15 @@ def plan_sweep(
     refuse_confounds(experiment, scale, overrides)
     store = Store(home.stages)
     runs = tracker.runs(experiment.name, scale, status="FINISHED")
-    finished = {run.cell: run for run in runs}
+    finished = {run.cell: run for run in (with_metrics(run, store) for run in runs)}
     planned = plan_cells(experiment, scale, overrides, data, finished, home.imported)
+    measure = find_measure(experiment.measure)
+    for each in planned:
+        refuse_unmeasurable(experiment.name, each.cell.variant, each.cell.config, measure)
     if experiment.looks:
         refuse_other_looks((finished[each.stage.fingerprint] for each in planned if each.done), experiment)
-        found = {place(each.cell): finished[each.stage.fingerprint].metrics for each in planned if each.done}
-        scaled = {cell: metrics[experiment.measure] * experiment.measure_scale for cell, metrics in found.items()}
+        found = {place(each.cell): finished[each.stage.fingerprint] for each in planned if each.done}
+        scaled = {cell: measured_value(run, measure) for cell, run in found.items()}
         looks = take_looks(scaled, report_spec(experiment, scale, overrides))
         planned = [each for each in planned if place(each.cell) in looks.needed]
         return replace(make_plan(planned, store, Rates(store)), looks=looks, finished=tuple(runs))
@@ -136,7 +142,9 @@ def sweep(
     if retries < 0:
         raise ConfigError(f"--retries {retries} must be 0 or more.")
     plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
-    study = open_study(home, sweep_name(experiment.name, scale))
+    keep_metrics(plan.finished, Store(home.stages), tracker)
+    lower = find_measure(experiment.measure).lower_is_better
+    study = open_study(home, sweep_name(experiment.name, scale), lower_is_better=lower)
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
@@ -359,7 +367,8 @@ def valid_metrics(stored: Stored) -> dict[str, float]:
 
 def final_values(last: Stored, values: dict[str, float]) -> dict[str, float]:
     """A run's last metrics: on the test set, the best on the validation set, the language model's, the cost."""
-    final = {f"final/{name}": float(value) for name, value in last.summary["final"].items()}
+    found = {**last.summary["final"], **prediction_metrics(last.folder)}
+    final = {f"final/{name}": float(value) for name, value in found.items()}
     best = {f"best/{name}": float(value) for name, value in last.summary["best"].items() if name != "epoch"}
     return best | final | values
 

@@ -156,7 +156,9 @@ def run_trial(tuning: Tuning, each: Searched, trial: Trial, display: Display) ->
 
 def trial_words(each: Searched, trial: Trial) -> str:
     """A finished trial in a line."""
-    best = min((t.mean for t in each.search.counted() if t.state == COMPLETE), default=math.nan)
+    best = (min if each.search.lower_is_better else max)(
+        (t.mean for t in each.search.counted() if t.state == COMPLETE), default=math.nan
+    )
     values = ", ".join(f"{path} {value}" for path, value in trial.values.items())
     shown = f"{trial.mean:.4f} ({trial.state}), best {best:.4f}"
     return f"{each.variant}, trial {trial.number}: {shown}; {values}"

@@ -31,10 +31,12 @@ from ulmfit_lab.report.tuning_figure import write_tuning
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Store
 from ulmfit_lab.sweeps.display import Display, duration
+from ulmfit_lab.sweeps.measuring import refuse_unmeasurable
 from ulmfit_lab.sweeps.study import HOPELESS, IMPORTANCE, RUNNING, open_search
 from ulmfit_lab.sweeps.sweep import is_alive, killed_if_interrupted, sweep_name
 from ulmfit_lab.sweeps.trials import TUNING, Searched, Tuning, search_variants
 from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.training.measures import find_measure
 
 
 @dataclass
@@ -102,7 +104,7 @@ def publish_tuning(outcome: Outcome, home: Home, tracker: Tracker, folder: Path)
 
 
 def winners(table: pd.DataFrame, experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """Variant -> the values with the lowest mean; a variant of which no trial completed is left out."""
+    """Variant -> the values with the best mean; a variant of which no trial completed is left out."""
     best = table.loc[chosen(table)].to_dict("records")
     return {row["variant"]: {field: row[field] for field in experiment.search} for row in best}
 
@@ -135,21 +137,20 @@ def plan_tuning(
     budget = experiment.search_budget if budget is None else budget
     if budget < 1:
         raise ConfigError(f"A budget of {budget} trials must be at least 1.")
-    found = []
+    measure, found = find_measure(experiment.search_measure), list[Searched]()
     for variant in searched_variants(experiment, scale):
         level, config = search_config(experiment, scale, variant, overrides)
         space = experiment.search_space(variant)
         check_space(space, config)
-        if config.until != "classifier" and experiment.search_measure.endswith("error"):
-            cure = 'search_measure="final/valid_loss"'
-            raise ConfigError(f"{name}: {variant!r} ends at a language model, which has no errors; give it {cure}.")
+        refuse_unmeasurable(name, variant, config, measure)
         values = flatten(config)
         recipe = {path: values[path] for path in space}
         for path in outside(space, recipe):
             where = f"{name}: {variant!r} has {path} = {recipe[path]} now"
             raise ConfigError(f"{where}, which its search of {space[path]} leaves out; widen the search.")
         identity = identity_of(experiment, variant, config, data, home.imported)
-        search = open_search(home, sweep_name(name + TUNING, scale), f"{variant} {identity}", space, recipe)
+        journal, lower = sweep_name(name + TUNING, scale), measure.lower_is_better
+        search = open_search(home, journal, f"{variant} {identity}", space, recipe, lower_is_better=lower)
         found.append(Searched(variant, level, config, identity, search))
     return Tuning(experiment, scale, budget, data, home, tracker, found)
 

@@ -376,10 +376,10 @@ class Tracker:
         """End the parent run of a sweep that is not summarised, such as one with failed cells."""
         RunLog(self.client, parent).finish(status, reason)
 
-    def show(self, parent: str, measure: str, about: str, *, lower_is_better: bool) -> None:
+    def show(self, parent: str, measure: str, about: str) -> None:
         """Have the pages of a sweep's experiment open on what was measured, and lead to the comparison."""
         where = str(self.client.get_run(parent).info.experiment_id)
-        for name, value in view_tags(runs_view(measure, lower_is_better), about, where, parent).items():
+        for name, value in view_tags(runs_view(measure), about, where, parent).items():
             self.client.set_experiment_tag(where, name, value)
 
     def summarise_sweep(

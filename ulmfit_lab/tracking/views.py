@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ulmfit_lab.tracking.wording import NOTE
+from ulmfit_lab.training.measures import find_measure, of_predictions
 
 KEY = "runs"
 VIEW = f"mlflow.sharedViewState.{KEY}"
@@ -33,16 +34,16 @@ def view_tags(view: Mapping[str, Any], about: str, experiment: str, parent: str)
     }
 
 
-def runs_view(measure: str, lower_is_better: bool) -> dict[str, Any]:
+def runs_view(measure: str) -> dict[str, Any]:
     """The state of MLflow's list of runs, by the names of its user interface.
 
     It shows them best first, with variant, level, seed and what the experiment measures.
     """
-    others = ("final/accuracy", "final/macro_f1", "final/lm_perplexity")
+    others = (*(f"final/{metric.name}" for metric in of_predictions()), "final/lm_perplexity")
     return {
         "searchFilter": CELLS,
         "orderByKey": f"metrics.`{measure}`",
-        "orderByAsc": lower_is_better,
+        "orderByAsc": find_measure(measure).lower_is_better,
         "selectedColumns": [
             *(f"tags.`{name}`" for name in ("variant", "level", "seed")),
             *(f"metrics.`{name}`" for name in dict.fromkeys([measure, *others])),

@@ -1,4 +1,4 @@
-"""Metrics of a trained model: nats per token, perplexity, accuracy, error."""
+"""A trained model's metrics over batches; what they are is in `measures`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ulmfit_lab.models.cross_entropy import linear_metrics
+from ulmfit_lab.training.measures import label_metrics
 from ulmfit_lab.training.steps import autocast
 
 
@@ -56,7 +57,7 @@ class Tested:
 
 
 def evaluate_classifier(model: Any, batches: Any, *, device: torch.device, precision: str = "float32") -> Tested:
-    """loss (nats per document), accuracy, error and macro F1 over all documents; model is a classifier or its head."""
+    """Every metric (see `measures.label_metrics`) over all documents; model is a classifier or its head."""
 
     def classified(batch: Any) -> list[Tensor]:
         return [model(*batch.inputs).float(), batch.labels]
@@ -105,21 +106,3 @@ def over_documents(
     *results, index = parts
     order = index.argsort()
     return [part[order] for part in results]
-
-
-def label_metrics(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Loss, accuracy, error and macro F1 of probabilities (n, C) against class numbers (n,)."""
-    guesses = scores.argmax(1)
-    accuracy = float(np.mean(guesses == truth))
-    likelihood = np.maximum(scores[np.arange(len(truth)), truth], np.finfo(scores.dtype).tiny)
-    loss = float(-np.log(likelihood, dtype=np.float64).mean())
-    return {"loss": loss, "accuracy": accuracy, "error": 1 - accuracy, "macro_f1": macro_f1(truth, guesses)}
-
-
-def macro_f1(truth: np.ndarray, guesses: np.ndarray) -> float:
-    """Mean over the classes that occur of 2 * hits / (guessed + true); class numbers (n,), (n,)."""
-    scores = []
-    for label in np.union1d(truth, guesses):
-        hits = np.sum((truth == label) & (guesses == label))
-        scores.append(2 * hits / (np.sum(truth == label) + np.sum(guesses == label)))
-    return float(np.mean(scores))
