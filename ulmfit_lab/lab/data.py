@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ulmfit_lab.config import Source, Target
+from ulmfit_lab.config import Corpus, RunConfig, Source, Target
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.plan import Plan
 from ulmfit_lab.stages.builder import bare
-from ulmfit_lab.stages.store import Store
+from ulmfit_lab.stages.store import Stage, Store
 from ulmfit_lab.stages.target import class_names, refuse_many, split_numbers, test_source
 from ulmfit_lab.text.files import SPLITS
 from ulmfit_lab.text.sources import read_labelled
@@ -171,8 +171,47 @@ def read_texts(source: Source, data: Path | None) -> Texts:
     return Texts(labels, np.array(lengths, dtype=np.int64), digests)
 
 
+def language_texts(plan: Plan) -> Iterator[str]:
+    """A line for every text that language models or word vectors of a plan read, with the variants where not all do."""
+    readers: dict[str, dict[str, None]] = {}
+    for each in plan.cells:
+        for stage in each.stage.ancestry():
+            if text := text_of(stage, each.cell.config):
+                readers.setdefault(text, {})[each.cell.variant] = None
+    variants = {each.cell.variant for each in plan.cells}
+    for text, some in readers.items():
+        yield text + (f" ({', '.join(some)})" if len(some) < len(variants) else "")
+    if not readers:
+        yield "No run has a language model."
+
+
+def text_of(stage: Stage, config: RunConfig) -> str:
+    """What a language model or word vectors are trained on, in words; empty for any other stage."""
+    drawn = ", those whose labels a run uses" if config.target.own_text == "labelled" else ""
+    own = f"the target's own training texts{drawn}"
+    unlabelled = "the unlabelled corpus" if config.unlabelled.given else own
+    if stage.kind == "pretrained":
+        if "corpus" not in stage.inputs:
+            return f"Language model: imported as {config.imported}"
+        return f"Language model, pretrained on the general corpus: {named_part(stage, 'corpus', config.general)}"
+    if stage.kind == "fine-tuned":
+        return f"Language model, fine-tuned on {unlabelled}: {named_part(stage, 'corpus', config.unlabelled)}"
+    if stage.kind == "vectors" and "general" in stage.inputs:
+        texts = named_part(stage, "general", config.general), named_part(stage, "corpus", config.unlabelled)
+        return f"Word vectors, trained on the general corpus and {unlabelled}: {' and '.join(texts)}"
+    return ""
+
+
+def named_part(stage: Stage, role: str, corpus: Corpus) -> str:
+    """The source of a stage's text, and how much of it is read."""
+    source: Source = stage.inputs[role].compute.keywords["source"]  # type: ignore[attr-defined]
+    most = f", at most {corpus.max_tokens:,} tokens" if corpus.max_tokens else ""
+    return (source.path or f"{source.name} ({source.split})") + most
+
+
 def told_data(plan: Plan, home: Home, data: Path | None) -> Iterator[str]:
-    """Lines about the labelled sets of a plan, and about the vocabularies of theirs that are there already."""
+    """Lines about the texts of a plan: those of language models, the labelled sets, and vocabularies that are there."""
+    yield from language_texts(plan)
     for target in targets_of(plan):
         found = summarise_target(target, data)
         yield from found.lines
