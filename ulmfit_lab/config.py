@@ -135,8 +135,8 @@ class LanguageModelConfig:
     backwards: bool = False
     """Read the text from its end."""
     eval_batch_size: int = 10
-    """Streams side by side in validation and testing, whatever the batch that trains. Each starts without context, so
-    few are near one single stream, and many are fast."""
+    """Streams side by side in validation and testing, whatever the batch that trains. Each starts without context: ten
+    on 55,000 words gave a perplexity 0.05% above that of one stream, 256 gave 0.5% (docs/recipes.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
