@@ -29,6 +29,7 @@ from ulmfit_lab.text.named_sets import (
 )
 from ulmfit_lab.text.parquet import read_parquet
 from ulmfit_lab.text.rules import FIELD_BREAK
+from ulmfit_lab.text.splits import NAMED
 from ulmfit_lab.text.tables import read_csv
 
 
@@ -131,7 +132,7 @@ def test_the_digest_of_a_named_set_is_that_of_the_first_release_whatever_its_rea
 def test_the_config_lists_the_sets_and_their_splits() -> None:
     docs = inspect.getsource(Source)
     assert set(re.findall(r"Named set: (.*?)\.", docs)[0].replace(" or ", ", ").split(", ")) == set(NAMED_SETS)
-    missing = {split for chosen in NAMED_SETS.values() for split in chosen.splits if split not in docs}
+    missing = {split for splits in NAMED.values() for split in splits if split not in docs}
     assert not missing
 
 
@@ -181,9 +182,10 @@ def test_a_set_that_is_nowhere_says_where_it_was_looked_for_and_what_to_do(tmp_p
 
 
 def test_every_split_has_a_place_and_a_name_on_the_hub() -> None:
-    for chosen in NAMED_SETS.values():
-        assert len({chosen.places(split) for split in chosen.splits}) == len(chosen.splits) or chosen.distribution
-        assert chosen.hub is None or set(chosen.hub.splits) == set(chosen.splits)
+    assert NAMED.keys() == NAMED_SETS.keys()
+    for name, chosen in NAMED_SETS.items():
+        assert len({chosen.places(split) for split in NAMED[name]}) == len(NAMED[name]) or chosen.distribution
+        assert chosen.hub is None or set(chosen.hub.splits) == set(NAMED[name])
         assert chosen.hub or chosen.distribution
 
 

@@ -18,8 +18,8 @@ from ulmfit_lab.lab.plan import Plan
 from ulmfit_lab.stages.builder import bare
 from ulmfit_lab.stages.store import Stage, Store
 from ulmfit_lab.stages.target import class_names, refuse_many, split_numbers, test_source
-from ulmfit_lab.text.files import SPLITS
 from ulmfit_lab.text.sources import read_labelled
+from ulmfit_lab.text.splits import SPLITS
 
 IMBALANCE = 10
 """Times that the largest class is as large as the smallest, from which on a warning is given."""

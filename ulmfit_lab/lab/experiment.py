@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.checks import BOUNDS
-from ulmfit_lab.config import RunConfig, Source
+from ulmfit_lab.config import RunConfig
 from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.fields import fingerprint, flatten, override
 from ulmfit_lab.lab.modules import declared_in, refuse_shared_name
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space, size
 from ulmfit_lab.report.spec import FEWEST_SEEDS, Also, Associations, Published
+from ulmfit_lab.text.splits import splits_of
 from ulmfit_lab.training.measures import VALIDATION, find_measure
 
 Changes = Mapping[str, Any]
@@ -169,8 +170,6 @@ def with_own_texts(base: RunConfig, before: Changes, layer: Changes) -> dict[str
     Other texts have a split of theirs, and another labelled set has no unlabelled corpus but one that is named with
     it, or one of the same name.
     """
-    from ulmfit_lab.text.sources import has_split
-
     follow: dict[str, Any] = {}
     for role in ("target", "general", "unlabelled"):
         name, path = layer.get(f"{role}.name"), layer.get(f"{role}.path")
@@ -180,7 +179,7 @@ def with_own_texts(base: RunConfig, before: Changes, layer: Changes) -> dict[str
         source = getattr(config, role)
         if name and not path:
             follow[f"{role}.path"] = ""
-        if path or not has_split(Source(name=str(name)), source.split):
+        if path or source.split not in splits_of(str(name)):
             follow[f"{role}.split"] = "train"
         if role == "target" and (path or config.unlabelled.path or config.unlabelled.name not in ("", name)):
             kept = {"unlabelled.name", "unlabelled.path"} & layer.keys()

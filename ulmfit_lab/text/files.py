@@ -23,6 +23,7 @@ from ulmfit_lab.text.formats import (
     read_whole,
 )
 from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
+from ulmfit_lab.text.splits import SPLITS
 from ulmfit_lab.text.tables import read_csv, read_tsv
 
 READING = 1
@@ -52,11 +53,6 @@ NO_COLUMNS = (".txt", ".tokens", ".label")
 """Endings of files that have no columns: a document is one text."""
 HEADERS = (".csv", ".tsv")
 """Formats whose first line names the columns, or does not where they are asked for by number."""
-SPLITS = frozenset(
-    {"train", "training", "test", "testing", "valid", "validation", "val", "dev"}
-    | {"unsup", "unsupervised", "unlabelled", "unlabeled"}
-)
-"""Names of splits, which are no classes."""
 ACL_IMDB = frozenset({"unsup", "urls_pos.txt", "urls_neg.txt", "labeledBow.feat"})
 """What lies beside `pos` and `neg` in the folders of aclImdb (Maas et al. 2011)."""
 

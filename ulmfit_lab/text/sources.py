@@ -9,7 +9,8 @@ from ulmfit_lab.config import Source
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.text.files import Texts, find_own, has_splits, texts_digest
 from ulmfit_lab.text.formats import Columns, Document
-from ulmfit_lab.text.named_sets import find_named, named_set
+from ulmfit_lab.text.named_sets import find_named
+from ulmfit_lab.text.splits import splits_of
 
 __all__ = ["Document", "find_texts", "has_split", "read_documents", "read_labelled", "source_bytes", "source_digest"]
 
@@ -59,4 +60,4 @@ def has_split(source: Source, split: str) -> bool:
     """Whether a named set, or the folder of a path, has a split; raises DataError for a set there is not."""
     if source.path:
         return has_splits(Path(source.path).expanduser())
-    return split in named_set(source.name).splits
+    return split in splits_of(source.name)
