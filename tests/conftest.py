@@ -64,7 +64,7 @@ def write_csv() -> Callable[[Path, list[tuple[str, str]]], Path]:
     """Writes (text, label) rows as a CSV file."""
 
     def write(path: Path, rows: list[tuple[str, str]]) -> Path:
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("text", "label"), *rows])
         return path
 

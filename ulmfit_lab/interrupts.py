@@ -6,7 +6,12 @@ process itself can still write how its run ended.
 
 from __future__ import annotations
 
+import os
+import runpy
+import select
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,3 +73,29 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def end_with_parent() -> None:
+    """Have SIGTERM sent to this process as soon as its parent has ended, however that was, or has closed the pipe.
+
+    Standard input must be a pipe whose other end the parent alone holds; it can still be read.
+    """
+    threading.Thread(target=_terminate_at_hangup, daemon=True).start()
+
+
+def _terminate_at_hangup() -> None:
+    poll = select.poll()
+    poll.register(0, 0)  # for a hang-up alone, not for what there is to read
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run_module_with_parent(module: str, *arguments: str) -> None:
+    """Run a module of others as `python -m` does, in a process that ends with its parent."""
+    end_with_parent()
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    run_module_with_parent(*sys.argv[1:])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,6 +34,8 @@ def is_locked(path: Path) -> bool:
     """Whether some process, or another lock object of this one, holds the lock of this file."""
     if not path.exists():
         return False
+    if not os.access(path, os.W_OK):
+        return _is_held(path)
     lock = FileLock(path)
     # Taken and given back within the turn: a claim must not meet a lock that only a look still holds.
     with _looks_kept_out(path):
@@ -40,6 +44,19 @@ def is_locked(path: Path) -> bool:
         except Timeout:
             return True
         lock.release()
+        return False
+
+
+def _is_held(path: Path) -> bool:
+    """The same of a file that may only be read, which FileLock opens to write."""
+    with ExitStack() as stack:
+        if (looking := path.parent / LOOKING).exists():
+            fcntl.flock(stack.enter_context(looking.open("rb")), fcntl.LOCK_EX)
+        file = stack.enter_context(path.open("rb"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
         return False
 
 

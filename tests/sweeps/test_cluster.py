@@ -207,7 +207,7 @@ def test_a_failing_stage_fails_its_cell_with_the_reason_and_where(lab: Any, long
     assert outcome.failures[0][1].startswith("TrainingError: The loss is nan at step") and "died" not in shown
     (failed,) = lab.tracker.runs("starts", "tiny", "FAILED")
     assert failed.tags["lab.reason"] == outcome.failures[0][1]
-    trace = Path(lab.tracker.client.download_artifacts(failed.run_id, "traceback.txt")).read_text()
+    trace = Path(lab.tracker.client.download_artifacts(failed.run_id, "traceback.txt")).read_text(encoding="utf-8")
     assert "in check_finite" in trace
 
 

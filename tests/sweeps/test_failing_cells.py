@@ -81,7 +81,7 @@ def test_failed_cells_are_tried_again_and_told_and_the_others_are_made(
     for run in runs:
         if run.status == "FAILED":
             path = lab.tracker.client.download_artifacts(run.run_id, "traceback.txt", str(tmp_path))
-            trace = Path(path).read_text()
+            trace = Path(path).read_text(encoding="utf-8")
             assert where[run.variant] in trace
             assert trace.strip().endswith(run.tags["lab.reason"].partition(": ")[2].strip() or "MemoryError")
     assert len(open_study(lab.home, "starts-tiny").finished()) == 2

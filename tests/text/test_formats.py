@@ -61,7 +61,7 @@ def as_tsv(path: Path, frame: pd.DataFrame) -> None:
 
 def as_jsonl(path: Path, frame: pd.DataFrame) -> None:
     """Write as JSONL."""
-    path.write_text("".join(json.dumps(record) + "\n" for record in frame.to_dict("records")))
+    path.write_text("".join(json.dumps(record) + "\n" for record in frame.to_dict("records")), encoding="utf-8")
 
 
 def as_parquet(path: Path, frame: pd.DataFrame) -> None:

@@ -98,7 +98,7 @@ def pages(lab_of_pages: Any, experiment: Experiment, tmp_path_factory: pytest.Te
     address = f"http://127.0.0.1:{port}"
     command, environment = server_command(lab.home, lab.tracker.uri, "127.0.0.1", port)
     with (tmp_path_factory.mktemp("server") / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
     try:
         wait_for(address, server)
         with browsers.sync_playwright() as playwright:
@@ -109,7 +109,7 @@ def pages(lab_of_pages: Any, experiment: Experiment, tmp_path_factory: pytest.Te
             browser.close()
     finally:
         server.terminate()
-        server.wait()
+        server.communicate()
 
 
 def test_the_list_of_runs_opens_on_what_was_measured(pages: Pages) -> None:

@@ -14,7 +14,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -231,14 +233,23 @@ def peak_bytes(device: torch.device) -> int:
     """Most memory that this process has held, on a GPU that of its tensors; getrusage would count its parent's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     return 1024 * int(found[1]) if found else 0
+
+
+def end_with_parent() -> None:
+    """End this process once standard input hangs up, as it does when the one that gives it tasks has ended."""
+    poll = select.poll()
+    poll.register(0, 0)
+    poll.poll()
+    os._exit(1)
 
 
 def main() -> None:
     """Read a task, build it, do it for every line."""
-    out = os.fdopen(os.dup(1), "w", buffering=1)
+    out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
     spec = json.loads(sys.stdin.readline())
     torch.set_num_threads(spec["threads"])
     torch.set_flush_denormal(True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -10,12 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from subprocess import DEVNULL, PIPE, Popen
+from typing import IO, Any, cast
 
 from ulmfit_lab.bench.paired import in_turns
 from ulmfit_lab.bench.rows import Row, compared, missing
 from ulmfit_lab.bench.setting import Bench
+from ulmfit_lab.cli.workers import BEGIN
 from ulmfit_lab.errors import LabError
+from ulmfit_lab.home import sqlite_uri
 from ulmfit_lab.lab.experiment import cells, experiment_files, load_experiment
 from ulmfit_lab.stages.builder import plan_run
 from ulmfit_lab.stages.store import Store
@@ -95,11 +97,13 @@ def sweep_seconds(bench: Bench, workers: int) -> float:
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         command = [sys.executable, "-m", "ulmfit_lab", "sweep", SWEPT, "--scale", sizes.sweep_scale]
         command += ["--seeds", str(sizes.sweep_seeds), "--general.max-tokens", str(sizes.sweep_tokens)]
-        command += ["--home", f"{folder}/home", "--tracking-uri", f"sqlite:///{folder}/home/mlflow.db"]
-        command += ["--results", f"{folder}/results", "--workers", str(workers)]
-        began = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True)
+        command += ["--home", f"{folder}/home", "--tracking-uri", sqlite_uri(Path(folder, "home", "mlflow.db"))]
+        command += ["--results", f"{folder}/results", "--workers", str(workers), "--on-word"]
+        began, log = time.perf_counter(), Path(folder) / "log"
+        with log.open("wb") as said, Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=said, bufsize=0) as sweep:
+            cast(IO[bytes], sweep.stdin).write(BEGIN)
+            status = sweep.wait()
         seconds = time.perf_counter() - began
-    if done.returncode:
-        raise LabError(f"A benchmark's sweep failed: {done.stderr[-400:]}")
+        if status:
+            raise LabError(f"A benchmark's sweep failed: {log.read_text(encoding='utf-8', errors='replace')[-400:]}")
     return seconds

@@ -24,6 +24,7 @@ from ulmfit_lab.batches.documents import DocumentBatches, padding_share
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import RunConfig
 from ulmfit_lab.fields import override
+from ulmfit_lab.interrupts import end_with_parent
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.stages.devices import product_flops, use, wait_for
 from ulmfit_lab.stages.fits import EVALUATION_BATCH, batches_of
@@ -249,14 +250,15 @@ def peak_bytes(device: torch.device = CPU) -> int:
     """Most memory that this process has held, on a GPU that of its tensors; getrusage would count its parent's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     return 1024 * int(found[1]) if found else 0
 
 
 def main() -> None:
     """Read a task, build it, do it for every "go"; what is printed besides goes to stderr."""
-    out = os.fdopen(os.dup(1), "w", buffering=1)
+    out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
+    end_with_parent()
     spec = json.loads(sys.stdin.readline())
     turn = TASKS[spec["task"]](spec)
     print(json.dumps({"torch": torch.__version__}), file=out)

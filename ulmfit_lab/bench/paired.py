@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Ratio:
 def in_turns(sides: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
     """What each side measures in each round, the sides one after the other within a round."""
     found: dict[str, list[T]] = {name: [] for name in sides}
-    for _ in range(rounds):
+    for number in range(rounds):
+        logger.info("  round %d of %d: %s", number + 1, rounds, ", ".join(sides))
         for name, turn in sides.items():
             found[name].append(turn())
     return found

@@ -131,7 +131,7 @@ def read(results: Path) -> dict[str, Any]:
     if not path.exists():
         return {"quick": False, "subjects": {}}
     try:
-        known: dict[str, Any] = json.loads(path.read_text())
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known["subjects"].keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no file of benchmarks ({error}); delete it and measure again.") from error

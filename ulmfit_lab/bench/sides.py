@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 from ulmfit_lab.bench.paired import in_turns
 from ulmfit_lab.errors import LabError
 
+logger = logging.getLogger(__name__)
 Facts = dict[str, Any]
 Task = tuple[Sequence[str], Mapping[str, Any]]
 """Command of a side, and what it is told to do."""
@@ -29,9 +31,14 @@ class Side:
 
     def __init__(self, command: Sequence[str], spec: Mapping[str, Any], log: Path) -> None:
         self.log = log
-        with log.open("w") as errors:
+        with log.open("w", encoding="utf-8") as errors:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(spec)
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                encoding="utf-8",
+                env=environment(spec),
             )
         self.say(json.dumps(spec))
 
@@ -47,8 +54,9 @@ class Side:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
+            self.process.wait()
             self.close()
-            said = self.log.read_text()[-LAST_WORDS:]
+            said = self.log.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
             raise LabError(f"A side of a benchmark ended with status {self.process.returncode}: {said}")
         found: Facts = json.loads(line)
         return found
@@ -59,7 +67,8 @@ class Side:
         return self.hear()
 
     def close(self) -> None:
-        """End the process, by force where it goes on computing."""
+        """End the process, be it in the middle of a turn, by force where it goes on computing."""
+        self.process.terminate()
         for stream in (self.process.stdin, self.process.stdout):
             with suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
@@ -96,6 +105,7 @@ def started(wanted: Mapping[str, Task], logs: Path) -> Iterator[dict[str, Side]]
     """Sides by name, from command and task, each of which says when it is ready; ended at the end."""
     with ExitStack() as stack:
         sides = {}
+        logger.info("  %d processes start", len(wanted))
         for number, (name, (command, spec)) in enumerate(wanted.items()):
             sides[name] = Side(command, spec, logs / f"side-{number}.log")
             stack.callback(sides[name].close)

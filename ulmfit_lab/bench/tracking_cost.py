@@ -66,7 +66,7 @@ def cpu_of_sweep(folder: Path, scale: str, seeds: int, *, tracked: bool) -> dict
     clock = TrainingClock()
     with tempfile.TemporaryDirectory(dir=folder) as home_folder, patch.object(fits, "fit", clock.fit):
         home = open_home(home_folder)
-        tracker = open_tracker(home, f"sqlite:///{home.root / 'mlflow.db'}") if tracked else None
+        tracker = open_tracker(home, home.own_uri) if tracked else None
         began = time.process_time()
         if tracker:
             sweep(experiment, scale, home=home, data=None, tracker=tracker, display=Display(Console(file=StringIO())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -35,7 +36,11 @@ def bench_options(bench: argparse.ArgumentParser) -> None:
 
 
 def bench_here(args: argparse.Namespace) -> int:
-    """Measure, write, and print the tables or the JSON object."""
+    """Measure, write, and print the tables or the JSON object; tell of every row and round as it comes."""
+    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    tell("The benchmarks are loaded ...")
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    logging.getLogger("ulmfit_lab.bench").setLevel(logging.INFO)
     from ulmfit_lab.bench.rows import tables
     from ulmfit_lab.bench.run import run
     from ulmfit_lab.errors import ConfigError
@@ -44,22 +49,20 @@ def bench_here(args: argparse.Namespace) -> int:
 
     if args.readme and not Path(args.readme).is_file():
         raise ConfigError(f"--readme {args.readme} is no file; nothing was measured.")
-    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     results = Path(args.results or (RESULTS if args.device is None else f"{RESULTS}/gpu"))
-    with interruptible():
-        found = run(
-            [*args.what, *(args.only.split(",") if args.only else ())],
-            quick=args.quick,
-            fastai=fastai_python(args.fastai),
-            data=data_dir(args.data_dir),
-            home=open_home(args.home).root,
-            results=None if args.quick and not args.results else results,
-            tell=tell,
-            device=args.device,
-            budget=args.budget,
-            minutes=args.minutes,
-            again=args.again,
-        )
+    found = run(
+        [*args.what, *(args.only.split(",") if args.only else ())],
+        quick=args.quick,
+        fastai=fastai_python(args.fastai),
+        data=data_dir(args.data_dir),
+        home=open_home(args.home).root,
+        results=None if args.quick and not args.results else results,
+        tell=tell,
+        device=args.device,
+        budget=args.budget,
+        minutes=args.minutes,
+        again=args.again,
+    )
     if args.readme and not args.quick:
         put_table(Path(args.readme), results)
     if args.json:

@@ -7,6 +7,7 @@ the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,10 +21,15 @@ from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
 from ulmfit_lab.cli.declared import declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.runs import reproduce_options, travel_options
+from ulmfit_lab.cli.terminal import refuse_undecoded, show_in_ascii
 from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
 from ulmfit_lab.cli.workers import Crew, crew, others_of, told_to_begin
 from ulmfit_lab.errors import ConfigError, DataError, LabError
+
+
+from ulmfit_lab.errors import ConfigError, LabError
+from ulmfit_lab.interrupts import interruptible
 
 if TYPE_CHECKING:
     from ulmfit_lab.lab.plan import Plan
@@ -39,12 +45,15 @@ Any field of a run's config can be replaced for all variants, by its dotted path
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; a user's error is one line on stderr and exit status 2, a failed run is status 1."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    show_in_ascii()
     try:
+        refuse_undecoded(arguments)
         args, rest = parser().parse_known_args(arguments)
         if rest and not hasattr(args, "scale"):
             raise ConfigError(f"{args.command} does not take {rest[0]!r}; see ulmfit-lab {args.command} --help.")
         args.rest, args.argv = rest, arguments
-        status: int = args.run(args)
+        with interruptible():
+            status: int = args.run(args)
         return status
     except LabError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -54,6 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        if not isinstance(error, PermissionError) and error.errno != errno.EROFS:
+            raise
+        cure = "choose folders that you may write: ULMFIT_LAB_HOME for the lab's state, --results for reports"
+        print(
+            f"error: {error.filename or 'A file'} may not be written or read ({error.strerror}); {cure}.",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -174,7 +192,7 @@ def plan_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.sweeps.sweep import plan_sweep
 
     experiment, overrides = declared(args)
-    home, tracker = open_lab(args)
+    home, tracker = open_lab(args, write=False)
     plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
     console = Console()
     console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
@@ -283,7 +301,7 @@ def runs_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.cli.runs import export_here, import_here, list_here
 
     experiment, overrides = declared(args)
-    home, tracker = open_lab(args)
+    home, tracker = open_lab(args, write=bool(args.source))
     if args.export:
         return export_here(experiment, args.scale, tracker, Path(args.export))
     if args.source:
@@ -326,7 +344,7 @@ def ui_command(args: argparse.Namespace) -> int:
     """Serve MLflow until interrupted."""
     from ulmfit_lab.tracking.server import serve
 
-    home, tracker = open_lab(args)
+    home, tracker = open_lab(args, write=False)
     return serve(home, tracker.uri, args.host, args.port, tracker.pages())
 
 

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from ulmfit_lab.home import Home
 
 
-def open_lab(args: argparse.Namespace) -> tuple[Home, Any]:
-    """The home folder and the tracker on its store."""
+def open_lab(args: argparse.Namespace, *, write: bool = True) -> tuple[Home, Any]:
+    """The home folder and the tracker on its store; to be read alone, where nothing will be written."""
     from ulmfit_lab.home import open_home
     from ulmfit_lab.tracking.tracker import open_tracker
 
-    home = open_home(args.home, args.tracking_uri)
+    home = open_home(args.home, args.tracking_uri, write=write)
     return home, open_tracker(home, args.tracking_uri)
 
 

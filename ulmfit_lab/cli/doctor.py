@@ -23,11 +23,11 @@ def doctor_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.home import data_dir, open_home
     from ulmfit_lab.tracking.tracker import open_tracker
 
-    home = open_home(args.home, args.tracking_uri)
+    home = open_home(args.home, args.tracking_uri, write=args.fix)
     print("\n".join(installation(home)))
     uri = args.tracking_uri or home.tracking_uri
     try:
-        tracker = open_tracker(home, uri)
+        tracker = open_tracker(home, uri, moved=False)
     except LabError as error:
         found = Diagnosis([check_store(home, uri, error), *check_stages(home)], ["Runs and trials were not looked at."])
     else:

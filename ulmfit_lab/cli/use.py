@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.common import open_lab
+from ulmfit_lab.cli.terminal import shows_unicode
 from ulmfit_lab.errors import ConfigError, DataError
 from ulmfit_lab.files import replacing
 
@@ -175,7 +176,7 @@ def prediction_lines(
         if one:
             found["attributions"] = [[word, float(v)] for word, v in zip(one.words, one.values, strict=True)]
             found |= {"baseline": one.baseline, "gap": one.gap}
-        yield json.dumps(found, ensure_ascii=False)
+        yield json.dumps(found, ensure_ascii=not shows_unicode())
 
 
 def prediction_table(
@@ -246,7 +247,7 @@ def compare_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.results.comparing import compare_runs
     from ulmfit_lab.results.finding import find_named
 
-    _, tracker = open_lab(args)
+    _, tracker = open_lab(args, write=False)
     found = compare_runs([find_named(name, tracker, Path(args.results)) for name in args.runs], tracker)
     console, names = Console(), [f"{run.experiment}\n{run.name}\n{run.origin[:8]}" for run in found.runs]
     fields = [[path, *("" if v is None else v for v in values)] for path, values in found.fields.items()]
@@ -299,5 +300,5 @@ def chosen(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
     """The home, and the run of this name."""
     from ulmfit_lab.results.finding import find_named
 
-    home, tracker = open_lab(args)
+    home, tracker = open_lab(args, write=False)
     return home, find_named(name, tracker, Path(args.results))

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from subprocess import DEVNULL
 from typing import IO, cast
 
 from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.interrupts import end_with_parent
 
 BEGIN = b"begin\n"
 
@@ -30,7 +32,7 @@ class Crew:
         """Start the workers."""
         command = [sys.executable, "-m", "ulmfit_lab", *self.argv, "--workers", "1", "--worker", "--on-word"]
         self.processes = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=DEVNULL, stderr=DEVNULL)
             for _ in range(self.size)
         ]
 
@@ -39,12 +41,12 @@ class Crew:
         for process in self.processes:
             with suppress(BrokenPipeError):  # it has ended; what it would have done is found later
                 cast(IO[bytes], process.stdin).write(BEGIN)
-                cast(IO[bytes], process.stdin).close()
 
     def wait(self) -> None:
         """Until they have no work left."""
         for process in self.processes:
             process.wait()
+            cast(IO[bytes], process.stdin).close()
 
 
 def others_of(args: argparse.Namespace) -> int:
@@ -69,5 +71,12 @@ def crew(argv: Sequence[str], size: int) -> Iterator[Crew]:
 
 
 def told_to_begin(waits: bool) -> bool:
-    """In a worker that waits: whether it was told to begin, once it has; it was not where the command has ended."""
-    return not waits or sys.stdin.buffer.readline() == BEGIN
+    """In a worker that waits: whether it was told to begin, once it has; it was not where the command has ended.
+
+    From then on it ends when the command does.
+    """
+    if not waits:
+        return True
+    begun = sys.stdin.buffer.readline() == BEGIN
+    end_with_parent()
+    return begun

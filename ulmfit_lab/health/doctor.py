@@ -22,6 +22,7 @@ from ulmfit_lab.lab.plan import plan_cells
 from ulmfit_lab.sweeps.study import Study, discard_study, open_study
 from ulmfit_lab.sweeps.sweep import is_alive, sweep_name
 from ulmfit_lab.sweeps.trials import TUNING
+from ulmfit_lab.tracking.places import old_places, repoint
 from ulmfit_lab.tracking.tracked import IMPORTED, TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 from ulmfit_lab.training.measures import find_measure
@@ -47,11 +48,13 @@ def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | Non
     declared, notes = declarations(runs, names)
     chosen = {experiment.name for experiment in declared.values()} if names else {run.experiment for run in runs}
     mine = [run for run in runs if run.experiment.removesuffix(TUNING) in chosen]
-    findings = list(zombies(mine, home, tracker))
+    findings = [*check_places(home, tracker), *zombies(mine, home, tracker)]
+    if home.unwritable:
+        notes.append(f"The studies were not looked at: {home.unwritable} may not be written by this user.")
     wanted: set[str] = set()
     for experiment, scale in sorted({(run.experiment, run.scale) for run in mine}):
         here = [run for run in mine if (run.experiment, run.scale) == (experiment, scale)]
-        if not experiment.endswith(TUNING):
+        if not experiment.endswith(TUNING) and not home.unwritable:
             findings += check_study(here, home, declared.get(experiment))
         if experiment in declared:
             wanted |= planned(declared[experiment], scale, data, home.imported, here, notes)
@@ -86,6 +89,13 @@ def declarations(runs: Iterable[TrackedRun], names: Sequence[str]) -> tuple[dict
         except LabError as error:
             notes.append(f"{name} is not compared with its declaration: {error}")
     return found, notes
+
+
+def check_places(home: Home, tracker: Tracker) -> Iterator[Finding]:
+    """Places that the store of a home that was moved or copied still names for the files of its runs."""
+    for place in old_places(home) if tracker.uri == home.own_uri else ():
+        what = f"{home.runs_database} names {place} for the files of runs, though this home is in {home.root}"
+        yield Finding(what, "the next sweep corrects it, as does --fix", partial(repoint, home))
 
 
 def zombies(runs: Iterable[TrackedRun], home: Home, tracker: Tracker) -> Iterator[Finding]:

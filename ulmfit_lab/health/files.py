@@ -16,7 +16,7 @@ from filelock import Timeout
 
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.files import file_digest
-from ulmfit_lab.home import Home
+from ulmfit_lab.home import Home, mlflow_command
 from ulmfit_lab.locks import claimed, is_locked
 from ulmfit_lab.stages.store import read_stage
 
@@ -144,15 +144,17 @@ def busy(home: Home) -> bool:
 
 def check_store(home: Home, uri: str, error: LabError) -> Finding:
     """Why an MLflow store could not be opened: one that was never made to its end holds no run, and can go."""
-    database = home.root / "mlflow.db"
-    if uri != f"sqlite:///{database}" or not database.is_file():
+    database = home.runs_database
+    if uri != home.own_uri or not database.is_file():
         return Finding(str(error), "correct its address, or mend it where it is kept")
     held = runs_in(database)
     if held is None:
         return Finding(f"{database} is locked", "end the process that holds it, or wait until it has ended")
     if held:
-        cure = f"copy the file, then run: mlflow db upgrade sqlite:///{database}"
+        cure = f"copy the file, then run: {mlflow_command(home.own_uri, 'db', 'upgrade', home.own_uri)}"
         return Finding(f"{database} holds {held} runs, but cannot be opened ({error})", cure)
+    if home.unwritable:
+        return Finding(f"{database} cannot be read ({error})", "get the right to read it, and all of the home")
     what = f"{database} was not made to its end: a process was killed while MLflow made it, or it is no database"
     return Finding(what, "--fix moves it aside, and the next command makes a new one", partial(drop_database, home))
 

@@ -88,7 +88,7 @@ def lacking(home: Home) -> list[tuple[str, str]]:
 def features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     """Those of the features that the processor has, where the system tells."""
     try:
-        lines = cpuinfo.read_text().splitlines()
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])

@@ -10,6 +10,7 @@ import json
 import statistics
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,15 +171,18 @@ class Rates:
         key = "-".join(map(str, (*size, *vars(config.compute).values())))
         if key not in self._timed:
             self._timed[key] = time_language_model(config)
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            self._cache.write_text(json.dumps(self._timed))
+            with suppress(PermissionError):  # in a home that may only be read it is timed every time
+                self._cache.parent.mkdir(parents=True, exist_ok=True)
+                self._cache.write_text(json.dumps(self._timed), encoding="utf-8")
         return self._timed[key]
 
 
 def timed_rates(path: Path) -> dict[str, float]:
     """Rates that were timed before; none where the file is absent or torn, since timing again costs a few seconds."""
     try:
-        return {str(name): float(rate) for name, rate in json.loads(path.read_text()).items() if rate > 0}
+        return {
+            str(name): float(rate) for name, rate in json.loads(path.read_text(encoding="utf-8")).items() if rate > 0
+        }
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
@@ -196,7 +200,7 @@ def measured_rates(store: Store) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for path in store.root.glob("*/*/stage.json"):
         try:
-            manifest = json.loads(path.read_text())
+            manifest = json.loads(path.read_text(encoding="utf-8"))
             rate = manifest["tokens"] / manifest["seconds"]
             found.setdefault(likeness(manifest["kind"], manifest["key"]), []).append(rate)
         except (OSError, ValueError, KeyError, ZeroDivisionError, TypeError, AttributeError, RecursionError):

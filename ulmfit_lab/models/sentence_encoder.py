@@ -138,8 +138,8 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
     try:
         listed = metadata.files(PACKAGE) or []
         files = {"/".join(file.parts[-2:]): Path(str(file.locate())) for file in listed}
-        config = json.loads(files["model/config.json"].read_text())
-        longest = json.loads(files["model/sentence_bert_config.json"].read_text())["max_seq_length"]
+        config = json.loads(files["model/config.json"].read_text(encoding="utf-8"))
+        longest = json.loads(files["model/sentence_bert_config.json"].read_text(encoding="utf-8"))["max_seq_length"]
         tokenizer = Tokenizer.from_str(files["model/tokenizer.json"].read_text(encoding="utf-8"))
         weights = files["model/model.safetensors"]
         with reading(weights):

@@ -33,8 +33,8 @@ def read_tuning(folder: Path) -> tuple[pd.DataFrame | None, Mapping[str, Any]]:
     if not path.is_file():
         return None, {}
     try:
-        table = pd.read_csv(path)
-        facts = json.loads(beside.read_text()) if beside.is_file() else {}
+        table = pd.read_csv(path, encoding="utf-8")
+        facts = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
         if not {"variant", "seeds"} <= set(table.columns):
             raise ValueError("it has no column variant or seeds")
     except ValueError as error:

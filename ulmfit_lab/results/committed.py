@@ -146,7 +146,7 @@ def fault(path: Path, made: bytes | None, named: str | None) -> str:
 def read_sidecar(path: Path) -> dict[str, Any]:
     """What a sidecar says; nothing where there is none, or where it cannot be read."""
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) and isinstance(told.get("files", {}), dict) else {}

@@ -93,7 +93,7 @@ def summarise(
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
-    report = verdict_first((folder / "table.md").read_text())
+    report = verdict_first((folder / "table.md").read_text(encoding="utf-8"))
     figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
     tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED")
     tracker.show(parent, experiment.measure, experiment.question)

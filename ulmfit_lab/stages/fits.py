@@ -188,7 +188,7 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
     tested, seen = evaluate(trained, "test"), evaluate(trained, "valid")
     np.save(work.folder / "test_predictions.npy", tested.predictions)
     np.save(work.folder / "valid_predictions.npy", seen.predictions)
-    (work.folder / "samples.txt").write_text(samples(texts, tested.predictions, config))
+    (work.folder / "samples.txt").write_text(samples(texts, tested.predictions, config), encoding="utf-8")
     save_confusion(work, texts, tested.predictions.argmax(1))
     padding = {"padding": padding_share(documents["train"].epoch(0))}
     summary = summary_of(result, recipe, tested.metrics | padding)

@@ -71,7 +71,7 @@ def import_fastai(weights: Path, vocabulary: Path, name: str, imports: Path, *, 
     found = Import(folder, sizes, weights_digest(model), known.digest, file_digest(folder / MODEL))
     facts = {name: value for name, value in asdict(found).items() if name != "folder"}
     with replacing(folder / FACTS) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1))
+        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     return found
 
 
@@ -158,7 +158,7 @@ def _taking(found: Import, *names: str) -> Callable[[Work], dict[str, Any]]:
 
 def _read_facts(folder: Path) -> Import:
     try:
-        facts = json.loads((folder / FACTS).read_text())
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         return Import(folder, **{**facts, "sizes": Sizes(**facts["sizes"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / FACTS} is damaged; import the model again.") from error

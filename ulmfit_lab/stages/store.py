@@ -190,7 +190,7 @@ class Store:
         began = time.perf_counter()
         summary = stage.compute(Work(partial, inputs, record, lambda p: observe.progress(stage, p)))
         seconds = summary.pop("seconds", None) or time.perf_counter() - began
-        (partial / "points.jsonl").write_text("".join(f"{json.dumps(vars(p))}\n" for p in points))
+        (partial / "points.jsonl").write_text("".join(f"{json.dumps(vars(p))}\n" for p in points), encoding="utf-8")
         write_manifest(partial, stage, summary, seconds)
         final = self.folder(stage)
         final.parent.mkdir(exist_ok=True)
@@ -248,13 +248,13 @@ def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], secon
         "files": files,
     }
     with replacing(folder / "stage.json") as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
+        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def read_stage(folder: Path, *, reused: bool) -> Stored | None:
     """The finished stage in a folder, or None where it is absent, torn, or a file has another size."""
     try:
-        manifest = json.loads((folder / "stage.json").read_text())
+        manifest = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
         whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in manifest["files"].items())
         whole &= all(isinstance(manifest[name], kind) for name, kind in MANIFEST.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -184,7 +184,7 @@ def connected(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is started
     try:
         import ray
-        import ray.exceptions
+        import ray.exceptions  # noqa: F401 - an attribute of ray from here on
         from setproctitle import getproctitle, setproctitle
     except ImportError as error:
         raise ConfigError("A sweep on a cluster needs Ray: pip install ulmfit_lab[cluster]") from error

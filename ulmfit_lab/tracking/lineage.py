@@ -21,7 +21,7 @@ SHOWN = 8
 def sign(folder: Path, name: str, page: str, uri: str) -> None:
     """Note in a stage's folder the name of the run that computed it, and the run's page in the UI of its store."""
     with replacing(folder / SIGNATURE) as place:
-        place.write_text(json.dumps({"name": name, "page": page, "store": fingerprint(uri)}))
+        place.write_text(json.dumps({"name": name, "page": page, "store": fingerprint(uri)}), encoding="utf-8")
 
 
 def came_from(folder: Path, name: str, fresh: bool, uri: str) -> str:

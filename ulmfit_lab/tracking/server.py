@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 
+from ulmfit_lab import interrupts
 from ulmfit_lab.home import Home, redact
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -15,7 +15,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def server_command(home: Home, uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
     """Arguments and environment of MLflow's server; the store's URI may hold a password, which arguments show."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    mlflow = [sys.executable, "-m", interrupts.__name__, "mlflow"]  # so that no end of the command leaves it behind
+    command = [*mlflow, "server", "--host", host, "--port", str(port), "--workers", "1"]
     stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": home.artifacts.as_uri()}
     return command, {**os.environ, **stores}
 
@@ -32,8 +33,7 @@ def serve(home: Home, uri: str, host: str, port: int, pages: Mapping[str, Mappin
         lines += [name, *(f"  {what:9} http://{host}:{port}/{page}" for what, page in found.items())]
     print("\n".join(lines if pages else ["There are no runs yet.", *lines]), flush=True)
     command, environment = server_command(home, uri, host, port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else a kill would leave the server behind
-    with subprocess.Popen(command, env=environment) as server:
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as server:
         try:
             return server.wait()
         except KeyboardInterrupt:

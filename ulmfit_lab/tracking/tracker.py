@@ -17,10 +17,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -38,10 +38,11 @@ from sqlalchemy.engine import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from ulmfit_lab.errors import LabError, first_line
-from ulmfit_lab.home import Home, redact, write_ahead
+from ulmfit_lab.home import Home, mlflow_command, redact, sqlite_uri, write_ahead
 from ulmfit_lab.interrupts import shielded
 from ulmfit_lab.provenance import source_tags, version_of
 from ulmfit_lab.tracking.patience import is_away, patient
+from ulmfit_lab.tracking.places import old_places, repoint
 from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun, tracked
 from ulmfit_lab.tracking.views import page_of, pages_of, runs_view, view_tags
 from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, NOTE, REPRODUCTIONS, cut, describe_cell, metric_names, title
@@ -49,18 +50,54 @@ from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, NOTE, REPRODUCTIONS, 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
     from ulmfit_lab.training.loop import Point
 
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
 BATCH, FLUSH_SECONDS, SYSTEM_SECONDS = 900, 10.0, 10.0
 """Metrics a call, of which MLflow takes 1,000 with tags: one alone costs 16 ms, 1,000 together about 110 ms."""
 PARAMS_A_BATCH, PAGE = 100, 1000
 LONGEST_DIGEST = 36  # characters
 
 
+REFUSALS = {
+    "UNAUTHENTICATED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "PERMISSION_DENIED": "this user (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD) needs the right to it",
+    "password": "put user and password into the address, or set PGUSER and PGPASSWORD",
+    "readonly database": "set ULMFIT_LAB_HOME to a folder that you may write",
+}
+"""What a store that answers says of why it does nothing, and what to do; the first two are MLflow's error codes."""
+
+
 class Client(MlflowClient):  # type: ignore[misc]
-    """MLflow's client, whose calls are not interrupted half-way and wait for a store that is away."""
+    """MLflow's client, whose calls are not interrupted half-way and wait for a store that is away.
+
+    A store that refuses raises LabError.
+    """
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        return patient(shielded(found)) if not name.startswith("_") and inspect.ismethod(found) else found
+        return permitted(patient(shielded(found))) if not name.startswith("_") and inspect.ismethod(found) else found
+
+
+def permitted(call: Callable[P, T]) -> Callable[P, T]:
+    """The same function, which raises LabError with the cure where the store wants a password or other rights."""
+
+    @wraps(call)
+    def asking(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except (MlflowException, SQLAlchemyError) as error:
+            if cure := cure_of(error):
+                raise LabError(f"The MLflow store refuses: {redact(first_line(error))}; {cure}.") from error
+            raise
+
+    return asking
+
+
+def cure_of(error: MlflowException | SQLAlchemyError) -> str:
+    """What to do about a store's refusal; empty where it is another error."""
+    said = f"{getattr(error, 'error_code', '')} {error}"
+    return next((cure for words, cure in REFUSALS.items() if words in said), "")
 
 
 @dataclass
@@ -201,8 +238,8 @@ class Tracker:
         """The id of the MLflow experiment of an experiment at a scale, if there is one."""
         found = self.client.get_experiment_by_name(title(experiment, scale))
         if found and found.lifecycle_stage == "deleted":
-            cure = f"mlflow experiments restore --experiment-id {found.experiment_id}"
-            raise LabError(f"{found.name} was deleted in MLflow; restore it ({cure}) or empty the bin (mlflow gc).")
+            cure = mlflow_command(self.uri, "experiments", "restore", "--experiment-id", str(found.experiment_id))
+            raise LabError(f"{found.name} was deleted in MLflow; restore it: {cure}")
         return str(found.experiment_id) if found else None
 
     def make_experiment(self, experiment: str, scale: str, description: str) -> str:
@@ -394,30 +431,28 @@ class Tracker:
         log.finish(status)
 
 
-def open_tracker(home: Home, tracking_uri: str | None = None) -> Tracker:
+def open_tracker(home: Home, tracking_uri: str | None = None, *, moved: bool = True) -> Tracker:
     """The tracker on a store, which is made and migrated by one process at a time.
+
+    moved: whether a store that names the place where the home was before is mended
 
     Raises LabError where the store cannot be opened.
     """
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     uri = tracking_uri or home.tracking_uri
+    if home.unwritable:
+        return open_to_read(home, uri)
     home.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(home.root / "mlflow.lock"):
-        try:
-            # whoever gave a wrong address should not wait: of a database MLflow tries again for minutes
-            if uri.startswith("postgresql"):
-                knock(uri)
-            # the first use migrates, which several at once do not survive
-            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-        except (MlflowException, SQLAlchemyError) as error:
-            why = f"{redact(first_line(error))}; see ulmfit-lab doctor"
-            raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
-        except ImportError as error:
-            cure = "pip install 'ulmfit_lab[cluster]', and let the address begin with postgresql+psycopg://"
-            raise LabError(f"The MLflow store {redact(uri)} cannot be opened ({error}); {cure}") from error
+        first_use(uri)  # migrates, which several at once do not survive
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
+        if uri == home.own_uri and moved and (places := old_places(home)):
+            repoint(home)
+            logger.warning(
+                "This home was moved: its runs' files are now in %s, no more in %s.", home.artifacts, places[0]
+            )
     return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
 
 
@@ -428,6 +463,32 @@ def example_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
     [{'text': 'A text.'}, {'text': 'Another.'}]
     """
     return [dict.fromkeys(inputs, text) for text in ("A text.", "Another.")]
+
+
+def open_to_read(home: Home, uri: str) -> Tracker:
+    """The tracker of a home that may not be written: of its own SQLite store nothing is locked or migrated."""
+    if uri == home.own_uri:
+        if not home.runs_database.is_file():
+            cure = "set ULMFIT_LAB_HOME to another folder"
+            raise LabError(f"{home.root} holds no runs, and {home.unwritable} may not be written by this user; {cure}.")
+        uri = sqlite_uri(home.runs_database, read_only=True)
+    first_use(uri)
+    return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
+
+
+def first_use(uri: str) -> None:
+    """Open a store, which makes and migrates it; raises LabError where that cannot be."""
+    try:
+        # whoever gave a wrong address should not wait: of a database MLflow tries again for minutes
+        if uri.startswith("postgresql"):
+            knock(uri)
+        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError) as error:
+        why = f"{redact(first_line(error))}; {cure_of(error) or 'see ulmfit-lab doctor'}"
+        raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
+    except ImportError as error:
+        cure = "pip install 'ulmfit_lab[cluster]', and let the address begin with postgresql+psycopg://"
+        raise LabError(f"The MLflow store {redact(uri)} cannot be opened ({error}); {cure}") from error
 
 
 def knock(uri: str) -> None:
