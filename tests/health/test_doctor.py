@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.errors import LabError
@@ -20,9 +22,11 @@ from ulmfit_lab.health.doctor import Diagnosis, examine, repair
 from ulmfit_lab.health.installation import features, installation, lacking
 from ulmfit_lab.home import Home
 from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.results.reporting import publish
 from ulmfit_lab.stages.store import Observer, Stage, Store
+from ulmfit_lab.sweeps.display import Display
 from ulmfit_lab.sweeps.study import open_study
-from ulmfit_lab.sweeps.sweep import cell_lock
+from ulmfit_lab.sweeps.sweep import cell_lock, sweep
 from ulmfit_lab.tracking.tracker import RunLog, open_tracker
 
 VARIANTS = {"random": {"classifier.start": "random"}, "tf-idf": {"classifier.model": "tf-idf"}}
@@ -277,3 +281,28 @@ def test_the_installation_is_told_without_a_guess(tmp_path: Path) -> None:
     assert features(tmp_path / "absent") == []
     assert len(installation(Home(tmp_path))) == 6
     assert lacking(Home(tmp_path)) == []
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """Every file below a folder, and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_home_that_was_copied_is_told_of_and_sweeps_on_in_itself(
+    swept: Home, quick: Experiment, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "copied")
+    shutil.copytree(swept.root, home.root)
+    before = written(swept.root)
+    tracker = open_tracker(home, moved=False)
+    (found,) = examine(home, tracker, [], None).findings
+    assert swept.artifacts.as_uri() in found.what and "--fix" in found.cure
+    assert list(repair([found], home)) == []
+    assert examine(home, tracker, [], None).findings == []
+    display = Display(Console(file=StringIO()))
+    more = replace(quick, seeds=(0, 1))
+    outcome = sweep(more, "tiny", home=home, data=None, tracker=open_tracker(home), display=display)
+    assert outcome.finished == 2
+    publish(more, "tiny", None, home, None, open_tracker(home), tmp_path / "results")
+    assert written(swept.root) == before
+    assert [*home.artifacts.rglob("figure.png")]

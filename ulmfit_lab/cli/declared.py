@@ -9,7 +9,8 @@ from dataclasses import replace
 from itertools import groupby
 from os.path import commonprefix
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from ulmfit_lab.errors import ConfigError
 
@@ -32,18 +33,46 @@ def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
     if getattr(args, "until_decided", False) and not experiment.looks:
         raise ConfigError(f"{experiment.name} declares no looks; say how far to go with --max-seeds N.")
     if args.levels is not None:
-        experiment = replace(experiment, levels={**experiment.levels, args.scale: _levels(args.levels, experiment)})
+        experiment = replace(
+            experiment, levels={**experiment.levels, args.scale: _levels(args.levels, experiment, base)}
+        )
     overrides = _overrides(base, ["--help"] if args.config_help else args.rest)
     return experiment, overrides
 
 
-def _levels(text: str, experiment: Experiment) -> tuple[int, ...]:
+def _levels(text: str, experiment: Experiment, base: Any) -> tuple[Any, ...]:
+    """The values of the crossed field that a text names, of the field's type and within its bounds."""
+    from ulmfit_lab.fields import field_types, override
+
     if not experiment.across:
         raise ConfigError(f"{experiment.name} crosses no field with its variants, so it takes no --levels.")
+    kind = field_types(type(base))[experiment.across]
     try:
-        return tuple(int(part) for part in text.split(","))
+        found = tuple(dict.fromkeys(level_of(part.strip(), kind) for part in text.split(",")))
     except ValueError:
-        raise ConfigError(f"--levels {text!r} must be whole numbers with commas between, such as 100,500.") from None
+        name = {int: "whole numbers", float: "numbers"}.get(kind, f"of {kind}")
+        raise ConfigError(
+            f"--levels {text!r} must be {name}, as {experiment.across} has, with commas between."
+        ) from None
+    for level in found:
+        override(base, {experiment.across: level})
+    return found
+
+
+def level_of(text: str, kind: Any) -> Any:
+    """A value of a config field's type; raises ValueError where the text is none.
+
+    >>> level_of("0.5", float), level_of("20", int), level_of("false", bool), level_of("en", Literal["en", "de"])
+    (0.5, 20, False, 'en')
+    """
+    if get_origin(kind) in (Union, UnionType):
+        return level_of(text, next(each for each in get_args(kind) if each is not NoneType))
+    if get_origin(kind) is Literal or kind is bool:
+        named = {str(each).lower(): each for each in (get_args(kind) or (True, False))}
+        if text.lower() not in named:
+            raise ValueError(text)
+        return named[text.lower()]
+    return kind(text)
 
 
 def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:

@@ -78,5 +78,6 @@ def told_to_begin(waits: bool) -> bool:
     if not waits:
         return True
     begun = sys.stdin.buffer.readline() == BEGIN
-    end_with_parent()
+    if begun:
+        end_with_parent()
     return begun

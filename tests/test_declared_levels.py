@@ -1,0 +1,45 @@
+"""`--levels` takes what the crossed field takes: decimals, names, whole numbers."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ulmfit_lab.cli.declared import declared
+from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.lab.experiment import cells
+
+SOURCE = """
+from ulmfit_lab.lab.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    name="crossed", question="?", baseline="one", across={across!r}, levels={{"tiny": ({first!r},)}},
+    variants={{"one": {{}}, "two": {{"lm.n_layers": 1}}}}, scales={{"tiny": {{}}}},
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("across", "first", "given", "expected"),
+    [
+        ("lm.drop_mult", 1.0, "0.25, 0.5,1e-1", (0.25, 0.5, 0.1)),
+        ("pretraining.schedule", "one-cycle", "constant,one-cycle", ("constant", "one-cycle")),
+        ("lm.tie_weights", True, "true,False", (True, False)),
+        ("pretraining.bptt", 70, "35,70,35", (35, 70)),
+    ],
+)
+def test_levels_are_of_the_crossed_fields_type(
+    tmp_path: Path, across: str, first: Any, given: str, expected: tuple[Any, ...]
+) -> None:
+    path = tmp_path / "crossed.py"
+    path.write_text(SOURCE.format(across=across, first=first), encoding="utf-8")
+    options = {"seeds": None, "levels": given, "config_help": False, "rest": []}
+    experiment, _ = declared(Namespace(experiment=str(path), scale="tiny", **options))
+    assert experiment.levels_at("tiny") == expected
+    assert [type(level) for level in experiment.levels_at("tiny")] == [type(level) for level in expected]
+    assert len(cells(experiment, "tiny")) == 2 * len(expected) * len(experiment.seeds)
+    with pytest.raises(ConfigError, match=f"as {across} has|at least"):
+        declared(Namespace(experiment=str(path), scale="tiny", **options | {"levels": "-nothing"}))

@@ -1,0 +1,180 @@
+"""A home that may not be written is read, and what would write says so in one line.
+
+Root may write everything, so that where the tests run as root the commands run without that right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import create_engine, make_url
+
+from ulmfit_lab.home import open_home, sqlite_uri
+from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.locks import claimed, is_locked
+
+ROOT = Path(__file__).resolve().parents[1]
+RIGHTS = "--bounding-set=-dac_override,-dac_read_search"
+SOURCE = "from ulmfit_lab.lab.experiment import Experiment\n\nEXPERIMENT = Experiment(**{fields!r})\n"
+ALL = """
+import json, sys
+from ulmfit_lab.cli import main
+
+for command in json.loads(sys.argv[1]):
+    for stream in (sys.stdout, sys.stderr):
+        print(f"COMMAND {' '.join(command[:1])}", file=stream, flush=True)
+    print(main(command), flush=True)
+"""
+
+
+def without_rights() -> list[str]:
+    """What comes before a command that is to be bound by permissions."""
+    if os.geteuid():
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root is not bound by permissions, and setpriv, which takes that right away, is not installed")
+    return ["setpriv", RIGHTS]
+
+
+@dataclass
+class Locked:
+    """A folder whose home may not be written, and what commands say in it."""
+
+    folder: Path
+
+    def run(self, *commands: list[str]) -> dict[str, tuple[str, str, str]]:
+        """Command -> status, standard output, standard error; all in one process that may write nothing there."""
+        start = [*without_rights(), sys.executable, "-c", ALL, json.dumps(commands)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "ULMFIT_LAB_HOME": str(self.folder / "home")}
+        environment |= {"HOME": str(self.folder / "nobody"), "MPLCONFIGDIR": str(self.folder.parent)}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        done = subprocess.run(
+            start, cwd=self.folder, env=environment, capture_output=True, encoding="utf-8", check=False
+        )
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+        out, err = (stream.split("COMMAND ")[1:] for stream in (done.stdout, done.stderr))
+        shown = [part.partition("\n")[::2] for part in out]
+        told = [part.partition("\n")[2] for part in err]
+        return {
+            name: (text.rstrip().rpartition("\n")[2], text, said)
+            for (name, text), said in zip(shown, told, strict=True)
+        }
+
+
+@pytest.fixture(scope="module")
+def locked(
+    new_lab: Callable[[str], Any], experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Locked]:
+    """A finished sweep, whose home and working folder may only be read."""
+    folder = tmp_path_factory.mktemp("locked")
+    quick = replace(experiment, seeds=(0,), variants={"random": {"classifier.start": "random"}}, baseline="random")
+    quick = replace(quick, variants=quick.variants | {"TF-IDF": {"classifier.model": "tf-idf"}})
+    lab = new_lab("to-be-locked")
+    lab.sweep(quick)
+    shutil.copytree(lab.home.root, folder / "home")
+    fields = {name: getattr(quick, name) for name in ("name", "question", "baseline", "variants", "scales", "seeds")}
+    (folder / "experiments").mkdir()
+    (folder / "experiments" / "starts.py").write_text(SOURCE.format(fields=fields), encoding="utf-8")
+    paths = [folder, *folder.rglob("*")]
+    for path in paths:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield Locked(folder)
+    for path in paths:
+        path.chmod(0o755)
+
+
+NAMED = ("starts", "--scale", "tiny")
+
+
+def test_a_home_that_may_not_be_written_is_read(locked: Locked) -> None:
+    before = {path: path.stat().st_mtime_ns for path in locked.folder.rglob("*")}
+    found = locked.run(
+        ["plan", *NAMED],
+        ["runs", *NAMED],
+        ["compare", "starts/random/0", "starts/TF-IDF/0"],
+        ["predict", "--run", "starts/random/0", "A fine film."],
+        ["doctor"],
+    )
+    assert {name: status for name, (status, _, _) in found.items()} == dict.fromkeys(found, "0"), found
+    assert "2 runs, 2 of them finished" in found["plan"][1]
+    assert found["runs"][1].count("FINISHED") == 2
+    assert "A fine film." in found["predict"][1]
+    assert "studies were not looked at" in found["doctor"][1]
+    assert {path: path.stat().st_mtime_ns for path in locked.folder.rglob("*")} == before
+
+
+def test_what_would_write_says_so_in_one_line_before_it_begins(locked: Locked) -> None:
+    found = locked.run(["sweep", *NAMED], ["report", *NAMED], ["doctor", "--fix"], ["new", "mine"])
+    for name in ("sweep", "report", "doctor"):
+        status, _, said = found[name]
+        assert status == "2" and len(said.splitlines()) == 1, said
+        assert str(locked.folder / "home") in said and "may not be written" in said and "ULMFIT_LAB_HOME" in said
+    status, _, said = found["new"]
+    assert status == "2" and len(said.splitlines()) == 1 and "experiments" in said
+
+
+def test_a_store_is_read_with_what_its_log_holds(tmp_path: Path, migrated: Path) -> None:
+    """Of a database that is being written the last lines are in its log; nothing may be written beside it."""
+    path = tmp_path / "what? 100%#" / "mlflow.db"
+    path.parent.mkdir()
+    shutil.copy(migrated, path)
+    engine = create_engine(sqlite_uri(path))
+    assert make_url(sqlite_uri(path)).database == str(path)
+    with closing(engine.raw_connection()) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("INSERT INTO experiment_tags VALUES ('new', 'line', 0)")
+        writer.commit()
+        reader = create_engine(sqlite_uri(path, read_only=True))
+        with closing(reader.raw_connection()) as reading:
+            assert reading.execute("SELECT key FROM experiment_tags").fetchall() == [("new",)]
+            with pytest.raises(Exception, match="readonly database"):
+                reading.execute("DELETE FROM experiment_tags")
+        reader.dispose()
+    engine.dispose()
+    before = sorted(path.parent.iterdir())
+    reader = create_engine(sqlite_uri(path, read_only=True))
+    with closing(reader.raw_connection()) as reading:
+        assert reading.execute("SELECT count(*) FROM experiment_tags").fetchone() == (1,)
+    reader.dispose()
+    assert sorted(path.parent.iterdir()) == before
+
+
+LOOK = (
+    "import sys; from pathlib import Path; from ulmfit_lab.locks import is_locked; print(is_locked(Path(sys.argv[1])))"
+)
+
+
+def test_a_lock_that_may_only_be_read_is_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "cell.lock"
+    with claimed(path):
+        pass
+    paths = [path, path.parent / ".looking"]
+    for each in paths:
+        each.chmod(0o444)
+    command = [*without_rights(), sys.executable, "-c", LOOK, str(path)]
+    options: dict[str, Any] = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "encoding": "utf-8", "check": True}
+    assert subprocess.run(command, capture_output=True, **options).stdout == "False\n"
+    for each in paths:
+        each.chmod(0o644)
+    with claimed(path):
+        path.chmod(0o444)
+        assert subprocess.run(command, capture_output=True, **options).stdout == "True\n"
+    path.chmod(0o644)
+    assert not is_locked(path)
+
+
+def test_a_home_of_nobody_known_is_refused() -> None:
+    from ulmfit_lab.errors import DataError
+
+    with pytest.raises(DataError, match="ULMFIT_LAB_HOME"):
+        open_home("~nobody-of-this-name/home")
