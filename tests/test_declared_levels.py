@@ -17,7 +17,7 @@ from ulmfit_lab.lab.experiment import Experiment
 
 EXPERIMENT = Experiment(
     name="crossed", question="?", baseline="one", across={across!r}, levels={{"tiny": ({first!r},)}},
-    variants={{"one": {{}}, "two": {{"lm.n_layers": 1}}}}, scales={{"tiny": {{}}}},
+    variants={{"one": {{}}, "two": {{"classifier.lr": 0.5}}}}, scales={{"tiny": {{}}}},
 )
 """
 
