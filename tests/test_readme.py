@@ -15,7 +15,7 @@ LINK = re.compile(r"\]\(([^)#:\s]+)\)")
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
 def test_every_file_that_a_page_links_to_is_there_and_is_no_withdrawn_result(page: Path) -> None:
-    linked = [page.parent / target for target in LINK.findall(page.read_text())]
+    linked = [page.parent / target for target in LINK.findall(page.read_text(encoding="utf-8"))]
     assert [str(path) for path in linked if not path.exists()] == []
     gone = {each.folder for each in all_withdrawals(ROOT / "results")}
     assert [str(path) for path in linked if path.resolve().parent in gone] == []

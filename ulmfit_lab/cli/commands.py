@@ -26,9 +26,6 @@ from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
 from ulmfit_lab.cli.workers import Crew, crew, others_of, told_to_begin
 from ulmfit_lab.errors import ConfigError, DataError, LabError
-
-
-from ulmfit_lab.errors import ConfigError, LabError
 from ulmfit_lab.interrupts import interruptible
 
 if TYPE_CHECKING:

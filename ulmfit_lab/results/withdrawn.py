@@ -33,7 +33,7 @@ def withdrawals(base: Path) -> dict[str, Withdrawal]:
     if not path.is_file():
         return {}
     try:
-        read = tomllib.loads(path.read_text())
+        read = tomllib.loads(path.read_text(encoding="utf-8"))
         return {name: withdrawal(base / FOLDER / name, facts) for name, facts in read.items()}
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
