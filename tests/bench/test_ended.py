@@ -19,16 +19,18 @@ SECONDS = 10.0
 ENDLESS = """
 import sys
 from ulmfit_lab.bench import run
+from ulmfit_lab.bench.rows import Found
 from ulmfit_lab.bench.sides import answers_in_turns
 from ulmfit_lab.cli import main
 
-def products(bench):
-    facts = {"shapes": bench.sizes.shapes, "repeats": 10**9}
-    sides = {p: bench.ours("multiply", bench.sizes.small, p, **facts) for p in ("bfloat16", "float32")}
-    answers_in_turns(sides, 2, bench.folder)
-    return []
+class Products(run.Subject):
+    def measure(self, bench):
+        facts = {"shapes": bench.sizes.shapes, "repeats": 10**9}
+        sides = {p: bench.ours("multiply", bench.sizes.small, p, **facts) for p in ("bfloat16", "float32")}
+        answers_in_turns(sides, 2, bench.folder)
+        return Found([])
 
-run.SUBJECTS = {"products": products}
+run.SUBJECTS = {"products": Products("", "")}
 sys.exit(main(["bench", "products", "--quick", "--home", sys.argv[1]]))
 """
 

@@ -68,7 +68,7 @@ def train(bench: Bench, text: Mapping[str, np.ndarray], *, known: bool) -> dict[
     def evaluate(model: torch.nn.Module, part: str = "valid") -> dict[str, float]:
         return evaluate_language_model(model, streams[part], device=device, precision=precision)
 
-    report = json.loads(path.read_text()) if keeps and path.exists() and resume.exists() else {}
+    report = json.loads(path.read_text(encoding="utf-8")) if keeps and path.exists() and resume.exists() else {}
     if not report:
         epochs, rate = epochs_in(
             ends - time.monotonic(), new_model(), streams["train"], evaluate, config.pretraining, device, precision

@@ -45,7 +45,6 @@ def bench_here(args: argparse.Namespace) -> int:
     from ulmfit_lab.bench.run import run
     from ulmfit_lab.errors import ConfigError
     from ulmfit_lab.home import data_dir, open_home
-    from ulmfit_lab.interrupts import interruptible
 
     if args.readme and not Path(args.readme).is_file():
         raise ConfigError(f"--readme {args.readme} is no file; nothing was measured.")
