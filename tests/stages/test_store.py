@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from ulmfit_lab.stages.store import Observer, Stage, Store, Work
+from ulmfit_lab.stages.store import VERSIONS, Observer, Stage, Store, Work
 from ulmfit_lab.training.loop import Point
 
 
@@ -48,6 +48,19 @@ def test_a_fingerprint_changes_with_key_and_with_anything_upstream() -> None:
     assert plain.fingerprint == stage(Counting(), a=1).fingerprint
     above = [stage(compute, {"in": stage(compute, a=a)}).fingerprint for a in (1, 2)]
     assert len({plain.fingerprint, stage(compute, a=2).fingerprint, *above}) == 4
+
+
+@pytest.mark.parametrize("kind", VERSIONS)
+def test_a_stage_of_an_older_version_is_not_taken_for_one_of_this(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same key, which leaves defaults out."""
+    store, compute = Store(tmp_path), Counting()
+    monkeypatch.setitem(cast(dict[str, int], VERSIONS), kind, VERSIONS[kind] - 1)
+    old = store.obtain(Stage(kind, {"a": 1}, {}, compute, 1), Observer())
+    monkeypatch.undo()
+    now = Stage(kind, {"a": 1}, {}, compute, 1)
+    assert store.find(now) is None and now.fingerprint != old.fingerprint
 
 
 def test_inputs_are_computed_before_and_shared(tmp_path: Path) -> None:
