@@ -167,7 +167,7 @@ def test_generated_text_is_that_of_the_seed_and_holds_no_unknown_word(lab: Any) 
         assert all(len(text.split(" ")) <= 30 for text in texts.values())
         cold = [generate(trained, "The film", tokens=5, temperature=t, seed=s) for t, s in ((0, 0), (0, 1), (1e-6, 2))]
         assert len(set(cold)) == 1, "without temperature the likeliest word is taken"
-    for options in ({"tokens": 0}, {"temperature": -1.0}):
+    for options in ({"tokens": 0}, {"temperature": -1.0}, {"temperature": np.nan}, {"temperature": np.inf}):
         with pytest.raises(ConfigError):
             generate(trained, "The film", **options)
 

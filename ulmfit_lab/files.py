@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -32,6 +35,24 @@ Text and numbers are packed 2 to 10 times; only what was made to fill a memory i
 def unpacked_limit(path: Path) -> int:
     """Bytes that a packed file may unpack to."""
     return max(INFLATED, INFLATION * path.stat().st_size)
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """A value as JSON; numbers that are not finite, which JSON does not have, become null. Options are json.dumps's."""
+    return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def number_of(value: Any) -> float:
+    """A number that `json_text` wrote; nan for null. Raises TypeError or ValueError for what is none."""
+    return math.nan if value is None else float(value)
 
 
 def file_digest(path: Path) -> str:

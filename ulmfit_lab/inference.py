@@ -6,6 +6,7 @@ and the cut of the run's training.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -218,8 +219,10 @@ def generate(
     temperature  what the logits are divided by; 0 takes the likeliest word. Unknown words are never drawn. Of a model
                  that reads backwards it is the text before the prompt.
     """
-    if temperature < 0 or tokens < 1:
-        raise ConfigError(f"temperature = {temperature} must not be below 0, nor tokens = {tokens} below 1.")
+    if not 0 <= temperature < math.inf or tokens < 1:
+        raise ConfigError(
+            f"temperature = {temperature} must be a finite number from 0, and tokens = {tokens} at least 1."
+        )
     backwards = trained.config.lm.backwards
     (words,) = tokenize([prompt], trained.config.language)
     first, *rest = [*words[:1], *words[:0:-1]] if backwards else words

@@ -63,6 +63,6 @@ def test_a_metric_that_cannot_be_worked_out_is_told_in_a_line(
     monkeypatch.setattr(measures, "METRICS", (*measures.METRICS, new))
     shutil.rmtree(before.home.stages / "classifier")
     looks = replace(baselines, measure="final/new", looks=(FEWEST_SEEDS,))
-    with pytest.raises(IncompleteError, match="has no final/new.*reproduce .* --keep-stages") as refused:
+    with pytest.raises(IncompleteError, match="has no finite final/new.*reproduce .* --keep-stages") as refused:
         plan_sweep(looks, "tiny", None, before.home, None, before.tracker)
     assert "\n" not in str(refused.value)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+
+from ulmfit_lab.files import json_text
 
 FASTAI = ".venv-fastai/bin/python"
 """Where `make bench` puts the environment that has fastai."""
@@ -65,7 +66,7 @@ def bench_here(args: argparse.Namespace) -> int:
     if args.readme and not args.quick:
         put_table(Path(args.readme), results)
     if args.json:
-        print(json.dumps(found, indent=1))
+        print(json_text(found, indent=1))
     elif args.device is None:  # with a device each table was told when it was measured
         print(tables(found), end="")
     return 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ulmfit_lab.files import json_text
 
 if TYPE_CHECKING:
     from ulmfit_lab.home import Home
@@ -37,9 +38,7 @@ def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: 
     if as_json:
         facts = ("run_id", "status", "variant", "level", "seed", "data", "params", "metrics")
         print(
-            json.dumps(
-                [{name: getattr(cell, name) for name in facts} for run in runs for cell in run.cells()], indent=1
-            )
+            json_text([{name: getattr(cell, name) for name in facts} for run in runs for cell in run.cells()], indent=1)
         )
         return 0
     for cell in (cell for run in runs for cell in run.cells()):

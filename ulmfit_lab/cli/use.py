@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ulmfit_lab.cli.common import open_lab
 from ulmfit_lab.cli.terminal import shows_unicode
 from ulmfit_lab.errors import ConfigError, DataError
-from ulmfit_lab.files import replacing
+from ulmfit_lab.files import json_text, replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,7 +175,7 @@ def prediction_lines(
         if one:
             found["attributions"] = [[word, float(v)] for word, v in zip(one.words, one.values, strict=True)]
             found |= {"baseline": one.baseline, "gap": one.gap}
-        yield json.dumps(found, ensure_ascii=not shows_unicode())
+        yield json_text(found, ensure_ascii=not shows_unicode())
 
 
 def prediction_table(

@@ -25,7 +25,7 @@ from ulmfit_lab.errors import ConfigError, LabError, nearest
 from ulmfit_lab.fields import fingerprint, flatten, override
 from ulmfit_lab.lab.modules import declared_in, refuse_shared_name
 from ulmfit_lab.lab.scales import SCALES
-from ulmfit_lab.lab.space import Space, check_space, size
+from ulmfit_lab.lab.space import Space, check_space, is_number, size
 from ulmfit_lab.report.spec import FEWEST_SEEDS, Also, Associations, Published
 from ulmfit_lab.text.splits import splits_of
 from ulmfit_lab.training.measures import VALIDATION, find_measure
@@ -288,6 +288,11 @@ def _check_names(experiment: Experiment) -> None:
 
 def _check_measures(experiment: Experiment) -> None:
     """Refuse what no run has, and an association that says of a metric which way is better, and is wrong."""
+    for row in experiment.published:
+        if not is_number(row.value):
+            raise ConfigError(
+                f"{experiment.name}: the published value {row.value} of {row.what} must be a finite number."
+            )
     try:
         for name in (experiment.measure, experiment.search_measure):
             find_measure(name)

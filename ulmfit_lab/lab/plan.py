@@ -21,6 +21,7 @@ import torch
 
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import RunConfig
+from ulmfit_lab.files import json_text
 from ulmfit_lab.lab.experiment import Cell, Changes, Experiment, cells
 from ulmfit_lab.lab.naming import refuse_shared_seeds
 from ulmfit_lab.report.looks import Looks
@@ -173,7 +174,7 @@ class Rates:
             self._timed[key] = time_language_model(config)
             with suppress(PermissionError):  # in a home that may only be read it is timed every time
                 self._cache.parent.mkdir(parents=True, exist_ok=True)
-                self._cache.write_text(json.dumps(self._timed), encoding="utf-8")
+                self._cache.write_text(json_text(self._timed), encoding="utf-8")
         return self._timed[key]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ulmfit_lab.fields import fingerprint
-from ulmfit_lab.files import replacing
+from ulmfit_lab.files import json_text, replacing
 from ulmfit_lab.report.compare import summaries
 from ulmfit_lab.report.figures import draw, figure_bytes
 from ulmfit_lab.report.runs import check_grid, csv_text, read_runs
@@ -92,7 +91,7 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) ->
         "dirty_runs": int(runs["dirty"].sum()),
         "runs": list(runs["run_id"]),
     }
-    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    return json_text(facts, indent=1, ensure_ascii=False) + "\n"
 
 
 def declared(spec: ReportSpec) -> dict[str, Any]:

@@ -7,7 +7,6 @@ searched, how much of the differences between trials each field explains alone.
 from __future__ import annotations
 
 import hashlib
-import json
 import textwrap
 from collections.abc import Mapping
 from functools import partial
@@ -21,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ulmfit_lab.files import replacing
+from ulmfit_lab.files import json_text, replacing
 from ulmfit_lab.report.figures import WIDTH, WRAP_CAPTION, WRAP_NAME, look_of, saved
 from ulmfit_lab.report.tuning import (
     COMPLETE,
@@ -38,7 +37,7 @@ def write_tuning(table: pd.DataFrame, facts: Mapping[str, Any], folder: Path) ->
     """Write tuning.csv, tuning.json and the figure into a folder."""
     data = table.to_csv(index=False, lineterminator="\n").encode()
     known = {**facts, "tuning_sha256": hashlib.sha256(data).hexdigest()}
-    beside = (json.dumps(known, indent=1, ensure_ascii=False) + "\n").encode()
+    beside = (json_text(known, indent=1, ensure_ascii=False) + "\n").encode()
     return put(folder, {"tuning.csv": data, "tuning.json": beside, **tuning_figure(table, facts)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,7 @@ def seeds_of(run: TrackedRun, measure: Measure, tracker: Tracker) -> dict[int, f
         each.seed: each.metrics[measure.name]
         for each in every
         if (_place(each), _recipe(each), each.data) == (_place(run), _recipe(run), run.data)
-        and measure.name in each.metrics
+        and math.isfinite(each.metrics.get(measure.name, math.nan))
     }
 
 

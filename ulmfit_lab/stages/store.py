@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.fields import fingerprint
-from ulmfit_lab.files import file_digest, replacing
+from ulmfit_lab.files import file_digest, json_text, number_of, replacing
 from ulmfit_lab.locks import is_locked
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.training.loop import Point, Progress
@@ -190,7 +190,7 @@ class Store:
         began = time.perf_counter()
         summary = stage.compute(Work(partial, inputs, record, lambda p: observe.progress(stage, p)))
         seconds = summary.pop("seconds", None) or time.perf_counter() - began
-        (partial / "points.jsonl").write_text("".join(f"{json.dumps(vars(p))}\n" for p in points), encoding="utf-8")
+        (partial / "points.jsonl").write_text("".join(f"{json_text(vars(p))}\n" for p in points), encoding="utf-8")
         write_manifest(partial, stage, summary, seconds)
         final = self.folder(stage)
         final.parent.mkdir(exist_ok=True)
@@ -225,7 +225,7 @@ class Observer:
 
 def point_of(found: Any) -> Point:
     """A line of `points.jsonl`; raises KeyError, TypeError and others where it is none."""
-    values = {str(name): float(value) for name, value in found["values"].items()}
+    values = {str(name): number_of(value) for name, value in found["values"].items()}
     return Point(int(found["step"]), float(found["epoch"]), values)
 
 
@@ -248,7 +248,7 @@ def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], secon
         "files": files,
     }
     with replacing(folder / "stage.json") as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json_text(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def read_stage(folder: Path, *, reused: bool) -> Stored | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -47,9 +48,9 @@ def keep_metrics(runs: Iterable[TrackedRun], store: Store, tracker: Tracker) -> 
 
 def measured_value(run: TrackedRun, measure: Measure) -> float:
     """What a finished run measured, in the unit that reports show; raises IncompleteError where it did not."""
-    if measure.name not in run.metrics:
+    if not math.isfinite(run.metrics.get(measure.name, math.nan)):
         raise IncompleteError(
-            f"Run {run.origin} ({run.name}) has no {measure.name}, and its stage is not here to work it out; make it "
+            f"Run {run.origin} ({run.name}) has no finite {measure.name}, nor a stage here to work it out; make it "
             f"again: ulmfit-lab reproduce {run.origin} --keep-stages"
         )
     return run.metrics[measure.name] * measure.scale

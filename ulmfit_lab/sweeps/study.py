@@ -90,7 +90,7 @@ class Study:
     @shielded
     def end(self, number: int, value: float | None, state: str) -> None:
         """Close a trial: COMPLETE with a value, or FAIL; Optuna keeps no complete trial without a number."""
-        if state == "COMPLETE" and value is not None and not math.isnan(value):
+        if state == "COMPLETE" and value is not None and math.isfinite(value):
             self._tell(number, value)
         else:
             self._tell(number, state=TrialState.FAIL)

@@ -7,6 +7,7 @@ and it falls with the process that held it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,8 +16,9 @@ from typing import Any
 
 from filelock import Timeout
 
-from ulmfit_lab.errors import ConfigError, DataError, nearest
+from ulmfit_lab.errors import ConfigError, DataError, TrainingError, nearest
 from ulmfit_lab.fields import flatten
+from ulmfit_lab.files import number_of
 from ulmfit_lab.home import Home
 from ulmfit_lab.interrupts import interruptible
 from ulmfit_lab.lab.confounds import refuse_confounds
@@ -338,12 +340,15 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
 
 
 def refuse_unmeasured(experiment: Experiment, final: Mapping[str, float]) -> None:
-    """Fail a run that lacks what the experiment compares; it would leave a hole in the report."""
+    """Fail a run that lacks what the experiment compares, or has no finite one; it would leave a hole in the report."""
     if experiment.measure not in final:
         raise ConfigError(
             f"{experiment.name} measures {experiment.measure!r}, which this run does not have. "
             f"{nearest(experiment.measure, final)}"
         )
+    if not math.isfinite(final[experiment.measure]):
+        value = final[experiment.measure]
+        raise TrainingError(f"{experiment.measure} of this run is {value}; most likely a learning rate is too high.")
 
 
 def pictures_and_texts(stage: Stage, last: Stored, store: Store) -> list[Path]:
@@ -362,14 +367,14 @@ def direction_of(stage: Stage, last: Stage) -> str:
 def valid_metrics(stored: Stored) -> dict[str, float]:
     """A stage's final metrics on its validation part, without their prefix."""
     final: Mapping[str, float] = stored.summary["final"]
-    return {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
+    return {name.removeprefix("valid_"): number_of(v) for name, v in final.items() if name.startswith("valid_")}
 
 
 def final_values(last: Stored, values: dict[str, float]) -> dict[str, float]:
     """A run's last metrics: on the test set, the best on the validation set, the language model's, the cost."""
     found = {**last.summary["final"], **prediction_metrics(last.folder)}
-    final = {f"final/{name}": float(value) for name, value in found.items()}
-    best = {f"best/{name}": float(value) for name, value in last.summary["best"].items() if name != "epoch"}
+    final = {f"final/{name}": number_of(value) for name, value in found.items()}
+    best = {f"best/{name}": number_of(value) for name, value in last.summary["best"].items() if name != "epoch"}
     return best | final | values
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,12 +102,17 @@ def tracked(run: Any) -> TrackedRun:
         cell=tags.get("lab.cell", ""),
         parent=tags.get("mlflow.parentRunId", ""),
         params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
+        metrics={name: unbounded(value) for name, value in run.data.metrics.items()},
         tags=dict(tags),
         inputs=tuple(data_set(each) for each in run.inputs.dataset_inputs),
         start=run.info.start_time,
         end=run.info.end_time,
     )
+
+
+def unbounded(value: float) -> float:
+    """A value as it was logged: MLflow's databases hold the largest float in place of an infinite one."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 
 def data_set(found: Any) -> tuple[str, str, str, str]:

@@ -43,7 +43,7 @@ from ulmfit_lab.interrupts import shielded
 from ulmfit_lab.provenance import source_tags, version_of
 from ulmfit_lab.tracking.patience import is_away, patient
 from ulmfit_lab.tracking.places import old_places, repoint
-from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun, tracked
+from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun, tracked, unbounded
 from ulmfit_lab.tracking.views import page_of, pages_of, runs_view, view_tags
 from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, NOTE, REPRODUCTIONS, cut, describe_cell, metric_names, title
 
@@ -342,7 +342,7 @@ class Tracker:
         """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
         names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
         found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
-        return {name: [(m.step, m.value, m.timestamp) for m in points] for name, points in found.items()}
+        return {name: [(m.step, unbounded(m.value), m.timestamp) for m in points] for name, points in found.items()}
 
     def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[Measured]]) -> None:
         """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
