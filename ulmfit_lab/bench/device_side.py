@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -53,13 +55,15 @@ def lstm_layer(spec: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     }
     if low:
         ways["nn.LSTM converted to bfloat16"] = (lambda: converted(x.bfloat16())[0], False)
-    found: dict[str, Any] = {}
-    for name, (forward, cast) in ways.items():
-        try:
-            found[name] = timed_layer(forward, device, cast)
-        except RuntimeError as error:
-            found[name] = {"error": str(error).splitlines()[0]}
-    return {"units": 1, "seconds": 1.0, "ways": found}
+    return {name: or_error(partial(timed_layer, forward, device, cast)) for name, (forward, cast) in ways.items()}
+
+
+def or_error(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a measurement finds, or the first line of why it cannot be made."""
+    try:
+        return measure()
+    except RuntimeError as error:
+        return {"error": str(error).splitlines()[0]}
 
 
 def timed_layer(forward: Callable[[], Tensor], device: torch.device, cast: bool) -> dict[str, Any]:
@@ -85,18 +89,15 @@ def output_layer(spec: Mapping[str, Any], device: torch.device) -> dict[str, Any
     weight = torch.randn(words, size, device=device, requires_grad=True)
     bias = torch.zeros(words, device=device, requires_grad=True)
     targets = torch.randint(words, (rows,), device=device)
-    found = {}
-    kept = cross_entropy.block_rows
 
     def work() -> None:
         loss = cross_entropy.linear_cross_entropy(hidden, weight, bias, targets, spec["precision"])
         loss.backward()  # type: ignore[no-untyped-call]
 
-    try:
-        for block in spec["blocks"]:
-            cross_entropy.block_rows = lambda words, device, block=block: block  # type: ignore[misc]
-            found[str(block)] = milliseconds(work, device)
-    finally:
-        cross_entropy.block_rows = kept
-    found["default"] = milliseconds(work, device)
-    return {"units": 1, "seconds": 1.0, "ways": found, "default_rows": kept(words, device)}
+    def timed(block: int) -> dict[str, Any]:
+        with patch.object(cross_entropy, "block_rows", lambda words, device: block):
+            return {"ms": milliseconds(work, device)}
+
+    default = cross_entropy.block_rows(words, device)
+    found = {f"{block:,} rows at once": or_error(partial(timed, block)) for block in spec["blocks"]}
+    return found | {f"{default:,} rows at once, as by default": or_error(partial(timed, default))}

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from ulmfit_lab.config import Compute
 from ulmfit_lab.provenance import CHECKOUT, commit, processor, version_of
 
 
@@ -25,14 +26,14 @@ def machine_facts(threads: int, fastai: Path | None, device: str = "cpu") -> dic
 
 
 def card_facts(device: str) -> dict[str, Any]:
-    """The card, its memory, and the libraries that compute on it."""
+    """The card, its memory, and the libraries that compute on it; raises DataError where there is none."""
     import torch
 
-    card = torch.cuda.get_device_properties(torch.device(device))
-    cudnn = torch.backends.cudnn.version()
-    return {"GPU": card.name, "GPU memory": f"{card.total_memory / 2**30:.0f} GiB", "CUDA": torch.version.cuda} | {
-        "cuDNN": cudnn
-    }
+    from ulmfit_lab.stages.devices import device_of
+
+    card = torch.cuda.get_device_properties(device_of(Compute(device=device)))
+    facts = {"GPU": card.name, "GPU memory": f"{card.total_memory / 2**30:.0f} GiB"}
+    return facts | {"CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()}
 
 
 def fastai_version(python: Path) -> str:

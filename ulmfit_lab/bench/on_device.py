@@ -7,7 +7,7 @@ on. Nothing here tokenises: WikiText-2 is split at blanks, as in the paper, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -149,8 +149,7 @@ def beside(about: str, unit: str, found: Mapping[str, list[Facts]], errors: Mapp
             ours, others = rates(found[p]), rates(found[theirs])
             rows.append(compared(name, ours, others, unit=unit, against=f"fastai in {p}"))
         else:
-            reason = f"fastai: {errors.get(theirs, NO_FASTAI)}"
-            rows.append(Row(name, unit, median(rates(found[p])), form="ratio", note=f"not measured: {reason}"))
+            rows.append(alone(name, unit, rates(found[p]), f"fastai: {errors.get(theirs, NO_FASTAI)}"))
     return rows
 
 
@@ -162,8 +161,13 @@ def memory(about: str, found: Mapping[str, list[Facts]], errors: Mapping[str, st
         if ours and theirs:
             rows.append(compared(f"{about}, {p}", ours, theirs, unit="MB", against=f"fastai in {p}"))
         elif ours:
-            rows.append(Row(f"{about}, {p}", "MB", median(ours), note=f"not measured: fastai in {p}"))
+            rows.append(alone(f"{about}, {p}", "MB", ours, f"fastai: {errors.get(f'fastai {p}', NO_FASTAI)}"))
     return rows
+
+
+def alone(name: str, unit: str, ours: list[float], note: str) -> Row:
+    """A row of ours where there is nothing to hold it against, and why."""
+    return Row(name, unit, median(ours), form="alone", value=median(ours), note=note)
 
 
 def classifier_paper(bench: Bench) -> list[Row]:
@@ -233,39 +237,38 @@ def side_by_side(bench: Bench) -> list[Row]:
 
 def lstm_layer(bench: Bench) -> list[Row]:
     """Milliseconds of a hidden layer of the paper's size, in several ways."""
-    sizes, rows = bench.sizes, []
-    facts = {"part": "lstm_layer", "batch_size": sizes.paper_batch}
-    for p, ways in parts(bench, facts):
-        for way, found in ways.items():
-            name = f"An LSTM layer of {sizes.paper.hidden} units forward and back, {p}, {way}"
-            if "error" in found:
-                rows.append(missing(name, found["error"]))
-            else:
-                warned = f"; warns: {found['warnings'][0]}" if found["warnings"] else ""
-                rows.append(Row(name, form="ms", value=found["ms"], note=f"its output is {found['output']}{warned}"))
-    return rows
+    sizes = bench.sizes
+    about = f"An LSTM layer of {sizes.paper.hidden} units forward and back"
+    return part(bench, about, sizes.paper, {"part": "lstm_layer", "batch_size": sizes.paper_batch})
 
 
 def output_layer(bench: Bench) -> list[Row]:
     """Milliseconds of the output layer, by rows of logits that are held at once."""
-    sizes, rows = bench.sizes, []
+    sizes = bench.sizes
+    rows = []
     for model, batch in ((sizes.paper, sizes.paper_batch), (sizes.small, sizes.batch_size)):
         facts = {"part": "output_layer", "batch_size": batch, "blocks": sizes.blocks}
-        for p, ways in parts(bench, facts, model):
-            for way, spent in ways.items():
-                held = "as many rows at once as by default" if way == "default" else f"{int(way):,} rows at once"
-                name = f"The output layer over {model.words:,} words forward and back, {p}, {held}"
-                rows.append(Row(name, form="ms", value=spent))
+        rows += part(bench, f"The output layer over {model.words:,} words forward and back", model, facts)
     return rows
 
 
-def parts(bench: Bench, facts: Mapping[str, Any], model: Model | None = None) -> Iterable[tuple[str, dict[str, Any]]]:
-    """What each precision's process says of a part's ways."""
-    wanted = {p: bench.ours("part", model or bench.sizes.paper, p, **facts) for p in PRECISIONS}
-    found, errors = answers_or_errors(wanted, 1, bench.folder)
-    if not found:
-        raise LabError(next(iter(errors.values())))
-    return [(p, answers[0]["ways"]) for p, answers in found.items()]
+def part(bench: Bench, about: str, model: Model, facts: Mapping[str, Any]) -> list[Row]:
+    """Milliseconds of a part of a model in each precision and way, from one process."""
+    answer = bench.once(bench.ours("part", model, PRECISIONS[0], precisions=PRECISIONS, **facts))
+    return [
+        way_row(f"{about}, {precision}, {way}", found)
+        for precision, ways in answer["ways"].items()
+        for way, found in ways.items()
+    ]
+
+
+def way_row(name: str, found: Mapping[str, Any]) -> Row:
+    """A row of one way's milliseconds."""
+    if "error" in found:
+        return missing(name, found["error"])
+    notes = [f"its output is {found['output']}"] if "output" in found else []
+    notes += [f"warns: {warning}" for warning in found.get("warnings", [])]
+    return Row(name, form="ms", value=found["ms"], note="; ".join(notes))
 
 
 def awd_lstm_wikitext2(bench: Bench) -> list[Row]:

@@ -23,6 +23,7 @@ import torch
 from ulmfit_lab.batches.documents import DocumentBatches, padding_share
 from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import RunConfig
+from ulmfit_lab.errors import LabError
 from ulmfit_lab.fields import override
 from ulmfit_lab.interrupts import end_with_parent
 from ulmfit_lab.models.heads import Classifier, LanguageModel
@@ -36,7 +37,7 @@ from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_m
 from ulmfit_lab.training.steps import classifier_step, language_model_step
 
 Spec = Mapping[str, Any]
-Turn = Callable[[], dict[str, float]]
+Turn = Callable[[], dict[str, Any]]
 CPU = torch.device("cpu")
 
 
@@ -219,12 +220,23 @@ def multiply(spec: Spec) -> Turn:
 
 
 def part(spec: Spec) -> Turn:
-    """Times of one part of a model in several ways; see `device_side`."""
+    """Times of one part of a model in several ways and precisions; see `device_side`."""
     from ulmfit_lab.bench import device_side
 
     measure = getattr(device_side, spec["part"])
-    device, _ = prepare(spec, config_of(spec))
-    return lambda: measure(spec, device)
+
+    def turn() -> dict[str, Any]:
+        ways = {}
+        for precision in spec["precisions"]:
+            one = {**spec, "precision": precision}
+            try:
+                device, _ = prepare(one, config_of(one))
+                ways[precision] = measure(one, device)
+            except LabError as error:  # a precision that this device does not have
+                ways[precision] = {"no way": {"error": str(error)}}
+        return {"ways": ways}
+
+    return turn
 
 
 def sweep(spec: Spec) -> Turn:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from ulmfit_lab.bench.paired import Ratio, ratio
 from ulmfit_lab.bench.targets import TARGETS
 
-Form: TypeAlias = Literal["ratio", "share", "nats", "ms", "rate"]
+Form: TypeAlias = Literal["ratio", "share", "nats", "ms", "rate", "alone"]
 
 HEADER = ("measured", "ours", "beside", "result", "target", "met")
 BEGIN, END = "<!-- benchmarks -->", "<!-- end -->"
@@ -30,7 +30,7 @@ class Row:
     against: str = ""
     """What the other is."""
     form: Form = "ratio"
-    """What the value is: a ratio, a share, a difference in nats, milliseconds, or tokens/s."""
+    """What the value is: a ratio, a share, a difference in nats, milliseconds, tokens/s, or ours alone."""
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -143,6 +143,8 @@ def shown(value: float, form: str) -> str:
             return f"{value:+.3f} nats" if value else "0 nats"
         case "ms":
             return f"{value:.3g} ms"
+        case "alone":
+            return "nothing beside it"
     return f"{number(value)} tokens/s"
 
 

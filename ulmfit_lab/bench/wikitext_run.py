@@ -23,10 +23,11 @@ from ulmfit_lab.bench.setting import Bench
 from ulmfit_lab.config import LanguageModelFit
 from ulmfit_lab.fields import override
 from ulmfit_lab.files import replacing
+from ulmfit_lab.models.awd_lstm import LSTMLayer
 from ulmfit_lab.stages.models import new_language_model
 from ulmfit_lab.training.loop import fit
 from ulmfit_lab.training.metrics import evaluate_language_model
-from ulmfit_lab.training.steps import language_model_step
+from ulmfit_lab.training.steps import autocast, language_model_step
 
 EVALUATION_BATCH = 20
 PROBE_STEPS = 20
@@ -52,10 +53,10 @@ def train(bench: Bench, text: Mapping[str, np.ndarray], *, known: bool) -> dict[
     keeps = bench.minutes >= RESUMED_MINUTES
     began, ends = time.monotonic(), min(bench.ends, time.monotonic() + 60 * bench.minutes)
     sizes = bench.sizes
-    precision = "bfloat16" if bench.device.startswith("cuda") else "float32"
+    precision = fast_precision(torch.device(bench.device))
     spec = bench.spec("", sizes.paper, precision, batch_size=sizes.paper_batch)
     config = override(config_of(spec), RECIPE)
-    device, precision = prepare(spec, config)
+    device, lab_precision = prepare(spec, config)
     streams = {
         part: windows(ids, sizes.paper_batch if part == "train" else None, sizes.bptt, device)
         for part, ids in text.items()
@@ -66,12 +67,12 @@ def train(bench: Bench, text: Mapping[str, np.ndarray], *, known: bool) -> dict[
         return new_language_model(config, sizes.paper.words).to(device)
 
     def evaluate(model: torch.nn.Module, part: str = "valid") -> dict[str, float]:
-        return evaluate_language_model(model, streams[part], device=device, precision=precision)
+        return evaluate_language_model(model, streams[part], device=device, precision=lab_precision)
 
     report = json.loads(path.read_text(encoding="utf-8")) if keeps and path.exists() and resume.exists() else {}
     if not report:
         epochs, rate = epochs_in(
-            ends - time.monotonic(), new_model(), streams["train"], evaluate, config.pretraining, device, precision
+            ends - time.monotonic(), new_model(), streams["train"], evaluate, config.pretraining, device, lab_precision
         )
         report = {"text": "WikiText-2" if known else "a made-up text", "precision": precision, "device": str(device)}
         report |= {"epochs": min(epochs, sizes.most_epochs), "tokens_per_second": rate, "recipe": dict(RECIPE)}
@@ -90,16 +91,32 @@ def train(bench: Bench, text: Mapping[str, np.ndarray], *, known: bool) -> dict[
         return metrics
 
     model = new_model()
-    step = language_model_step(recipe, precision)
-    options: dict[str, Any] = {"seed": 0, "resume": resume if keeps else None, "device": device, "precision": precision}
-    result = fit(model, streams["train"], step, record_epoch, recipe, **options, checkpoint_seconds=60.0)
-    report["history"] = report["history"][: len(result.history)]
+    step = language_model_step(recipe, lab_precision)
+    options: dict[str, Any] = {"seed": 0, "device": device, "precision": lab_precision, "checkpoint_seconds": 60.0}
+    result = fit(model, streams["train"], step, record_epoch, recipe, resume=resume if keeps else None, **options)
+    # an epoch that ended just before an interruption may have been told twice
+    report["history"] = [told | epoch for told, epoch in zip(report["history"], result.history, strict=False)]
     report["test_perplexity"] = evaluate(model, "test")["perplexity"]
     report["seconds"] = before + time.monotonic() - began
     tell(f"test perplexity {report['test_perplexity']:.2f}")
     write(path, report)
     resume.unlink(missing_ok=True)
     return report
+
+
+def fast_precision(device: torch.device) -> str:
+    """The fastest precision that an LSTM can be trained in: bfloat16 or TF32 on a GPU, float32 elsewhere."""
+    if device.type != "cuda":
+        return "float32"
+    layer = LSTMLayer(8, 8, 0.5).to(device)
+    try:
+        with autocast(device, "bfloat16"):
+            output, _ = layer(torch.zeros(2, 2, 8, device=device), 2 * (torch.zeros(2, 8, device=device),))
+        output.float().sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        tell(f"no LSTM in bfloat16 here ({str(error).splitlines()[0]}); TF32 instead")
+        return "tf32"
+    return "bfloat16"
 
 
 def windows(ids: np.ndarray, batch: int | None, bptt: int, device: torch.device) -> StreamBatches:
