@@ -67,6 +67,26 @@ def test_the_batch_of_evaluation_is_in_the_keys_of_language_models_and_no_other(
     assert {kind for kind in before if before[kind] != after[kind]} == {"pretrained", "fine-tuned"}
 
 
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"lm.eval_batch_size": 1}, True),
+        ({"lm.drop_mult": 0.9}, True),
+        ({"lm.tie_weights": False}, True),
+        ({"lm.hidden_size": 25, "lm.n_layers": 2}, False),
+        ({"lm.backwards": True}, False),
+    ],
+)
+def test_a_classifier_without_a_language_model_is_the_same_however_one_is_trained(
+    config: RunConfig, change: Mapping[str, Any], same: bool
+) -> None:
+    alone = override(config, {"classifier.start": "random"})
+    found = [plan_run(each, 0, None).fingerprint for each in (alone, override(alone, change))]
+    assert (found[0] == found[1]) == same
+    trained = [plan_run(each, 0, None).fingerprint for each in (config, override(config, change))]
+    assert trained[0] != trained[1]
+
+
 def test_windows_of_evaluation_are_not_drawn() -> None:
     batches = held_out(np.arange(5000), LanguageModelConfig())
     assert batches.plan(0) == batches.plan(1)

@@ -72,8 +72,7 @@ class Builder:
         inputs |= self.features() if frozen else {}
         key = {
             "target": _sampling(self.config),
-            # how a language model is evaluated is in that model's own key
-            "lm": {name: value for name, value in changed(self.config.lm).items() if name != "eval_batch_size"},
+            "lm": self.shape(),
             "unseen": self.config.vocabulary.unseen,
             "fit": changed(fit),
             "compute": self.network(),
@@ -92,7 +91,7 @@ class Builder:
         read = {name: value for name, value in changed(fit).items() if name in READING}
         key = {
             "target": _changed(target, "max_length"),
-            "lm": {name: value for name, value in changed(self.config.lm).items() if name in SHAPE},
+            "lm": self.shape(),
             "unseen": self.config.vocabulary.unseen,
             "fit": read,
             "compute": self.network(),
@@ -109,6 +108,10 @@ class Builder:
             size *= self.units_per_word / 3
             stages[f"{name} features"] = self.stage("features", tested, inputs, fits.encode_features, size)
         return stages
+
+    def shape(self) -> dict[str, Any]:
+        """What an encoder takes of the language model's config; how that one is trained is in its own key."""
+        return {name: value for name, value in changed(self.config.lm).items() if name in SHAPE}
 
     def baseline(self) -> Stage:
         """A classifier without a language model, on the same documents."""
