@@ -17,7 +17,7 @@ from ulmfit_lab.bench import on_device, wikitext_run
 from ulmfit_lab.bench import run as running
 from ulmfit_lab.bench import sides as processes
 from ulmfit_lab.bench.our_side import TASKS
-from ulmfit_lab.bench.rows import Row, cells
+from ulmfit_lab.bench.rows import Row, cells, tables
 from ulmfit_lab.bench.setting import QUICK, Bench
 from ulmfit_lab.bench.sides import Side, answers_or_errors
 from ulmfit_lab.cli import main
@@ -173,6 +173,16 @@ def test_what_was_measured_is_kept_and_what_fails_is_told(tmp_path: Path, monkey
     assert calls == ["cpu", "cpu"]
     _, told = measure(tmp_path, "training_paper", again=True, budget=1.0)
     assert calls == ["cpu", "cpu"] and "left out" in told[0]
+
+
+def test_the_committed_table_is_what_was_measured_on_a_card() -> None:
+    folder = Path(__file__).resolve().parents[2] / "results" / "benchmarks" / "gpu"
+    known = running.read(folder)
+    assert (folder / "table.md").read_text() == tables(known)
+    assert all(subject["facts"]["GPU"] for subject in known["subjects"].values())
+    run = json.loads((folder / "wikitext2.json").read_text())
+    rows = known["subjects"]["awd_lstm_wikitext2"]["rows"]
+    assert [row["ours"] for row in rows] == [run["history"][-1]["perplexity"], run["test_perplexity"]]
 
 
 def test_the_command_measures_on_a_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
