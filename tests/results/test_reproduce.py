@@ -18,7 +18,8 @@ from ulmfit_lab.lab.experiment import Experiment, experiment_files, load_experim
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.report.runs import csv_text, read_runs
 from ulmfit_lab.results.reporting import publish
-from ulmfit_lab.results.reproduce import Compared, cautions, config_of, find_run, plan_again, reproduce
+from ulmfit_lab.results.reproduce import Compared, cautions, config_of, find_run, other_code, plan_again, reproduce
+from ulmfit_lab.stages.store import VERSIONS
 from ulmfit_lab.tracking.tracked import TrackedRun
 
 
@@ -184,3 +185,27 @@ def test_numbers_are_compared_to_the_last_bit() -> None:
     assert Compared("a", 0.1, 0.1).same and Compared("a", math.nan, math.nan).same
     assert not Compared("a", 0.3, 0.1 + 0.2).same
     assert not Compared("a", 0.5, math.nan).same
+
+
+def test_a_run_of_other_code_says_so_in_a_line_and_that_its_numbers_are_expected_to_differ(
+    swept: Any, fine_tuned: TrackedRun
+) -> None:
+    assert other_code(fine_tuned) == ""
+    moved = {"stage.classifier.version": "1", "lab.commit": "c0ffee" * 6}
+    old = replace(fine_tuned, tags={**fine_tuned.tags, **moved})
+    versions = f"classifier was 1, today {VERSIONS['classifier']}"
+    said = f"made by commit c0ffeec0ff, with other versions of its stages ({versions})"
+    assert other_code(old) == said
+    stage = plan_again(old, None)[1]
+    assert f"the run was {said}; its numbers are expected to differ" in cautions(old, stage)
+    changed = replace(old, metrics={**old.metrics, "final/loss": 0.5})
+    verdict = remade(swept, changed, reuse_stages=True).verdict
+    assert verdict.endswith(f"differ, as expected: {said}.") and len(verdict.splitlines()) == 1
+
+
+def test_a_run_of_before_versions_and_fields_says_what_it_lacks(fine_tuned: TrackedRun) -> None:
+    tags = {name: value for name, value in fine_tuned.tags.items() if not name.endswith(".version")}
+    told = other_code(replace(fine_tuned, tags=tags))
+    assert f"classifier was older, today {VERSIONS['classifier']}" in told and "pretrained was older" in told
+    params = {path: text for path, text in fine_tuned.params.items() if path != "classifier.features"}
+    assert "without fields of today's config (classifier.features)" in other_code(replace(fine_tuned, params=params))

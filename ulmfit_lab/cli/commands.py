@@ -247,6 +247,7 @@ def sweep_with(others: Crew, args: argparse.Namespace) -> int:
             others.start()
     if outcome.elsewhere:
         print(f"{outcome.elsewhere} runs are being made by another process.")
+    tell_failures(outcome.diverged, "DIVERGED")
     tell_failures(outcome.failures)
     if outcome.failures:
         print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)

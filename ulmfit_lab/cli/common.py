@@ -28,10 +28,10 @@ def data_of(args: argparse.Namespace) -> Path | None:
     return data_dir(args.data_dir)
 
 
-def tell_failures(failures: Iterable[tuple[str, str]]) -> None:
-    """List what failed on standard error: names that share a reason on one line with it."""
+def tell_failures(failures: Iterable[tuple[str, str]], what: str = "FAILED") -> None:
+    """List what failed, or what else became of runs, on standard error: names that share a reason on one line."""
     names: dict[str, list[str]] = {}
     for name, reason in failures:
         names.setdefault(reason, []).append(name)
     for reason, failed in names.items():
-        print(f"FAILED {'; '.join(failed)}: {' '.join(reason.split())}", file=sys.stderr)
+        print(f"{what} {'; '.join(failed)}: {' '.join(reason.split())}", file=sys.stderr)

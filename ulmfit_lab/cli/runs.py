@@ -36,7 +36,7 @@ def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: 
     """Print the tracked runs."""
     runs = tracker.runs(experiment.name, scale)
     if as_json:
-        facts = ("run_id", "status", "variant", "level", "seed", "data", "params", "metrics")
+        facts = ("run_id", "status", "diverged", "variant", "level", "seed", "data", "params", "metrics")
         print(
             json_text([{name: getattr(cell, name) for name in facts} for run in runs for cell in run.cells()], indent=1)
         )
@@ -44,7 +44,8 @@ def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: 
     for cell in (cell for run in runs for cell in run.cells()):
         value = cell.metrics.get(experiment.measure)
         shown = "" if value is None else f"{value:.4f}"
-        print(f"{cell.run_id}  {cell.status:9} {cell.variant:20} {cell.level:>8} {cell.seed:>4}  {shown:8} {cell.data}")
+        status = "DIVERGED" if cell.diverged else cell.status
+        print(f"{cell.run_id}  {status:9} {cell.variant:20} {cell.level:>8} {cell.seed:>4}  {shown:8} {cell.data}")
     print(f"{len(runs)} runs.")
     return 0
 

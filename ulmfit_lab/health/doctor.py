@@ -234,7 +234,7 @@ def unused_words(unused: Sequence[Unused]) -> Iterator[str]:
 
 def stages_of(run: TrackedRun) -> set[str]:
     """Fingerprints of the stages that a run names: its last, and those that were trained."""
-    named = {value for name, value in run.tags.items() if name.startswith("stage.") and not name.endswith(".how")}
+    named = {value for name, value in run.tags.items() if name.startswith("stage.") and name.count(".") == 1}
     return named | {run.cell}
 
 

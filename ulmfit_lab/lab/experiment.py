@@ -26,7 +26,7 @@ from ulmfit_lab.fields import fingerprint, flatten, override
 from ulmfit_lab.lab.modules import declared_in, refuse_shared_name
 from ulmfit_lab.lab.scales import SCALES
 from ulmfit_lab.lab.space import Space, check_space, is_number, size
-from ulmfit_lab.report.spec import FEWEST_SEEDS, Also, Associations, Published
+from ulmfit_lab.report.spec import FEWEST_SEEDS, Also, Associations, Check, Published
 from ulmfit_lab.text.splits import splits_of
 from ulmfit_lab.training.measures import VALIDATION, find_measure
 
@@ -94,6 +94,9 @@ class Experiment:
     """Contrasts (variant, against, level) that answer the claim, for the ledger; a level of None is the last one.
     None given: all contrasts at the last level."""
     published: Sequence[Published] = ()
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """Variant -> what its runs must have measured for its manipulation to have happened; where it did in none of them,
+    the report calls its comparisons void."""
     notes: Sequence[str] = ()
     associations: Associations | None = None
     """Numbers of the variants' models that are held against an outcome; not with a crossed field."""
@@ -267,7 +270,7 @@ def _check_names(experiment: Experiment) -> None:
     named += [name for pair in experiment.contrasts for name in pair]
     named += [variant for by_variant in experiment.recipes.values() for variant in by_variant]
     named += [name for row in experiment.published for name in (row.variant, row.against)]
-    named += [*experiment.search_variants, *experiment.search_for]
+    named += [*experiment.search_variants, *experiment.search_for, *experiment.checks]
     looks = list(experiment.looks)
     if looks and (looks != sorted(set(looks)) or looks[0] < FEWEST_SEEDS or looks[-1] != len(experiment.seeds)):
         raise ConfigError(

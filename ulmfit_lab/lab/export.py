@@ -37,7 +37,8 @@ def run_row(run: TrackedRun) -> dict[str, object]:
     data: dict[str, str] = {}
     for name, digest, _, _ in sorted(run.inputs):  # files of two folders may have one name
         data[f"data/{name}"] = f"{data.get(f'data/{name}', '')} {digest}".strip()
-    return identity | cost | values | stages | params | data
+    told = {"diverged": run.diverged} if run.diverged else {}
+    return identity | cost | values | stages | params | data | told
 
 
 def looks_tag(experiment: Experiment) -> dict[str, str]:
@@ -86,4 +87,5 @@ def report_spec(experiment: Experiment, scale: str, overrides: Changes | None = 
         associations=experiment.associations,
         also=tuple(experiment.also),
         looks=tuple(experiment.looks),
+        checks=tuple(experiment.checks.items()),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from ulmfit_lab.report.looks import Place, take_looks
-from ulmfit_lab.report.runs import measured_in
+from ulmfit_lab.report.runs import measured_in, trained
 from ulmfit_lab.report.spec import FEWEST_SEEDS, Published, ReportSpec, level_words
 from ulmfit_lab.report.statistics import (
     ALPHA,
@@ -22,6 +23,7 @@ from ulmfit_lab.report.statistics import (
     summarise,
     verdict,
 )
+from ulmfit_lab.report.voids import Voids, voids
 
 SHOWN: tuple[Verdict, ...] = ("better", "worse")
 TURNED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
@@ -39,31 +41,49 @@ class Row:
     verdict: Verdict
     further_seeds: int | None
     """Seeds to add before a difference of this size would show; None where one is shown, or nothing was observed."""
+    why: str = ""
+    """Why the verdict is void."""
 
 
 def values(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> list[float]:
-    """The measure of a variant at a level, scaled, in the order of the seeds that it has."""
-    chosen = runs[(runs["variant"] == variant) & (runs["level"] == level)]
-    by_seed = dict(zip(chosen["seed"], chosen[spec.measure], strict=True))
-    return [float(by_seed[seed]) * spec.measure_scale for seed in spec.seeds if seed in by_seed]
+    """The measure of a variant at a level, scaled, in the order of the seeds that it has; of no run that diverged."""
+    return list(by_seed(runs, spec, variant, level).values())
+
+
+def by_seed(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> dict[int, float]:
+    """The same, with the seeds."""
+    chosen = trained(runs[(runs["variant"] == variant) & (runs["level"] == level)])
+    found = dict(zip(chosen["seed"], chosen[spec.measure], strict=True))
+    return {seed: float(found[seed]) * spec.measure_scale for seed in spec.seeds if seed in found}
 
 
 def summaries(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, str], Summary]:
-    """(variant, level) -> summary over seeds."""
-    return {(v, level): summarise(values(runs, spec, v, level)) for v in spec.variants for level in spec.levels}
+    """(variant, level) -> summary over seeds; nan where all runs diverged."""
+    places = [(v, level) for v in spec.variants for level in spec.levels]
+    found = {place: values(runs, spec, *place) for place in places}
+    nothing = Summary(math.nan, math.nan, math.nan, math.nan, 0)
+    return {place: summarise(each) if each else nothing for place, each in found.items()}
 
 
 def comparisons(runs: pd.DataFrame, spec: ReportSpec) -> list[Row]:
     """Every pair at every level, paired by seed, corrected together (Holm)."""
     places = [(level, variant, against) for variant, against in spec.pairs for level in spec.levels]
     results = compared(runs, spec, places)
+    why = [why_void(place, voids(runs, spec)) for place in places]
+    results = [replace(result, p=math.nan) if reason else result for result, reason in zip(results, why, strict=True)]
     corrected = holm([result.p for result in results])
     # the hardest test of Holm's family has this alpha, so the seeds that it asks for suffice for any of them
     hardest = ALPHA / max(len(places), 1)
     return [
-        _row(place, result, p, spec.lower_is_better, hardest)
-        for place, result, p in zip(places, results, corrected, strict=True)
+        _row(place, result, p, spec.lower_is_better, hardest, reason)
+        for place, result, p, reason in zip(places, results, corrected, why, strict=True)
     ]
+
+
+def why_void(place: Place, found: Voids) -> str:
+    """Why a comparison is void, of each of its sides; empty where it is not."""
+    level, *sides = place
+    return "; ".join(f"{side}: {found[side, level]}" for side in sides if (side, level) in found)
 
 
 def compared(runs: pd.DataFrame, spec: ReportSpec, places: Sequence[Place]) -> list[Paired]:
@@ -71,10 +91,22 @@ def compared(runs: pd.DataFrame, spec: ReportSpec, places: Sequence[Place]) -> l
     if spec.looks:
         results = take_looks(measured_in(runs, spec), spec).results
         return [results[place] for place in places]
-    return [paired(values(runs, spec, v, level), values(runs, spec, a, level)) for level, v, a in places]
+    return [paired_at(runs, spec, place) for place in places]
 
 
-def _row(place: tuple[str, str, str], result: Paired, p: float, lower_is_better: bool, alpha: float) -> Row:
+def paired_at(runs: pd.DataFrame, spec: ReportSpec, place: Place) -> Paired:
+    """The paired test over the seeds with which neither side diverged; nan where there are none."""
+    level, variant, against = place
+    a, b = (by_seed(runs, spec, side, level) for side in (variant, against))
+    both = [seed for seed in a if seed in b]
+    if not both:
+        return Paired(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
+    return paired([a[seed] for seed in both], [b[seed] for seed in both])
+
+
+def _row(place: Place, result: Paired, p: float, lower_is_better: bool, alpha: float, why: str = "") -> Row:
+    if why:
+        return Row(*place, result, p, "void", None, why)
     words = verdict(result, p, lower_is_better)
     return Row(*place, result, p, words, None if words in SHOWN else further_seeds(result, alpha=alpha))
 
@@ -109,7 +141,7 @@ def headline(rows: Sequence[Row], spec: ReportSpec) -> str:
         have = "1 seed is" if n == 1 else f"{n} seeds are"
         return f"{have} too few for a claim ({FEWEST_SEEDS} are needed); the differences only describe these runs."
     groups = _grouped(rows)
-    ranked = sorted(groups, key=lambda key: (*SHOWN, "no difference shown").index(key[0]))
+    ranked = sorted(groups, key=lambda key: (*SHOWN, "no difference shown", "void").index(key[0]))
     return (
         f"Over {seeds_words(rows)} paired seeds, " + "; ".join(_clause(*key, groups[key], spec) for key in ranked) + "."
     )
@@ -135,6 +167,8 @@ def _grouped(rows: Sequence[Row]) -> dict[tuple[Verdict, str, tuple[str, ...]], 
 
 def _clause(words: Verdict, against: str, levels: tuple[str, ...], variants: Sequence[str], spec: ReportSpec) -> str:
     names, where = listed(variants), _where(levels, spec)
+    if words == "void":
+        return f"nothing is claimed of {names} against {against}{where}"
     if words == "no difference shown":
         return f"no difference is shown between {names} and {against}{where}"
     return f"{names} {'is' if len(variants) == 1 else 'are'} {words} than {against}{where}"

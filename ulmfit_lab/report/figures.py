@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ulmfit_lab.report.compare import summaries, values
+from ulmfit_lab.report.runs import trained
 from ulmfit_lab.report.spec import ReportSpec, level_words
 from ulmfit_lab.report.statistics import Summary
 
@@ -85,7 +86,7 @@ def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
         draw_lines(axis, found, spec)
     else:
         draw_rows(axis, found, runs, spec)
-    window = window_of(runs[spec.measure] * spec.measure_scale, list(found.values()))
+    window = window_of(trained(runs)[spec.measure] * spec.measure_scale, list(found.values()))
     if window:
         (axis.set_ylim if on_axis(spec) else axis.set_xlim)(window)
     sns.despine(ax=axis)

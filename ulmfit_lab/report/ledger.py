@@ -132,11 +132,14 @@ def contrast_words(row: Row, spec: ReportSpec) -> str:
 
 def verdict_words(headline: Headline, spec: ReportSpec) -> str:
     """The contrast and its verdict."""
-    return f"{contrast_words(headline.row, spec)}: **{headline.row.verdict}**"
+    why = f" ({headline.row.why})" if headline.row.why else ""
+    return f"{contrast_words(headline.row, spec)}: **{headline.row.verdict}**{why}"
 
 
 def difference_words(row: Row, spec: ReportSpec) -> str:
     """The difference with its interval."""
+    if not row.result.n:
+        return "-"
     low, high = row.result.low, row.result.high
     interval = "" if math.isnan(low) else f" ({signed(low, spec)} to {signed(high, spec)})"
     return signed(row.result.difference, spec) + interval
@@ -144,7 +147,7 @@ def difference_words(row: Row, spec: ReportSpec) -> str:
 
 def power_words(headline: Headline, spec: ReportSpec) -> str:
     """What the contrast could have shown, where it showed nothing."""
-    if headline.row.verdict in SHOWN:
+    if headline.row.verdict in (*SHOWN, "void"):
         return "-"
     return "nothing" if headline.smallest is None else f"{headline.smallest:.{spec.decimals}f}"
 

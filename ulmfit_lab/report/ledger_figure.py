@@ -40,6 +40,7 @@ def look(verdict: Verdict) -> dict[str, Any]:
         "worse": (colours[3], "s", True),
         "no difference shown": ("0.4", "o", False),
         "too few seeds": ("0.6", "D", False),
+        "void": ("0.6", "X", False),
     }
     colour, marker, filled = looks[verdict]
     return {"color": colour, "marker": marker, "markerfacecolor": colour if filled else "white", "markersize": 5.5}

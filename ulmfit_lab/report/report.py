@@ -96,7 +96,7 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) ->
 
 def declared(spec: ReportSpec) -> dict[str, Any]:
     """All that the report was told; what older reports did not know of only where it says something."""
-    newer = "associations", "also", "looks"
+    newer = "associations", "also", "looks", "checks"
     return {name: value for name, value in dataclasses.asdict(spec).items() if name not in newer or value}
 
 
@@ -110,6 +110,8 @@ def sweep_metrics(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, float]:
     """Mean, sd and n of every variant and level, for the sweep's parent run; an sd of one seed is left out."""
     found: dict[str, float] = {}
     for (variant, level), summary in summaries(check_grid(runs, spec), spec).items():
+        if not summary.n:
+            continue
         name = f"{variant} at {level}" if level else variant
         found |= {f"mean/{name}": summary.mean, f"n/{name}": float(summary.n)}
         found |= {f"sd/{name}": summary.sd} if summary.n > 1 else {}

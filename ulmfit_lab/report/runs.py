@@ -22,6 +22,8 @@ FINISHED = "FINISHED"
 METRICS = ("final/", "best/", "pretraining/", "fine_tuning/")
 VOCABULARY = "param/vocabulary"
 """Column with the digest of the vocabulary that a run's language model predicts."""
+DIVERGED = "diverged"
+"""Column that says of a run how its training diverged; runs of a table without it did not."""
 SHOWN = 3
 """Cells that a message names before it only counts them."""
 
@@ -111,6 +113,11 @@ def check_grid(runs: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame:
     for refuse in (_refuse_holes, _refuse_twice, _refuse_unmeasured, _refuse_vocabularies):
         refuse(table, spec)
     return table
+
+
+def trained(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs whose training did not diverge."""
+    return table[table[DIVERGED] == ""] if DIVERGED in table.columns else table
 
 
 def _cells(table: pd.DataFrame) -> list[Cell]:

@@ -32,6 +32,23 @@ class Also:
     """What it is multiplied by where it is shown."""
 
 
+@dataclass(frozen=True)
+class Check:
+    """What a variant's runs must have measured for its manipulation to have happened in them."""
+
+    measure: str
+    """Column of the runs, such as final/pretraining_averaging_began."""
+    says: str
+    """What happened in a run that passes, in a few words: averaging began."""
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def passes(self, value: float) -> bool:
+        """Whether it happened in a run that measured this; not where it was not measured (nan)."""
+        low, high = (value if bound is None else bound for bound in (self.at_least, self.at_most))
+        return low <= value <= high
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A number of a model that may tell what the model is worth downstream."""
@@ -105,6 +122,8 @@ class ReportSpec:
     also: tuple[Also, ...] = ()
     looks: tuple[int, ...] = ()
     """Numbers of seeds at which comparisons are looked at, those decided getting no more; none: once, at the end."""
+    checks: tuple[tuple[str, Check], ...] = ()
+    """Variants, each with what must have happened in its runs; where it did in none, nothing is claimed of them."""
 
     @property
     def models(self) -> tuple[str, ...]:

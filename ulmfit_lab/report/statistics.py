@@ -15,7 +15,8 @@ from statsmodels.stats.multitest import multipletests
 
 from ulmfit_lab.report.spec import FEWEST_SEEDS
 
-Verdict = Literal["better", "worse", "no difference shown", "too few seeds"]
+Verdict = Literal["better", "worse", "no difference shown", "too few seeds", "void"]
+"""Void: the runs are no test of what is compared."""
 
 ALPHA = 0.05
 MOST_SEEDS = 1000

@@ -30,6 +30,7 @@ from ulmfit_lab.report.tuning import (
     measure_words,
     values_words,
 )
+from ulmfit_lab.report.voids import check_rows, diverged_lines, voids
 
 Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""
@@ -64,6 +65,7 @@ def markdown_report(
         f"## {spec.measure_label}",
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
+        *checks_part(runs, spec),
         *also_part(runs, spec),
         *(["## Comparisons", tests_words(spec), markdown(*comparison_cells(rows, spec))] if rows else []),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
@@ -101,7 +103,20 @@ def result_cells(runs: pd.DataFrame, spec: ReportSpec) -> Cells:
     """A variant a row, a level a column."""
     found = summaries(runs, spec)
     header = ["variant", *(f"{spec.level_name} {level_words(level)}" if level else "result" for level in spec.levels)]
-    return header, [[v, *(mean_sd(found[v, level], spec) for level in spec.levels)] for v in spec.variants]
+    marks = {place: f"; void: {why}" for place, why in voids(runs, spec).items()}
+    cells = {place: mean_sd(each, spec) + marks.get(place, "") for place, each in found.items()}
+    return header, [[v, *(cells[v, level] for level in spec.levels)] for v in spec.variants]
+
+
+def checks_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+    """What had to happen in a variant's runs and in how many it did, and the runs that diverged."""
+    header = ["variant", spec.level_name or "level", "what had to happen", "did in", "measured, seed by seed"]
+    rows = check_rows(runs, spec)
+    if spec.levels == ("",):
+        header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
+    parts = ["## Checks", markdown(header, rows)] if rows else []
+    lines = "\n".join(f"- {line}" for line in diverged_lines(runs))
+    return [*parts, "## Diverged", f"Left out of means and comparisons:\n\n{lines}"] if lines else parts
 
 
 def tests_words(spec: ReportSpec) -> str:
@@ -119,7 +134,9 @@ def also_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
 
 
 def mean_sd(summary: Summary, spec: ReportSpec) -> str:
-    """A summary in a cell."""
+    """A summary in a cell; no number where all runs diverged."""
+    if not summary.n:
+        return "none (0)"
     sd = "" if math.isnan(summary.sd) else f" ± {summary.sd:.{spec.decimals}f}"
     return f"{summary.mean:.{spec.decimals}f}{sd} ({summary.n})"
 
@@ -138,7 +155,8 @@ def comparison_row(row: Row, spec: ReportSpec) -> list[str]:
     result = row.result
     interval = "" if math.isnan(result.low) else f"{signed(result.low, spec)} to {signed(result.high, spec)}"
     level = [level_words(row.level)] if spec.levels != ("",) else []
-    numbers = [signed(result.difference, spec), interval, p_words(row.corrected_p)]
+    difference = signed(result.difference, spec) if result.n else ""
+    numbers = [difference, interval, p_words(row.corrected_p)]
     return [row.variant, row.against, *level, *numbers, row.verdict, str(result.n), further_words(row)]
 
 

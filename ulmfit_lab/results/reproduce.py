@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from ulmfit_lab.home import Home
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.results.travel import read_table
 from ulmfit_lab.stages.builder import plan_run
-from ulmfit_lab.stages.store import Stage, Store
+from ulmfit_lab.stages.store import VERSIONS, Stage, Store
 from ulmfit_lab.sweeps.display import Display
-from ulmfit_lab.sweeps.sweep import CellObserver, data_inputs, final_values, log_stages, obtain_here
+from ulmfit_lab.sweeps.sweep import BACKWARDS, CellObserver, data_inputs, final_values, log_stages, obtain_here
 from ulmfit_lab.tracking.tracked import TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 
@@ -52,6 +52,8 @@ class Reproduction:
     compared: tuple[Compared, ...]
     run_id: str
     """The run that holds the outcome."""
+    other_code: str = ""
+    """How the code that made the run differed from this, where its numbers are expected to differ."""
 
     @property
     def reproduced(self) -> bool:
@@ -63,7 +65,8 @@ class Reproduction:
         """The outcome in a sentence."""
         count, differ = len(self.compared), sum(not each.same for each in self.compared)
         if differ:
-            return f"NOT reproduced: {differ} of {count} metrics of run {self.run.origin} differ."
+            why = f", as expected: {self.other_code}" if self.other_code else ""
+            return f"NOT reproduced: {differ} of {count} metrics of run {self.run.origin} differ{why}."
         return f"Reproduced: all {count} metrics of run {self.run.origin} are the same, bit for bit."
 
 
@@ -113,10 +116,34 @@ def config_of(run: TrackedRun) -> RunConfig:
         raise MismatchError(f"Run {run.origin} cannot be made again by this code ({error}); {cure}.") from error
 
 
+def other_code(run: TrackedRun) -> str:
+    """How the code that made a run differed in what stages compute or a config holds; empty where in nothing.
+
+    A run that was made before versions were recorded has stages of earlier ones.
+    """
+    kinds = [name.removeprefix("stage.") for name in run.tags if name.startswith("stage.") and name.count(".") == 1]
+    then = {kind: run.tags.get(f"stage.{kind}.version", "older") for kind in kinds}
+    now = {kind: str(VERSIONS[kind.removesuffix(BACKWARDS)]) for kind in kinds}
+    moved = [f"{kind} was {then[kind]}, today {now[kind]}" for kind in kinds if then[kind] != now[kind]]
+    fresh = [path for path in flatten(RunConfig()) if path not in run.params]
+    found = [f"with other versions of its stages ({'; '.join(moved)})"] if moved else []
+    found += [f"without fields of today's config ({listed_briefly(fresh)})"] if fresh else []
+    commit = run.tags.get("lab.commit", "")[:10]
+    by = f"commit {commit}" if commit else "other code"
+    return f"made by {by}, {' and '.join(found)}" if found else ""
+
+
+def listed_briefly(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def cautions(run: TrackedRun, stage: Stage) -> list[str]:
     """What could make the numbers differ that is no fault of the run: other code, other data, another device."""
     here, made = provenance(), run.tags.get("lab.commit", "")
     found = []
+    if other := other_code(run):
+        found.append(f"the run was {other}; its numbers are expected to differ")
     if made != here["lab.commit"] or not made:
         known = [f"commit {text[:10]}" if text else "an unknown commit" for text in (made, here["lab.commit"])]
         found.append(f"the run was made by {known[0]}, and this is {known[1]}")
@@ -167,7 +194,7 @@ def reproduce(
             log.log_inputs(data_inputs(stage))
             last = obtain_here(stage, store, observer)
             values = final_values(last, log_stages(log, stage, store, observer))
-            found = Reproduction(run, compare(run.metrics, values), log.run_id)
+            found = Reproduction(run, compare(run.metrics, values), log.run_id, other_code(run))
             log.log_final(values | {"reproduced": float(found.reproduced)})
             log.set_tags({"lab.verdict": found.verdict})
     return found

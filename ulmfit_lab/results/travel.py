@@ -31,7 +31,7 @@ from ulmfit_lab.lab.plan import plan_cells
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.runs import METRICS, read_runs
 from ulmfit_lab.sweeps.sweep import killed_if_interrupted
-from ulmfit_lab.tracking.tracked import IMPORTED, Measured, TrackedRun
+from ulmfit_lab.tracking.tracked import DIVERGED, IMPORTED, Measured, TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 
 FORMAT, VERSION = "ulmfit-lab runs", 1
@@ -207,6 +207,7 @@ def _from_row(row: Mapping[str, Any], now: int) -> TrackedRun:
         "lab.commit": row["commit"],
         "lab.dirty": str(row["dirty"]).lower(),
         "vocabulary": params.pop("vocabulary", ""),
+        DIVERGED: row.get("diverged", ""),
         **{f"stage.{name.removeprefix('stage/')}": row[name] for name in row if name.startswith("stage/")},
     }
     level = f" @ {row['level']}" if row["level"] else ""

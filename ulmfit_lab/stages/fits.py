@@ -5,6 +5,7 @@ Each takes the stage's `Work`, the run's config and the stage's seed. The summar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +92,21 @@ def _train_language_model(
     save_model(work, config, model, "language-model", vocabulary)
     tested = evaluate(model, streams.test) if len(streams.test) else {}
     sizes = {f"{name}_tokens": len(stream) for name, stream in vars(streams).items()}
-    return summary_of(result, recipe, tested | epoch_spread(result.history)) | sizes
+    summary = summary_of(result, recipe, tested | epoch_spread(result.history)) | sizes
+    return summary | divergence(summary, len(vocabulary.words), name, recipe)
+
+
+def divergence(summary: Mapping[str, Any], n_words: int, name: str, recipe: LanguageModelFit) -> dict[str, str]:
+    """What to tell of a language model that was trained and ended worse than guessing all words alike; else nothing.
+
+    A perplexity above the number of words is no result: gradients exploded, or the rate kept the weights from settling.
+    """
+    loss, bound = summary["final"]["valid_loss"], math.log(n_words)
+    if not summary["steps"] or loss <= bound:
+        return {}
+    at = name.replace("-", "_")
+    found = f"validation loss {loss:.4g} nats is above {bound:.4g}, that of guessing all {n_words:,} words alike"
+    return {"diverged": f"{found}; lower {at}.lr ({recipe.lr:g}) or clip harder ({at}.clip, {recipe.clip:g})"}
 
 
 def held_out(stream: np.ndarray, lm: LanguageModelConfig) -> StreamBatches:

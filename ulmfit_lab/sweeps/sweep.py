@@ -29,12 +29,13 @@ from ulmfit_lab.lab.plan import TRAINED, Plan, PlannedCell, Rates, make_plan, pl
 from ulmfit_lab.locks import claimed, is_locked
 from ulmfit_lab.provenance import provenance
 from ulmfit_lab.report.looks import take_looks
-from ulmfit_lab.stages.store import Observer, Stage, Store, Stored
+from ulmfit_lab.stages.store import VERSIONS, Observer, Stage, Store, Stored
 from ulmfit_lab.stages.target import prediction_metrics
 from ulmfit_lab.sweeps.display import Display
 from ulmfit_lab.sweeps.measuring import keep_metrics, measured_value, refuse_unmeasurable, with_metrics
 from ulmfit_lab.sweeps.study import Study, open_study
 from ulmfit_lab.tracking.lineage import came_from, sign, with_origins
+from ulmfit_lab.tracking.tracked import DIVERGED
 from ulmfit_lab.tracking.tracker import RunLog, Tracker
 from ulmfit_lab.tracking.wording import NOTE
 from ulmfit_lab.training.loop import Point, Progress
@@ -59,6 +60,8 @@ class Outcome:
     parent: str
     computed_seconds: float
     reused_seconds: float
+    diverged: tuple[tuple[str, str], ...] = ()
+    """Name and reason of every finished run of the plan whose training diverged, whoever made it."""
 
 
 class CurveObserver(Observer):
@@ -179,7 +182,15 @@ def sweep(
         parent,
         sum(r.computed_seconds for r in results),
         sum(r.reused_seconds for r in results),
+        diverged_runs(plan, experiment.name, scale, tracker),
     )
+
+
+def diverged_runs(plan: Plan, experiment: str, scale: str, tracker: Tracker) -> tuple[tuple[str, str], ...]:
+    """Name and reason of the finished runs of a plan whose training diverged."""
+    planned = {each.stage.fingerprint for each in plan.cells}
+    runs = tracker.runs(experiment, scale, "FINISHED")
+    return tuple((run.name, run.diverged) for run in runs if run.cell in planned and run.diverged)
 
 
 def unblocked_first(todo: Iterable[PlannedCell], store: Store) -> Iterator[PlannedCell]:
@@ -315,6 +326,8 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
     reused, tags, values = 0.0, {}, {}
     digests: dict[str, str] = {}
     origins: list[str] = []
+    diverged: list[str] = []
+    began: dict[str, float] = {}
     for each in stage.ancestry():
         stored = store.find(each)
         if stored is None:
@@ -324,9 +337,12 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
         if each.kind in TRAINED or each.kind == "vectors":
             name = each.kind + direction_of(each, stage)
             tags[f"stage.{name}"] = each.fingerprint
+            tags[f"stage.{name}.version"] = str(VERSIONS[each.kind])
             tags[f"stage.{name}.how"] = "computed" if fresh else "reused"
             if each is not stage:
                 origins.append(came_from(stored.folder, name, fresh, log.client.tracking_uri))
+            began |= averaging(stored, each, PREFIX.get(each.kind, "") + direction_of(each, stage))
+            diverged += [f"{name}: {stored.summary['diverged']}"] if "diverged" in stored.summary else []
         if each.kind in PREFIX and not fresh:
             log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
         if each.kind == "vocabulary":
@@ -335,8 +351,20 @@ def log_stages(log: RunLog, stage: Stage, store: Store, observer: CellObserver) 
             tags["vocabulary"] = digests[each.inputs["vocabulary"].fingerprint]
             # a language model is told of by its validation metrics, those of the last one in the run
             values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
-    log.set_tags(tags | {NOTE: with_origins(log.about, origins)})
-    return values | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+    about = log.about
+    if diverged:
+        tags[DIVERGED] = "; ".join(diverged)
+        about += f"\n\n**Diverged**: {tags[DIVERGED]}"
+    log.set_tags(tags | {NOTE: with_origins(about, origins)})
+    return values | began | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+
+
+def averaging(stored: Stored, stage: Stage, prefix: str) -> dict[str, float]:
+    """The step at which a stage that was trained with NT-ASGD began to average, -1 where it never did."""
+    if stage.key.get("fit", {}).get("optimizer") != "nt-asgd":
+        return {}
+    began = stored.summary.get("averaging_began")
+    return {f"final/{prefix}_averaging_began": float(-1 if began is None else began)}
 
 
 def refuse_unmeasured(experiment: Experiment, final: Mapping[str, float]) -> None:

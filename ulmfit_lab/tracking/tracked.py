@@ -22,6 +22,8 @@ ALSO = "lab.also"
 """Tag of a run that stands for several cells: the names of the others, as JSON."""
 Name = tuple[str, str, int]
 """Variant, level and seed of a cell."""
+DIVERGED = "lab.diverged"
+"""Tag of a finished run of which a language model ended worse than guessing all words alike: how, and what to do."""
 Measured = tuple[int, float, int]
 """Step, value, and when (ms since 1970)."""
 
@@ -53,6 +55,11 @@ class TrackedRun:
     def origin(self) -> str:
         """The id under which it was made: for an imported run, its id where it ran."""
         return self.tags.get(IMPORTED, self.run_id)
+
+    @property
+    def diverged(self) -> str:
+        """How its training diverged and what to do; empty where it did not."""
+        return self.tags.get(DIVERGED, "")
 
     @property
     def data(self) -> str:
