@@ -152,7 +152,7 @@ def test_a_mistake_is_told_without_a_traceback(run: Run, arguments: tuple[str, .
         (rows("ab"), ("--target.text-column", "txt"), "txt"),
         (rows("a", 120), (), "two classes are needed"),
         ([*rows("ab"), ("", "a")], (), "reviews.csv"),
-        (rows("ab", 20), (), "documents"),
+        (rows("ab", 20), (), "20 labelled texts 0 are left for training"),
     ],
 )
 def test_bad_data_is_told_in_one_line_and_leaves_no_stage_or_finished_run(
@@ -163,7 +163,7 @@ def test_bad_data_is_told_in_one_line_and_leaves_no_stage_or_finished_run(
     assert status != 0
     assert says in err
     assert "Traceback" not in out + err
-    assert not list((tmp_path / "home").glob("stages/classifier/*/stage.json"))
+    assert not list((tmp_path / "home").glob("stages/*/*/stage.json")), "told before anything runs"
 
 
 def test_undecodable_bytes_name_file_and_row(run: Run, tmp_path: Path) -> None:
