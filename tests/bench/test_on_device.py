@@ -19,7 +19,7 @@ from ulmfit_lab.bench import sides as processes
 from ulmfit_lab.bench.our_side import TASKS
 from ulmfit_lab.bench.rows import Row, cells, tables
 from ulmfit_lab.bench.setting import QUICK, Bench
-from ulmfit_lab.bench.sides import Side, answers_or_errors
+from ulmfit_lab.bench.sides import Side, answers_or_errors, started
 from ulmfit_lab.cli import main
 from ulmfit_lab.errors import LabError
 
@@ -77,11 +77,19 @@ def test_sides_that_fail_say_why_and_the_others_go_on(tmp_path: Path) -> None:
     assert errors["never ready"].endswith("status 1: broken") and errors["once"].endswith("status 2: tired")
 
 
-def test_a_side_that_goes_on_computing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_side_that_does_not_end_is_ended_by_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "GRACE", 0.1)
-    side = Side(["bash", "-c", "exec sleep 1000"], {}, tmp_path / "log")
+    side = Side(["bash", "-c", f"trap '' TERM; {READY} exec sleep 1000"], {}, tmp_path / "log")
+    side.hear()
     side.close()
     assert side.process.returncode == -9
+
+
+def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
+    wanted: Any = {str(n): (["bash", "-c", "exec sleep 1000"], {}) for n in range(3)}
+    with pytest.raises(KeyboardInterrupt), started(wanted, tmp_path) as sides:
+        raise KeyboardInterrupt
+    assert [side.process.poll() for side in sides.values()] == [-15, -15, -15]
 
 
 def test_rows_tell_what_failed_and_show_what_did_not() -> None:

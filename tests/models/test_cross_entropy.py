@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -217,3 +218,31 @@ def test_the_size_of_a_block_does_not_change_the_result(monkeypatch: pytest.Monk
     monkeypatch.setattr(cross_entropy, "BLOCK", 7)
     parts = [loss := linear_cross_entropy(*p), *gradients(loss, p[:3])]
     torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-14)
+
+
+def test_a_block_is_a_share_of_a_cards_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 GiB / 256 hold 2,520 rows of 33,280 float32 logits, of which nine times 256 are taken; never less than 256."""
+    cuda = torch.device("cuda")
+    for memory, rows in ((80 * 2**30, 2304), (2 * 2**30, 256)):
+        card = SimpleNamespace(total_memory=memory)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, card=card: card)
+        assert cross_entropy.block_rows(33_280, cuda) == rows
+    assert cross_entropy.block_rows(33_280, torch.device("cpu")) == BLOCK
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rows", [3, 7, 1000])
+def test_blocks_of_any_size_give_the_same_loss_and_gradients(
+    rows: int, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for block in (BLOCK, rows):
+        monkeypatch.setattr(cross_entropy, "block_rows", lambda words, device, block=block: block)
+        torch.manual_seed(0)
+        tensors = [torch.randn(shape, requires_grad=True) for shape in ((20, 6), (11, 6), (11,))]
+        loss = linear_cross_entropy(*tensors, torch.arange(20) % 11, precision)
+        loss.backward()
+        found.append([loss, *(tensor.grad for tensor in tensors)])
+    tolerance = 1e-5 if precision == "float32" else 2e-2
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance / 10)
