@@ -7,7 +7,6 @@ the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait
 from __future__ import annotations
 
 import argparse
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.bench import bench_here, bench_options
 from ulmfit_lab.cli.cluster import cluster_options, engine_of
-from ulmfit_lab.cli.common import data_of, open_lab, tell_failures
+from ulmfit_lab.cli.common import data_of, open_lab, tell_failures, trouble_with_files
 from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
 from ulmfit_lab.cli.declared import declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
@@ -61,13 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        if not isinstance(error, PermissionError) and error.errno != errno.EROFS:
+        if not (trouble := trouble_with_files(error)):
             raise
-        cure = "choose folders that you may write: ULMFIT_LAB_HOME for the lab's state, --results for reports"
-        print(
-            f"error: {error.filename or 'A file'} may not be written or read ({error.strerror}); {cure}.",
-            file=sys.stderr,
-        )
+        print(f"error: {trouble}", file=sys.stderr)
         return 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,21 @@ def data_of(args: argparse.Namespace) -> Path | None:
     from ulmfit_lab.home import data_dir
 
     return data_dir(args.data_dir)
+
+
+def trouble_with_files(error: OSError) -> str:
+    """What is wrong with a folder or a disk, and what to do; empty for an error that is not one of them.
+
+    >>> trouble_with_files(PermissionError(errno.EACCES, "Permission denied", "/lab/stages"))
+    '/lab/stages: Permission denied; set ULMFIT_LAB_HOME, --home or --results to a folder that you may write.'
+    >>> trouble_with_files(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+    ''
+    """
+    cures = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on the disk")
+    folders = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST
+    cures |= dict.fromkeys(folders, "set ULMFIT_LAB_HOME, --home or --results to a folder that you may write")
+    cure = cures.get(error.errno or 0)
+    return f"{error.filename or 'A file'}: {error.strerror}; {cure}." if cure else ""
 
 
 def tell_failures(failures: Iterable[tuple[str, str]], what: str = "FAILED") -> None:
