@@ -99,6 +99,7 @@ def test_files_that_are_no_search_are_named(table: pd.DataFrame, tmp_path: Path,
 
 def test_measures_and_spaces_in_words() -> None:
     assert measure_words("valid_error") == ("validation error (%)", 100.0)
-    assert measure_words("lm_loss") == ("validation lm loss", 1.0)
+    assert measure_words("lm_loss") == ("validation LM loss", 1.0)
+    assert measure_words("valid_macro_f1") == ("validation macro F1 (%)", 100.0)
     assert values_words({"low": 4, "high": 32, "log": False}) == "4 to 32"
     assert values_words(["all", 0.001]) == "one of all, 0.001"
