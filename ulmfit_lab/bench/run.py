@@ -44,6 +44,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "workers": Subject("grid", "workers"),
     "tracking": Subject("tracking_cost", "tracking"),
     "growth": Subject("growth", "growing"),
+    "commands": Subject("commands", "commands"),
 }
 QUICKLY = ("training", "classifier", "text", "grid")
 """What is measured at quick sizes where nothing is named."""
