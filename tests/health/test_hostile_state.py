@@ -200,7 +200,7 @@ def test_any_value_of_any_field_is_a_config_or_a_line_that_names_the_field(path:
         ("pretraining.bptt", 0),
         ("pretraining.seed", 2**64),
         ("classifier.epochs", -1),
-        ("target.max_length", 0),
+        ("target.max_length", -1),
         ("target.test_share", 1.5),
         ("compute.threads", 0),
         ("classifier.lr", math.nan),

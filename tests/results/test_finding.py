@@ -13,8 +13,9 @@ import pytest
 from ulmfit_lab.cli import main
 from ulmfit_lab.errors import LabError
 from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.results.comparing import Measure, seeds_of
+from ulmfit_lab.results.comparing import seeds_of
 from ulmfit_lab.results.finding import find_named
+from ulmfit_lab.training.measures import find_measure
 
 NAME = "starts/tf-idf/0"
 
@@ -78,7 +79,7 @@ def test_seeds_of_other_data_are_not_compared_with(swept: Any, quick: Experiment
     first, second = swept.tracker.runs("starts", "tiny", "FINISHED")[1:3]
     assert first.params == second.params and first.data != second.data
     for run in (first, second):
-        found = seeds_of(run, Measure(), swept.tracker)
+        found = seeds_of(run, find_measure("final/error"), swept.tracker)
         assert found == {0: run.metrics["final/error"]}
 
 
