@@ -42,7 +42,7 @@ demo: $(VENV)/installed  ## Run the first ablation on real text, a few minutes, 
 	@$(BIN)/ulmfit-lab sweep word2vec_vs_lm --scale demo --workers 2
 
 test: $(VENV)/dev lint  ## Lint, then run the tests
-	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff check $(CHECKED)

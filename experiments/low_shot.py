@@ -36,7 +36,8 @@ EXPERIMENT = Experiment(
         ("semi-supervised", "TF-IDF"),
     ),
     recipes={
-        # the winners of `ulmfit-lab tune`; results/withdrawn/low_shot/tuning.csv has what was tried
+        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again before a sweep;
+        # results/withdrawn/low_shot/tuning.csv has what was tried
         "small": {
             "from scratch": {"classifier.lr": 0.015},
             "supervised": {"classifier.lr": 0.007},

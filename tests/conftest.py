@@ -34,6 +34,11 @@ settings.register_profile("lab", deadline=None, derandomize=True)
 settings.load_profile("lab")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of sweeps first, which take minutes each, so that none of them is left for the end."""
+    items.sort(key=lambda item: "sweeps" not in item.path.parts)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs an LSTM in bfloat16 on a processor that has none."""
     if item.get_closest_marker("bfloat16") and not has_bfloat16_lstm():
