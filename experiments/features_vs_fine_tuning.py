@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
         ("mix of layers", "last layer"),
     ),
     recipes={
-        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again before a sweep;
+        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again;
         # results/withdrawn/features_vs_fine_tuning/tuning.csv has what was tried
         "small": {
             "whole model": {"classifier.lr": 0.003},

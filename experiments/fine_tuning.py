@@ -43,7 +43,7 @@ EXPERIMENT = Experiment(
         "paper": ULMFIT,
     },
     recipes={
-        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again before a sweep;
+        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again;
         # results/withdrawn/fine_tuning/tuning.csv has what was tried
         "small": {
             "freez + discr + stlr": {"classifier.lr": 0.015},

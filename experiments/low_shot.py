@@ -36,7 +36,7 @@ EXPERIMENT = Experiment(
         ("semi-supervised", "TF-IDF"),
     ),
     recipes={
-        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again before a sweep;
+        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again;
         # results/withdrawn/low_shot/tuning.csv has what was tried
         "small": {
             "from scratch": {"classifier.lr": 0.015},

@@ -44,7 +44,7 @@ EXPERIMENT = Experiment(
     ),
     headline=(("pretrained LM", "word2vec", None), ("fine-tuned LM", "word2vec", None)),
     recipes={
-        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again before a sweep;
+        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again;
         # results/withdrawn/word2vec_vs_lm/tuning.csv has what was tried
         "small": {
             "random": {"classifier.lr": 0.015},

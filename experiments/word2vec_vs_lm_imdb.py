@@ -37,7 +37,7 @@ EXPERIMENT = Experiment(
         ("TF-IDF of first words", "TF-IDF"),
     ),
     recipes={
-        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again before a sweep;
+        # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again;
         # results/withdrawn/word2vec_vs_lm_imdb/tuning.csv has what was tried
         "small": {
             "random": {"classifier.lr": 3e-3},
