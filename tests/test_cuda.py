@@ -91,7 +91,7 @@ def test_losses_and_gradients_are_those_of_the_cpu_in_float32(kind: str, precisi
         for part in model.head:
             part.p = 0.0
         batch = next(documents().epoch(0))
-        steps = [classifier_step(ClassifierFit(), each) for each in ("float32", precision)]
+        steps = [classifier_step(ClassifierFit())] * 2
     expected = gradients(model, steps[0], batch, CPU, "float32")
     found = gradients(model, steps[1], batch, GPU, precision)
     assert len(found) == len(expected)
@@ -128,7 +128,7 @@ def test_no_step_between_two_points_makes_the_host_wait(kind: str, precision: st
         model, step = language_model().to(GPU), language_model_step(LanguageModelFit(), precision)
         batches = StreamBatches(stream(), batch_size=8, bptt=20).to(GPU)
     else:
-        batches, step = documents(), classifier_step(ClassifierFit(), precision)
+        batches, step = documents(), classifier_step(ClassifierFit())
         model = classifier(Windows(8, 3, 20) if kind == "windows" else Windows()).to(GPU)
         if kind == "head":
             batches = FeatureBatches(batches, compute_features(model, batches, device=GPU, precision=precision))

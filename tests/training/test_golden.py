@@ -75,7 +75,7 @@ def classifier(text: Text, precision: str, **options: Any) -> list[float]:
     encoder = AWDLSTM(len(vocabulary), emb_size=20, hidden_size=32, n_layers=2, dropouts=RATES)
     model = Classifier(encoder, 2, head_size=10, output_dropout=0.2, head_dropout=0.1)
     batches = DocumentBatches(documents, labels, batch_size=16, seed=0)
-    return losses_of(model, batches, classifier_step(recipe, precision), recipe, precision)
+    return losses_of(model, batches, classifier_step(recipe), recipe, precision)
 
 
 CASES: dict[str, Callable[[Text], list[float]]] = {

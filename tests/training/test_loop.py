@@ -117,7 +117,7 @@ def test_gradual_unfreezing_leaves_the_classifiers_lower_layers_as_they_were(
     model = make_classifier()
     before = [[p.detach().clone() for p in group] for group in model.layer_groups()]
     config = Fit(epochs=2, lr=0.01, unfreeze="gradual", weight_decay=0.1)
-    fit(model, make_documents(), classifier_step(ClassifierFit(), "float32"), flat, config, seed=0, device=CPU)
+    fit(model, make_documents(), classifier_step(ClassifierFit()), flat, config, seed=0, device=CPU)
     same = [
         all(torch.equal(old, new) for old, new in zip(was, now, strict=True))
         for was, now in zip(before, model.layer_groups(), strict=True)
@@ -199,7 +199,7 @@ def test_between_two_points_no_step_reads_a_value_from_the_device(
     batches: Any
     if kind == "classifier":
         model, batches = make_classifier(dropout=0.2), make_documents(79 * 2, batch_size=2)
-        step = classifier_step(ClassifierFit(), "float32")
+        step = classifier_step(ClassifierFit())
     else:
         model, batches = make_language_model(dropout=0.2), StreamBatches(np.resize(stream, 791), batch_size=1, bptt=10)
         step = language_model_step(LanguageModelFit(), "float32")
@@ -340,7 +340,7 @@ def test_dropouts_follow_their_schedule_over_all_epochs_and_go_back(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., Any], schedule: Any
 ) -> None:
     model, batches = make_classifier(dropout=0.2), make_documents()
-    step = classifier_step(ClassifierFit(), "float32")
+    step = classifier_step(ClassifierFit())
     seen: list[tuple[float, float, float]] = []
 
     def watch(model: Any, batch: Any, carry: Any) -> Any:
@@ -386,7 +386,7 @@ def test_a_head_trained_on_stored_features_is_that_of_a_frozen_encoder_without_d
     config = ClassifierFit(epochs=3, lr=0.01, unfreeze="last", weight_decay=0.1)
     documents = make_documents()
     whole, alone = make_classifier(), make_classifier()
-    fit(whole, documents, classifier_step(config, "float32"), flat, config, seed=0, device=CPU)
+    fit(whole, documents, classifier_step(config), flat, config, seed=0, device=CPU)
     batches = FeatureBatches(documents, compute_features(alone, documents, device=CPU))
     fit(alone.head, batches, head_step, flat, config, seed=0, device=CPU)
     for one, other in zip(whole.state_dict().values(), alone.state_dict().values(), strict=True):

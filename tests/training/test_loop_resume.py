@@ -86,9 +86,7 @@ def train_classifier(
             return evaluate_classifier(model, batches, device=CPU).metrics
 
         model = make_classifier(dropout=0.2)
-        return run(
-            model, batches, classifier_step(ClassifierFit(), "float32"), evaluate, config, resume, stop_at, every
-        )
+        return run(model, batches, classifier_step(ClassifierFit()), evaluate, config, resume, stop_at, every)
 
     return train
 

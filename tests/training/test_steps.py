@@ -91,7 +91,7 @@ def test_the_classifiers_loss_is_cross_entropy_of_its_labels(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches]
 ) -> None:
     model, batch = make_classifier().eval(), next(make_documents().epoch(0))
-    loss, carry, reported = classifier_step(ClassifierFit(alpha=0, beta=0), "float32")(model, batch, None)
+    loss, carry, reported = classifier_step(ClassifierFit(alpha=0, beta=0))(model, batch, None)
     chosen = model(batch.ids, batch.lengths).log_softmax(1)[torch.arange(8), batch.labels]
     assert float(loss.detach()) == pytest.approx(float(-chosen.mean().detach()), rel=1e-5)
     assert float(reported) == float(loss.detach())
@@ -103,7 +103,7 @@ def test_the_classifiers_penalty_is_ar_and_tar_over_the_words_and_not_the_paddin
 ) -> None:
     model, batch = make_classifier().eval(), next(make_documents().epoch(0))
     assert batch.lengths.unique().numel() > 1
-    loss, _, reported = classifier_step(ClassifierFit(alpha=2.0, beta=1.0), "float32")(model, batch, None)
+    loss, _, reported = classifier_step(ClassifierFit(alpha=2.0, beta=1.0))(model, batch, None)
     with torch.no_grad():
         columns = model.encoder(batch.ids)[0].unbind(1)
     outputs = [column[:length] for column, length in zip(columns, batch.lengths.tolist(), strict=True)]
@@ -117,4 +117,4 @@ def test_one_document_alone_is_an_error_that_says_what_to_do(
 ) -> None:
     batch: Any = next(make_documents(1).epoch(0))
     with pytest.raises(TrainingError, match="raise batch_size"):
-        classifier_step(ClassifierFit(), "float32")(make_classifier(), batch, None)
+        classifier_step(ClassifierFit())(make_classifier(), batch, None)

@@ -187,7 +187,7 @@ def train_classifier(spec: Spec) -> Turn:
     model, batches = classifier_of(spec, config), documents_of(spec, config, recipe.sampler, recipe.batch_size)
     clocked = Clocked(batches, lambda batch: len(batch.labels), device=device)
     padding = padding_share(batches.epoch(0))
-    step = classifier_step(recipe, precision)
+    step = classifier_step(recipe)
     return lambda: clocked_fit(model, clocked, step, recipe, device, precision) | {"padding": padding}
 
 

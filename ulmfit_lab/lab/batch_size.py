@@ -130,7 +130,7 @@ def try_classifier(config: RunConfig, size: int) -> tuple[float, int]:
     size = max(size, 2)  # batch normalisation needs two
     documents = [*np.random.default_rng(0).integers(0, words, (2 * size, length), dtype=np.int32)]
     batches = batches_of(documents, np.arange(2 * size) % 2, config, "sorted", size)
-    step = classifier_step(config.classifier, config.compute.precision)
+    step = classifier_step(config.classifier)
     return try_steps(lambda: new_classifier(config, words, 2), batches, step, device, config.compute.precision)
 
 

@@ -17,14 +17,13 @@ from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.store import Stored, Work
 from ulmfit_lab.stages.target import (
     TargetTexts,
+    documents_to_encode,
     draw_labelled,
     prediction_metrics,
     save_confusion,
     save_labels,
     target_texts,
-    test_order,
 )
-from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import SPECIALS
 from ulmfit_lab.training.steps import autocast
 
@@ -54,18 +53,12 @@ def one_and_two_grams(words: Sequence[str]) -> list[str]:
 
 def encode_documents(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """Sentence vectors of the target's texts, or of the test documents that the config asks for."""
-    ((role, stored),) = work.inputs.items()
-    corpus = open_corpus(stored.folder)
-    numbers = np.arange(corpus.n_documents)
-    if role == "test":
-        numbers = test_order(corpus)[: config.target.test or None]
+    corpus, numbers = documents_to_encode(work.inputs, config)
     device = use(config.compute)
     texts = [plain_text(corpus.words(int(number))[: config.target.max_words]) for number in numbers]
     with autocast(device, config.compute.precision):
         vectors = load_encoder(device).encode(texts)
-    np.save(work.folder / "documents.npy", numbers)
-    np.save(work.folder / "vectors.npy", vectors)
-    return {"documents": len(vectors), "size": vectors.shape[1]}
+    return save_vectors(work, numbers, vectors)
 
 
 def plain_text(words: Sequence[str]) -> str:
@@ -92,6 +85,13 @@ def fit_sentence_encoder(work: Work, *, config: RunConfig, seed: int) -> dict[st
         )
     )
     return tested_baseline(work, texts, train, valid, test)
+
+
+def save_vectors(work: Work, numbers: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
+    """Keep vectors (n, d) of the documents of these numbers (n,) for `vectors_of`; returns the stage's summary."""
+    np.save(work.folder / "documents.npy", numbers)
+    np.save(work.folder / "vectors.npy", vectors)
+    return {"documents": len(vectors), "size": vectors.shape[1]}
 
 
 def vectors_of(stored: Stored, numbers: np.ndarray) -> np.ndarray:

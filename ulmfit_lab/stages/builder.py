@@ -35,7 +35,7 @@ PIECES_PER_WORD = 1.2
 """Subwords for each word (1.15 on WikiText-2 with 10,000 of them); only predictions use it."""
 SHAPE = ("emb_size", "hidden_size", "n_layers", "backwards")
 """Fields of a language model that change what it computes in evaluation."""
-READING = ("start", "features", "bptt", "max_positions")
+READING = ("start", "features", "bptt", "backprop_windows", "max_positions")
 """Fields of a classifier that change what its encoder makes of a document in evaluation."""
 HEAD_SHARE = 0.01
 """Work of training a head on features, as a share of that of a whole classifier; only predictions use it."""
@@ -86,27 +86,41 @@ class Builder:
 
         It is the same for every seed too, unless the seed draws weights of the encoder.
         """
-        fit, target = self.config.classifier, self.config.target
+        fit = self.config.classifier
         drawn = fit.start in ("random", "word2vec", "glove") or self.config.vocabulary.unseen in ("normal", "uniform")
         read = {name: value for name, value in changed(fit).items() if name in READING}
         key = {
-            "target": _changed(target, "max_length"),
             "lm": self.shape(),
             "unseen": self.config.vocabulary.unseen,
             "fit": read,
             "compute": self.network(),
             "seed": self.seed if drawn else 0,
         }
-        made_from = {"vocabulary": self.vocabulary(), **self.start()}
-        tokens = self.target_tokens()
-        size = tokens.tokens * self.kept_share() * self.units_per_word / 3
-        stages = {"features": self.stage("features", key, {"texts": tokens, **made_from}, fits.encode_features, size)}
-        for name, tokens in self.test_tokens().items():
+        inputs = {"vocabulary": self.vocabulary(), **self.start()}
+        share = self.units_per_word / 3  # of a training's work: a forward pass
+        return self.of_documents("features", "features", key, inputs, fits.encode_features, share)
+
+    def of_documents(
+        self,
+        kind: str,
+        name: str,
+        key: dict[str, Any],
+        inputs: Mapping[str, Stage],
+        compute: Callable[..., dict[str, Any]],
+        share: float = 1.0,
+    ) -> dict[str, Stage]:
+        """Stages that compute something of each of the labelled set's texts: of `name`, and of "test `name`".
+
+        share: how much of their tokens counts as work
+        """
+        target, tokens = self.config.target, self.target_tokens()
+        own = key | {"target": _changed(target, "max_length")}
+        size = tokens.tokens * self.kept_share() * share
+        stages = {name: self.stage(kind, own, {"texts": tokens, **inputs}, compute, size)}
+        for part, tokens in self.test_tokens().items():
             size = target.test * self.document_length() if target.test else tokens.tokens * self.kept_share()
             tested = key | {"target": _changed(target, "max_length", "test")}
-            inputs = {name: tokens, **made_from}
-            size *= self.units_per_word / 3
-            stages[f"{name} features"] = self.stage("features", tested, inputs, fits.encode_features, size)
+            stages[f"{part} {name}"] = self.stage(kind, tested, {part: tokens, **inputs}, compute, size * share)
         return stages
 
     def shape(self) -> dict[str, Any]:
@@ -224,19 +238,8 @@ class Builder:
 
     def sentence_vectors(self) -> dict[str, Stage]:
         """Vectors of the labelled set's texts, the same for every seed and number of labels."""
-        target = self.config.target
-        key = {"encoder": encoder_version(), "compute": self.compute(), "target": _changed(target, "max_length")}
-        tokens = self.target_tokens()
-        stages = {"sentence vectors": self.encoded("texts", tokens, key, tokens.tokens * self.kept_share())}
-        for name, tokens in self.test_tokens().items():
-            size = target.test * self.document_length() if target.test else tokens.tokens * self.kept_share()
-            tested = key | {"target": _changed(target, "max_length", "test")}
-            stages[f"{name} sentence vectors"] = self.encoded(name, tokens, tested, size)
-        return stages
-
-    def encoded(self, name: str, texts: Stage, key: dict[str, Any], tokens: float) -> Stage:
-        """Sentence vectors of a corpus that has this name among the inputs of a run's stages."""
-        return self.stage("encoded", key, {name: texts}, baselines.encode_documents, tokens=tokens)
+        key = {"encoder": encoder_version(), "compute": self.compute()}
+        return self.of_documents("encoded", "sentence vectors", key, {}, baselines.encode_documents)
 
     def pretrained(self) -> Stage:
         """The language model of the general corpus, or the imported one."""

@@ -17,12 +17,19 @@ from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.config import Fit, LanguageModelConfig, LanguageModelFit, RunConfig
 from ulmfit_lab.errors import DataError
 from ulmfit_lab.models.heads import LanguageModel
-from ulmfit_lab.stages.baselines import vectors_of
+from ulmfit_lab.stages.baselines import save_vectors, vectors_of
 from ulmfit_lab.stages.corpora import Streams, parts_of, streams_of, unlabelled_documents
 from ulmfit_lab.stages.devices import use
 from ulmfit_lab.stages.models import classifier_for, language_model_for, new_language_model, save_model
 from ulmfit_lab.stages.store import Work
-from ulmfit_lab.stages.target import TargetTexts, draw_labelled, save_confusion, save_labels, target_texts, test_order
+from ulmfit_lab.stages.target import (
+    TargetTexts,
+    documents_to_encode,
+    draw_labelled,
+    save_confusion,
+    save_labels,
+    target_texts,
+)
 from ulmfit_lab.text.corpus import open_corpus
 from ulmfit_lab.text.rules import PAD_ID
 from ulmfit_lab.text.vocabulary import Vocabulary
@@ -187,7 +194,7 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
         for name, part in parts.items()
     }
     trained: torch.nn.Module = model
-    step, batches = classifier_step(recipe, precision), dict[str, DocumentBatches | FeatureBatches](documents)
+    step, batches = classifier_step(recipe), dict[str, DocumentBatches | FeatureBatches](documents)
     if recipe.unfreeze == "last":  # the encoder stays as it is, and so does what it makes of each document
         trained, step = model.head, head_step
         batches = {name: FeatureBatches(documents[name], stored_features(work, name, parts[name][1])) for name in parts}
@@ -212,9 +219,7 @@ def fit_classifier(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any
 
 def encode_features(work: Work, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """What a frozen encoder makes of the target's texts, or of its test documents: a head's inputs, without dropout."""
-    role = "test" if "test" in work.inputs else "texts"
-    corpus = open_corpus(work.inputs[role].folder)
-    numbers = test_order(corpus)[: config.target.test or None] if role == "test" else np.arange(corpus.n_documents)
+    corpus, numbers = documents_to_encode(work.inputs, config)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
     device = use(config.compute)
@@ -222,9 +227,7 @@ def encode_features(work: Work, *, config: RunConfig, seed: int) -> dict[str, An
     ids = corpus.documents(vocabulary, numbers, config.target.max_words)
     batches = batches_of(ids, np.zeros(len(ids), np.int64), config, "sorted", EVALUATION_BATCH)
     features = compute_features(model, batches, device=device, precision=config.compute.precision)
-    np.save(work.folder / "documents.npy", numbers)
-    np.save(work.folder / "vectors.npy", features)
-    return {"documents": len(features), "size": features.shape[1]}
+    return save_vectors(work, numbers, features)
 
 
 def stored_features(work: Work, part: str, numbers: np.ndarray) -> np.ndarray:

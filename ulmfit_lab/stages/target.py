@@ -182,6 +182,15 @@ def test_order(corpus: TokenCorpus) -> np.ndarray:
     return drawn_order(corpus.n_documents)
 
 
+def documents_to_encode(inputs: Mapping[str, Stored], config: RunConfig) -> tuple[TokenCorpus, np.ndarray]:
+    """The test documents that the config asks for, of a stage that is given the test texts; else all training texts."""
+    if "test" in inputs:
+        corpus = open_corpus(inputs["test"].folder)
+        return corpus, test_order(corpus)[: config.target.test or None]
+    corpus = open_corpus(inputs["texts"].folder)
+    return corpus, np.arange(corpus.n_documents)
+
+
 def test_source(target: Target) -> Target | None:
     """The labelled set's test texts, where it has any of its own."""
     if target.path and target.test_path:

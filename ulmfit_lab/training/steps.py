@@ -41,11 +41,8 @@ def activation_penalty(dropped: Tensor, raw: Tensor, alpha: float, beta: float) 
     return penalty
 
 
-def classifier_step(config: ClassifierFit, precision: str) -> Step:
-    """Cross-entropy of the label, with AR and TAR of the encoder's output; nothing is carried.
-
-    precision is what the batch's forward pass runs in (see `autocast`).
-    """
+def classifier_step(config: ClassifierFit) -> Step:
+    """Cross-entropy of the label, with AR and TAR of the encoder's output; nothing is carried."""
     penalise = bool(config.alpha or config.beta)
 
     def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
