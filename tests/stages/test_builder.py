@@ -371,3 +371,11 @@ def test_a_baseline_tells_how_small_classes_fare(made: Callable[..., Stored]) ->
     assert (stored.folder / "confusion.png").stat().st_size > 1000
     assert stored.summary["final"] == prediction_metrics(stored.folder)
     assert {"loss", "brier", "valid_brier"} <= stored.summary["final"].keys(), "what every classifier has"
+
+
+def test_probabilities_of_float32_features_keep_their_type_and_are_scored_without_a_warning() -> None:
+    rng = np.random.default_rng(0)
+    features, truth = rng.normal(size=(200, 30)).astype(np.float32), rng.integers(0, 6, 200)
+    _, found = logistic_regression((features, truth), (features, truth), (features, truth), 6)
+    assert found["test"].dtype == np.float32
+    assert 0 < label_metrics(found["test"], truth)["brier"] < 2

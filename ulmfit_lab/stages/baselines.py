@@ -136,6 +136,8 @@ def logistic_regression(
     model = max(tries, key=lambda tried: tried.score(*valid))
     found = {}
     for part, (features, _) in (("valid", valid), ("test", test)):
-        found[part] = np.zeros((features.shape[0], n_classes))
-        found[part][:, model.classes_] = model.predict_proba(features)
+        probabilities = model.predict_proba(features)
+        # in their own type: sums of what is float32 are not 1 to the precision that float64 would promise
+        found[part] = np.zeros((len(probabilities), n_classes), probabilities.dtype)
+        found[part][:, model.classes_] = probabilities
     return float(model.C), found
