@@ -69,7 +69,8 @@ def comparisons(runs: pd.DataFrame, spec: ReportSpec) -> list[Row]:
     """Every pair at every level, paired by seed, corrected together (Holm)."""
     places = [(level, variant, against) for variant, against in spec.pairs for level in spec.levels]
     results = compared(runs, spec, places)
-    why = [why_void(place, voids(runs, spec)) for place in places]
+    found = voids(runs, spec)
+    why = [why_void(place, found) for place in places]
     results = [replace(result, p=math.nan) if reason else result for result, reason in zip(results, why, strict=True)]
     corrected = holm([result.p for result in results])
     # the hardest test of Holm's family has this alpha, so the seeds that it asks for suffice for any of them

@@ -19,8 +19,8 @@ def voids(runs: pd.DataFrame, spec: ReportSpec) -> Voids:
     for variant in spec.variants:
         for level in spec.levels:
             mine = runs[(runs["variant"] == variant) & (runs["level"] == level)]
-            reasons = [f"{len(mine) - len(trained(mine))} of {len(mine)} runs diverged"]
-            reasons = reasons if len(trained(mine)) < len(mine) else []
+            diverged = len(mine) - len(trained(mine))
+            reasons = [f"{diverged} of {len(mine)} runs diverged"] if diverged else []
             if variant in checks and not passed(mine, checks[variant]):
                 reasons.append(f"{checks[variant].says} in 0 of {len(mine)} runs")
             if reasons:
