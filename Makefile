@@ -56,7 +56,7 @@ $(FASTAI)/made: requirements-bench.lock
 	@touch $@
 
 bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fastai, into results/benchmarks
-	@$(BIN)/ulmfit-lab bench --readme README.md
+	@$(BIN)/ulmfit-lab bench --readme docs/performance.md
 
 docs: $(VENV)/dev  ## Write the API reference from the docstrings into docs/api
 	@$(BIN)/pdoc --output-directory docs/api ulmfit_lab '!ulmfit_lab.bench.fastai_side'

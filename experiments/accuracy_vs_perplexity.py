@@ -8,8 +8,8 @@ steadier, over seeds and over the last epochs, and which tells more of the class
 weights of the epoch that is best by the one number or by the other: they are the comparison of the first table.
 """
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.report.spec import Associations, Predictor
+from ulmfit_lab.analysis.spec import Associations, Predictor
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report
 
 # every language model differs by seed: stages without a seed of their own take the run's
 OWN_SEEDS = {"pretraining.seed": None, "fine_tuning.seed": None}
@@ -36,8 +36,8 @@ EXPERIMENT = Experiment(
         "no pretraining": {"pretraining.epochs": 0},
         "one pass of fine-tuning": {"fine_tuning.epochs": 1},
         "slow fine-tuning": {"fine_tuning.lr": 3e-4},
-        "kept by loss": {**OVERFITTING, "fine_tuning.keep": "best"},
-        "kept by accuracy": {**OVERFITTING, "fine_tuning.keep": "best-accuracy"},
+        "kept by loss": {**OVERFITTING, "fine_tuning.checkpoint": "best"},
+        "kept by accuracy": {**OVERFITTING, "fine_tuning.checkpoint": "best-accuracy"},
     },
     scales={
         # rates at which models of this size learn anything at all within seconds
@@ -52,7 +52,7 @@ EXPERIMENT = Experiment(
         },
         "demo": {
             **OWN_SEEDS,
-            "target.labels": 500,
+            "target.n_labels": 500,
             "general.max_tokens": 200_000,
             "pretraining.epochs": 2,
             "pretraining.lr": 1e-2,
@@ -63,8 +63,8 @@ EXPERIMENT = Experiment(
         "small": {
             **OWN_SEEDS,
             "target.name": "trec",
-            "target.labels": 500,
-            "target.test": 0,
+            "target.n_labels": 500,
+            "target.n_test": 0,
             "target.max_length": 60,
             "general.max_tokens": 200_000,
             "general.valid_tokens": 20_000,
@@ -79,49 +79,52 @@ EXPERIMENT = Experiment(
             "classifier.epochs": 12,
             "classifier.batch_size": 16,
         },
-        "paper": {**OWN_SEEDS, "target.labels": 1000},
+        "paper": {**OWN_SEEDS, "target.n_labels": 1000},
     },
     seeds=range(6),
-    contrasts=(("kept by accuracy", "kept by loss"),),
-    associations=Associations(
-        x=(
-            Predictor(
-                measure="final/lm_perplexity",
-                name="perplexity",
-                label="Validation perplexity",
-                unit="nats",
-                lower_is_better=True,
-                log=True,
-                epoch_sd="final/lm_perplexity_epoch_sd",
+    design=Design(contrasts=(("kept by accuracy", "kept by loss"),)),
+    report=Report(
+        associations=Associations(
+            x=(
+                Predictor(
+                    metric="final/lm_perplexity",
+                    name="perplexity",
+                    label="Validation perplexity",
+                    unit="nats",
+                    lower_is_better=True,
+                    log=True,
+                    epoch_sd="final/lm_perplexity_epoch_sd",
+                ),
+                Predictor(
+                    metric="final/lm_accuracy",
+                    name="accuracy",
+                    label="Validation accuracy (%)",
+                    unit="points",
+                    scale=100.0,
+                    epoch_sd="final/lm_accuracy_epoch_sd",
+                ),
             ),
-            Predictor(
-                measure="final/lm_accuracy",
-                name="accuracy",
-                label="Validation accuracy (%)",
-                unit="points",
-                scale=100.0,
-                epoch_sd="final/lm_accuracy_epoch_sd",
+            # "kept by accuracy" is the very training of "kept by loss"
+            variants=(
+                "base",
+                "no dropout",
+                "much dropout",
+                "one pass of pretraining",
+                "no pretraining",
+                "one pass of fine-tuning",
+                "slow fine-tuning",
+                "kept by loss",
             ),
         ),
-        # "kept by accuracy" is the very training of "kept by loss"
-        variants=(
-            "base",
-            "no dropout",
-            "much dropout",
-            "one pass of pretraining",
-            "no pretraining",
-            "one pass of fine-tuning",
-            "slow fine-tuning",
-            "kept by loss",
+        notes=(
+            "Perplexity and accuracy are those of the fine-tuned language model on held-out text of the target's kind, "
+            "with the weights that the classifier starts from; the perplexity is compared on the log scale, as the "
+            "loss.",
+            "Variants with one recipe of pretraining share its model, seed by seed, so that they are less independent "
+            "than the bootstrap takes them to be.",
+            "All variants share the classifier's recipe, which was not tuned for any of them.",
+            "A seed draws the labelled documents too, so that the error differs over seeds by more than the language "
+            "model; both numbers are held against the same errors.",
         ),
-    ),
-    notes=(
-        "Perplexity and accuracy are those of the fine-tuned language model on held-out text of the target's kind, "
-        "with the weights that the classifier starts from; the perplexity is compared on the log scale, as the loss.",
-        "Variants with one recipe of pretraining share its model, seed by seed, so that they are less independent than "
-        "the bootstrap takes them to be.",
-        "All variants share the classifier's recipe, which was not tuned for any of them.",
-        "A seed draws the labelled documents too, so that the error differs over seeds by more than the language "
-        "model; both numbers are held against the same errors.",
     ),
 )

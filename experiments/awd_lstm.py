@@ -3,12 +3,12 @@
 Each variant takes one part away, with the learning rate that suits it best on validation data.
 """
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import AWD_LSTM, LANGUAGE_MODEL
-from ulmfit_lab.report.spec import Also, Check, Published
+from ulmfit_lab.analysis.spec import ExtraMetric, ManipulationCheck, Published
+from ulmfit_lab.config.scales import AWD_LSTM, LANGUAGE_MODEL
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
 
 # the checkpoint that is best on validation is tested, as in the original
-LM_ALONE = {"until": "pretrained", "pretraining.seed": None, "pretraining.keep": "best"}
+LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None, "pretraining.checkpoint": "best"}
 ADAM = {"pretraining.optimizer": "adam", "pretraining.schedule": "slanted", "pretraining.lr": 5e-3}
 SOURCE = "Merity et al. 2017, table 4"
 
@@ -38,9 +38,48 @@ EXPERIMENT = Experiment(
         # the authors' recipe, but for the optimiser, which is theirs in the variant NT-ASGD
         "paper": {**AWD_LSTM, **ADAM},
     },
-    measure="final/perplexity",
-    also=(Also(measure="final/accuracy", label="Test accuracy (%)", scale=100.0),),
-    recipes={
+    metric="final/perplexity",
+    report=Report(
+        extra_metrics=(ExtraMetric(metric="final/accuracy", label="Test accuracy (%)", scale=100.0),),
+        published=(
+            Published(
+                variant="no weight dropout",
+                against="AWD-LSTM",
+                what="WikiText-2, test perplexity without weight dropping 74.9, with it 65.8",
+                value=74.9 - 65.8,
+                source=SOURCE,
+            ),
+            Published(
+                variant="no embedding dropout",
+                against="AWD-LSTM",
+                what="WikiText-2, test perplexity without embedding dropout 68.1, with it 65.8",
+                value=68.1 - 65.8,
+                source=SOURCE,
+            ),
+            Published(
+                variant="no AR, TAR",
+                against="AWD-LSTM",
+                what="WikiText-2, test perplexity without AR and TAR 70.1, with them 65.8",
+                value=70.1 - 65.8,
+                source=SOURCE,
+            ),
+            Published(
+                variant="fixed lengths",
+                against="AWD-LSTM",
+                what="WikiText-2, test perplexity with fixed lengths 66.2, with variable ones 65.8",
+                value=66.2 - 65.8,
+                source=SOURCE,
+            ),
+        ),
+        notes=(
+            "The checkpoint with the best validation loss is tested, as in the original.",
+            "The baseline is trained with Adam, as ULMFiT does, and without weight decay (but for 1.2e-6 at the scale "
+            "`paper`); the paper's with NT-ASGD and weight decay, which are variants here.",
+            "NT-ASGD is SGD until validation has not improved for five epochs. Its rates are of another size than "
+            "Adam's, so it searches as many of its own.",
+        ),
+    ),
+    tuned={
         # the winners of `ulmfit-lab tune`; results/withdrawn/awd_lstm/tuning.csv has what was tried
         "small": {
             "AWD-LSTM": {"pretraining.lr": 5e-3},
@@ -55,46 +94,15 @@ EXPERIMENT = Experiment(
         },
         "paper": {"NT-ASGD": {"pretraining.lr": AWD_LSTM["pretraining.lr"]}},
     },
-    search={"pretraining.lr": (2e-3, 5e-3, 1e-2)},
-    search_for={"NT-ASGD": {"pretraining.lr": (3.0, 10.0, 30.0)}},
-    search_seeds=(1001,),
-    search_measure="final/valid_loss",
-    published=(
-        Published(
-            variant="no weight dropout",
-            against="AWD-LSTM",
-            what="WikiText-2, test perplexity without weight dropping 74.9, with it 65.8",
-            value=74.9 - 65.8,
-            source=SOURCE,
-        ),
-        Published(
-            variant="no embedding dropout",
-            against="AWD-LSTM",
-            what="WikiText-2, test perplexity without embedding dropout 68.1, with it 65.8",
-            value=68.1 - 65.8,
-            source=SOURCE,
-        ),
-        Published(
-            variant="no AR, TAR",
-            against="AWD-LSTM",
-            what="WikiText-2, test perplexity without AR and TAR 70.1, with them 65.8",
-            value=70.1 - 65.8,
-            source=SOURCE,
-        ),
-        Published(
-            variant="fixed lengths",
-            against="AWD-LSTM",
-            what="WikiText-2, test perplexity with fixed lengths 66.2, with variable ones 65.8",
-            value=66.2 - 65.8,
-            source=SOURCE,
-        ),
+    search=Search(
+        space={"pretraining.lr": (2e-3, 5e-3, 1e-2)},
+        for_variants={"NT-ASGD": {"pretraining.lr": (3.0, 10.0, 30.0)}},
+        seeds=(1001,),
+        metric="final/valid_loss",
     ),
-    checks={"NT-ASGD": Check("final/pretraining_averaging_began", says="averaging began", at_least=0)},
-    notes=(
-        "The checkpoint with the best validation loss is tested, as in the original.",
-        "The baseline is trained with Adam, as ULMFiT does, and without weight decay (but for 1.2e-6 at the scale "
-        "`paper`); the paper's with NT-ASGD and weight decay, which are variants here.",
-        "NT-ASGD is SGD until validation has not improved for five epochs. Its rates are of another size than Adam's, "
-        "so it searches as many of its own.",
+    design=Design(
+        checks={
+            "NT-ASGD": ManipulationCheck("final/pretraining_averaging_began", statement="averaging began", at_least=0)
+        }
     ),
 )

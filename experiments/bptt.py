@@ -4,9 +4,9 @@ The stream is read in order and never shuffled; a random length moves the border
 All variants read the same tokens equally often.
 """
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import LANGUAGE_MODEL
-from ulmfit_lab.report.spec import Published
+from ulmfit_lab.analysis.spec import Published
+from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="bptt",
@@ -21,28 +21,35 @@ EXPERIMENT = Experiment(
         "random, rate scaled": {"pretraining.rescale_lr": True},
     },
     scales={
-        "tiny": {"until": "pretrained", "general.test_tokens": 500, "pretraining.epochs": 2, "pretraining.seed": None},
-        "demo": {"until": "pretrained", "general.test_tokens": 30_000, "pretraining.seed": None},
+        "tiny": {
+            "last_stage": "pretrained",
+            "general.test_tokens": 500,
+            "pretraining.epochs": 2,
+            "pretraining.seed": None,
+        },
+        "demo": {"last_stage": "pretrained", "general.test_tokens": 30_000, "pretraining.seed": None},
         "small": {**LANGUAGE_MODEL, "general.max_tokens": 150_000, "pretraining.epochs": 4},
-        "paper": {"until": "pretrained", "general.test_tokens": 250_000, "pretraining.seed": None},
+        "paper": {"last_stage": "pretrained", "general.test_tokens": 250_000, "pretraining.seed": None},
     },
-    across="pretraining.bptt",
-    across_label="Time steps of a window",
-    levels={"tiny": (20,), "demo": (70,), "small": (35, 70), "paper": (70,)},
-    measure="final/perplexity",
-    contrasts=(("random", "fixed"), ("random, rate scaled", "fixed"), ("random, rate scaled", "random")),
-    published=(
-        Published(
-            variant="random, rate scaled",
-            against="fixed",
-            what="WikiText-2, test perplexity of an AWD-LSTM: with fixed lengths 66.2, with variable ones 65.8",
-            value=65.8 - 66.2,
-            source="Merity et al. 2017, table 4",
+    factor="pretraining.bptt",
+    report=Report(
+        factor_label="Time steps of a window",
+        published=(
+            Published(
+                variant="random, rate scaled",
+                against="fixed",
+                what="WikiText-2, test perplexity of an AWD-LSTM: with fixed lengths 66.2, with variable ones 65.8",
+                value=65.8 - 66.2,
+                source="Merity et al. 2017, table 4",
+            ),
+        ),
+        notes=(
+            "A window of a fixed length sees the same borders in every epoch.",
+            "With six seeds a difference of the published size would be shown in 4 to 7% of such experiments, so no "
+            "difference shown says little of the claim.",
         ),
     ),
-    notes=(
-        "A window of a fixed length sees the same borders in every epoch.",
-        "With six seeds a difference of the published size would be shown in 4 to 7% of such experiments, so no "
-        "difference shown says little of the claim.",
-    ),
+    levels={"tiny": (20,), "demo": (70,), "small": (35, 70), "paper": (70,)},
+    metric="final/perplexity",
+    design=Design(contrasts=(("random", "fixed"), ("random, rate scaled", "fixed"), ("random, rate scaled", "random"))),
 )

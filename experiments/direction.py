@@ -1,8 +1,8 @@
 """Do a forward and a backward model together beat either alone?"""
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import TREC_6
-from ulmfit_lab.report.spec import Published
+from ulmfit_lab.analysis.spec import Published
+from ulmfit_lab.config.scales import TREC_6
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="direction",
@@ -16,20 +16,26 @@ EXPERIMENT = Experiment(
         "averaged": {"classifier.both_directions": True},
     },
     scales={"small": TREC_6},
-    across="target.labels",
-    across_label="Labelled documents",
-    levels={"tiny": (60,), "demo": (500,), "small": (500, 4900), "paper": (22_500,)},
-    seeds=range(12),
-    looks=(6, 8, 10, 12),
-    contrasts=(("averaged", "forward"), ("averaged", "backward"), ("backward", "forward")),
-    published=(
-        Published(
-            variant="averaged",
-            against="forward",
-            what="IMDb, all labels, test error: one direction 5.30%, both 4.58%",
-            value=4.58 - 5.30,
-            source="Howard & Ruder 2018, section 5",
+    factor="target.n_labels",
+    report=Report(
+        factor_label="Labelled documents",
+        published=(
+            Published(
+                variant="averaged",
+                against="forward",
+                what="IMDb, all labels, test error: one direction 5.30%, both 4.58%",
+                value=4.58 - 5.30,
+                source="Howard & Ruder 2018, section 5",
+            ),
+        ),
+        notes=(
+            "The looks were planned after the first six seeds had been seen, as is done where a comparison is open.",
         ),
     ),
-    notes=("The looks were planned after the first six seeds had been seen, as is done where a comparison is open.",),
+    levels={"tiny": (60,), "demo": (500,), "small": (500, 4900), "paper": (22_500,)},
+    seeds=range(12),
+    design=Design(
+        looks=(6, 8, 10, 12),
+        contrasts=(("averaged", "forward"), ("averaged", "backward"), ("backward", "forward")),
+    ),
 )

@@ -5,11 +5,11 @@ best multiplier of the smaller corpus. All sizes of corpus are read for the same
 also means more steps.
 """
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import LANGUAGE_MODEL
-from ulmfit_lab.lab.space import Range
+from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
+from ulmfit_lab.experiment.search_space import Range
 
-LM_ALONE = {"until": "pretrained", "pretraining.seed": None}
+LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None}
 
 EXPERIMENT = Experiment(
     name="dropout_multiplier",
@@ -31,23 +31,27 @@ EXPERIMENT = Experiment(
         "small": LANGUAGE_MODEL,
         "paper": {**LM_ALONE, "general.test_tokens": 250_000, "lm.drop_mult": 0.5},
     },
-    across="general.max_tokens",
-    across_label="Tokens of the corpus",
+    factor="general.max_tokens",
+    report=Report(
+        factor_label="Tokens of the corpus",
+        notes=(
+            "The search of the multiplier stands beside the comparison and decides nothing in it.",
+            "A corpus has the vocabulary of its own words, so perplexities compare between multipliers of one size, "
+            "and not between sizes.",
+        ),
+    ),
     levels={
         "tiny": (1000, 4000),
         "demo": (100_000, 1_000_000),
         "small": (25_000, 100_000),
         "paper": (2_000_000, 20_000_000, 0),
     },
-    measure="final/perplexity",
-    search={"lm.drop_mult": Range(0.0, 1.5)},
-    search_variants=("0.5",),
-    search_measure="final/valid_loss",
-    search_level={"tiny": 1000, "demo": 100_000, "small": 25_000, "paper": 2_000_000},
-    headline=tuple((variant, "0.5", tokens) for tokens in (25_000, 100_000) for variant in ("0", "1.5")),
-    notes=(
-        "The search of the multiplier stands beside the comparison and decides nothing in it.",
-        "A corpus has the vocabulary of its own words, so perplexities compare between multipliers of one size, and "
-        "not between sizes.",
+    metric="final/perplexity",
+    search=Search(
+        space={"lm.drop_mult": Range(0.0, 1.5)},
+        variants=("0.5",),
+        metric="final/valid_loss",
+        levels={"tiny": 1000, "demo": 100_000, "small": 25_000, "paper": 2_000_000},
     ),
+    design=Design(headline=tuple((variant, "0.5", tokens) for tokens in (25_000, 100_000) for variant in ("0", "1.5"))),
 )

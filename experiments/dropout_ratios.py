@@ -1,9 +1,9 @@
 """Does each of the AWD-LSTM's five dropouts earn its place beside the other four?"""
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import LANGUAGE_MODEL
+from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.experiment.declaration import Experiment, Report
 
-LM_ALONE = {"until": "pretrained", "pretraining.seed": None, "lm.drop_mult": 0.5}
+LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None, "lm.drop_mult": 0.5}
 
 EXPERIMENT = Experiment(
     name="dropout_ratios",
@@ -25,9 +25,11 @@ EXPERIMENT = Experiment(
         "small": {**LANGUAGE_MODEL, "general.max_tokens": 50_000},
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },
-    measure="final/perplexity",
-    notes=(
-        "With good ratios each dropout is missed when it is gone. All variants share the baseline's learning rate, "
-        "and what is dropped on the whole is less without one of the five.",
+    metric="final/perplexity",
+    report=Report(
+        notes=(
+            "With good ratios each dropout is missed when it is gone. All variants share the baseline's learning rate, "
+            "and what is dropped on the whole is less without one of the five.",
+        )
     ),
 )

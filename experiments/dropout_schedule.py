@@ -3,10 +3,10 @@
 Rising and falling go linearly between zero and twice the rates, so that all three variants drop as much on the whole.
 """
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import LANGUAGE_MODEL
+from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.experiment.declaration import Design, Experiment
 
-LM_ALONE = {"until": "pretrained", "pretraining.seed": None, "lm.drop_mult": 0.7}
+LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None, "lm.drop_mult": 0.7}
 
 EXPERIMENT = Experiment(
     name="dropout_schedule",
@@ -25,6 +25,6 @@ EXPERIMENT = Experiment(
         "small": {**LANGUAGE_MODEL, **LM_ALONE},
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },
-    measure="final/perplexity",
-    contrasts=(("rising", "constant"), ("falling", "constant"), ("rising", "falling")),
+    metric="final/perplexity",
+    design=Design(contrasts=(("rising", "constant"), ("falling", "constant"), ("rising", "falling"))),
 )

@@ -1,7 +1,7 @@
 """What do batches of documents of about the same length save, and do they cost any accuracy?"""
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.report.spec import Also
+from ulmfit_lab.analysis.spec import ExtraMetric
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="length_sorting",
@@ -16,13 +16,15 @@ EXPERIMENT = Experiment(
     },
     scales={
         "tiny": {},
-        "demo": {"target.labels": 1000},
-        "small": {"target.labels": 1000, "classifier.epochs": 4, "classifier.lr": 1e-2},
-        "paper": {"target.labels": 1000},
+        "demo": {"target.n_labels": 1000},
+        "small": {"target.n_labels": 1000, "classifier.epochs": 4, "classifier.lr": 1e-2},
+        "paper": {"target.n_labels": 1000},
     },
-    also=(
-        Also(measure="final/padding", label="Padding of the training batches (%)", scale=100.0),
-        Also(measure="computed_seconds", label="Time of training and testing (s)"),
+    report=Report(
+        extra_metrics=(
+            ExtraMetric(metric="final/padding", label="Padding of the training batches (%)", scale=100.0),
+            ExtraMetric(metric="computed_seconds", label="Time of training and testing (s)"),
+        )
     ),
-    contrasts=(("sortish", "shuffled"), ("sorted", "shuffled"), ("sortish", "sorted")),
+    design=Design(contrasts=(("sortish", "shuffled"), ("sorted", "shuffled"), ("sortish", "sorted"))),
 )

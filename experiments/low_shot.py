@@ -3,8 +3,8 @@
 `supervised` fine-tunes the language model on the labelled documents alone, `semi-supervised` on all training texts.
 """
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import TREC_6
+from ulmfit_lab.config.scales import TREC_6
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
 
 EXPERIMENT = Experiment(
     name="low_shot",
@@ -14,28 +14,33 @@ EXPERIMENT = Experiment(
     source="Howard & Ruder 2018, figure 3",
     baseline="from scratch",
     variants={
-        "from scratch": {"classifier.start": "random"},
-        "supervised": {"target.own_text": "labelled", "fine_tuning.seed": None},
+        "from scratch": {"classifier.init": "random"},
+        "supervised": {"target.lm_text": "labelled", "fine_tuning.seed": None},
         "semi-supervised": {},
         "TF-IDF": {"classifier.model": "tf-idf"},
     },
     scales={"tiny": {}, "demo": {}, "small": TREC_6, "paper": {"unlabelled.name": ""}},
-    across="target.labels",
-    across_label="Labelled documents",
+    factor="target.n_labels",
+    report=Report(
+        factor_label="Labelled documents",
+        reference="TF-IDF",
+        notes=("The vocabulary is that of all training texts for every variant.",),
+    ),
     levels={
         "tiny": (30, 60),
         "demo": (100, 500),
         "small": (50, 100, 500, 2000, 4900),
         "paper": (100, 500, 2000, 10_000, 22_500),
     },
-    reference="TF-IDF",
-    contrasts=(
-        ("supervised", "from scratch"),
-        ("semi-supervised", "from scratch"),
-        ("semi-supervised", "supervised"),
-        ("semi-supervised", "TF-IDF"),
+    design=Design(
+        contrasts=(
+            ("supervised", "from scratch"),
+            ("semi-supervised", "from scratch"),
+            ("semi-supervised", "supervised"),
+            ("semi-supervised", "TF-IDF"),
+        )
     ),
-    recipes={
+    tuned={
         # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again;
         # results/withdrawn/low_shot/tuning.csv has what was tried
         "small": {
@@ -44,7 +49,8 @@ EXPERIMENT = Experiment(
             "semi-supervised": {"classifier.lr": 0.003},
         },
     },
-    search={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
-    search_level={"tiny": 60, "demo": 500, "small": 500, "paper": 2000},
-    notes=("The vocabulary is that of all training texts for every variant.",),
+    search=Search(
+        space={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
+        levels={"tiny": 60, "demo": 500, "small": 500, "paper": 2000},
+    ),
 )

@@ -4,10 +4,10 @@ Products of matrices are in bfloat16, with weights, sums, softmax and optimiser 
 the benchmarks.
 """
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import LANGUAGE_MODEL
+from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.experiment.declaration import Experiment, Report
 
-LM_ALONE = {"until": "pretrained", "pretraining.seed": None}
+LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None}
 
 EXPERIMENT = Experiment(
     name="precision",
@@ -23,6 +23,6 @@ EXPERIMENT = Experiment(
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },
     seeds=tuple(range(12)),
-    measure="final/perplexity",
-    notes=("Both train with the learning rate that was found for bfloat16.",),
+    metric="final/perplexity",
+    report=Report(notes=("Both train with the learning rate that was found for bfloat16.",)),
 )

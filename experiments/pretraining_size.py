@@ -4,8 +4,8 @@ The general corpus is cut to a share of its tokens and read for the same number 
 the same. Without pretraining the language model sees the target's own texts alone.
 """
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import TREC_6
+from ulmfit_lab.config.scales import TREC_6
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="pretraining_size",
@@ -22,12 +22,16 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": {"general.max_tokens": 6_000},
         "demo": {"general.max_tokens": 1_000_000},
-        "small": {**TREC_6, "target.labels": 500},
-        "paper": {"target.labels": 1000},
+        "small": {**TREC_6, "target.n_labels": 500},
+        "paper": {"target.n_labels": 1000},
     },
-    contrasts=(("none", "a quarter"), ("a sixteenth", "a quarter"), ("all", "a quarter"), ("all", "none")),
-    notes=(
-        "A language model is trained once for each size and shared by all seeds: intervals are over labelled "
-        "documents, initial heads and data order, not over pretraining.",
+    design=Design(
+        contrasts=(("none", "a quarter"), ("a sixteenth", "a quarter"), ("all", "a quarter"), ("all", "none"))
+    ),
+    report=Report(
+        notes=(
+            "A language model is trained once for each size and shared by all seeds: intervals are over labelled "
+            "documents, initial heads and data order, not over pretraining.",
+        )
     ),
 )

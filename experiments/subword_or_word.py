@@ -1,7 +1,7 @@
 """Should a language model read words or pieces of words?"""
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import TREC_6
+from ulmfit_lab.config.scales import TREC_6
+from ulmfit_lab.experiment.declaration import Experiment, Report
 
 EXPERIMENT = Experiment(
     name="subword_or_word",
@@ -14,7 +14,7 @@ EXPERIMENT = Experiment(
         "subwords": {"vocabulary.units": "subwords"},
     },
     scales={"small": TREC_6},
-    across="target.labels",
-    across_label="Labelled documents",
+    factor="target.n_labels",
+    report=Report(factor_label="Labelled documents"),
     levels={"tiny": (60,), "demo": (500,), "small": (100, 500, 4900), "paper": (1000, 22_500)},
 )

@@ -1,7 +1,7 @@
 """How should words that pretraining never saw start: at the mean embedding, at zero, or at a random draw?"""
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.lab.scales import TREC_6
+from ulmfit_lab.config.scales import TREC_6
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="unseen_words",
@@ -12,9 +12,9 @@ EXPERIMENT = Experiment(
     baseline="zeros",
     variants={
         "mean": {},
-        "zeros": {"vocabulary.unseen": "zeros"},
-        "normal": {"vocabulary.unseen": "normal"},
-        "uniform": {"vocabulary.unseen": "uniform"},
+        "zeros": {"vocabulary.new_word_init": "zeros"},
+        "normal": {"vocabulary.new_word_init": "normal"},
+        "uniform": {"vocabulary.new_word_init": "uniform"},
     },
     scales={
         "tiny": {"fine_tuning.seed": None},
@@ -22,13 +22,18 @@ EXPERIMENT = Experiment(
         "small": {**TREC_6, "fine_tuning.seed": None},
         "paper": {"fine_tuning.seed": None},
     },
-    across="target.labels",
-    across_label="Labelled documents",
+    factor="target.n_labels",
+    report=Report(
+        factor_label="Labelled documents",
+        notes=(
+            "The draws have the mean and the standard deviation of the known rows, column by column.",
+            "The pretrained model is shared by all seeds; it is moved to the target's words and fine-tuned once a "
+            "seed.",
+        ),
+    ),
     levels={"tiny": (60,), "demo": (100, 500), "small": (100, 1000), "paper": (100, 1000)},
-    contrasts=(("mean", "zeros"), ("normal", "zeros"), ("uniform", "zeros"), ("mean", "normal")),
-    headline=(("mean", "zeros", 100), ("mean", "zeros", 1000)),
-    notes=(
-        "The draws have the mean and the standard deviation of the known rows, column by column.",
-        "The pretrained model is shared by all seeds; it is moved to the target's words and fine-tuned once a seed.",
+    design=Design(
+        contrasts=(("mean", "zeros"), ("normal", "zeros"), ("uniform", "zeros"), ("mean", "normal")),
+        headline=(("mean", "zeros", 100), ("mean", "zeros", 1000)),
     ),
 )

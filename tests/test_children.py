@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ulmfit_lab.cli.workers import told_to_begin
-from ulmfit_lab.home import open_home
+from ulmfit_lab.cli.workers import wait_for_start
 from ulmfit_lab.tracking.server import server_command
+from ulmfit_lab.utils.home import open_home
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 60.0
@@ -28,12 +28,12 @@ child.wait()
 """
 WORKER = """
 import time
-from ulmfit_lab.cli.workers import told_to_begin
-from ulmfit_lab.interrupts import interruptible
+from ulmfit_lab.cli.workers import wait_for_start
+from ulmfit_lab.utils.interrupts import allow_interrupts
 
-assert told_to_begin(True)
+assert wait_for_start(True)
 try:
-    with interruptible():
+    with allow_interrupts():
         print("working", flush=True)
         time.sleep(10**6)
 except KeyboardInterrupt:
@@ -61,8 +61,8 @@ def test_a_worker_ends_in_order_when_its_command_is_killed() -> None:
 def test_a_worker_whose_command_ended_before_its_word_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     with open(os.devnull, encoding="utf-8") as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
-        assert told_to_begin(False)
-        assert not told_to_begin(True)
+        assert wait_for_start(False)
+        assert not wait_for_start(True)
 
 
 def test_a_module_of_others_ends_when_its_command_is_killed(tmp_path: Path) -> None:

@@ -130,9 +130,9 @@ def rows(labels: str, n: int = 60) -> list[tuple[str, str]]:
         ((*OWN, "--lm.dropmult", "0.5"), "lm.drop-mult"),
         ((*OWN, "--lm.drop-mult", "-1"), "lm.drop_mult = -1"),
         (("list", "--nonsense"), "--nonsense"),
-        (("sweep", "word2vec_vs_lm", "--levels", "many"), "whole numbers, as target.labels has"),
-        (("sweep", "word2vec_vs_lm", "--levels", "0.5"), "whole numbers, as target.labels has"),
-        (("sweep", "word2vec_vs_lm", "--levels", "-5"), "target.labels = -5"),
+        (("sweep", "word2vec_vs_lm", "--levels", "many"), "whole numbers, as target.n_labels has"),
+        (("sweep", "word2vec_vs_lm", "--levels", "0.5"), "whole numbers, as target.n_labels has"),
+        (("sweep", "word2vec_vs_lm", "--levels", "-5"), "target.n_labels = -5"),
         (("plan", "word2vec_vs_lm", "--seeds", "1000000000"), "at most 1000"),
         ((*OWN, "--target.path", "x" * 5000), "cannot be looked up"),
         (("report", "--seeds", "1"), "all committed results are meant"),
@@ -188,5 +188,5 @@ def test_plan_says_in_what_each_variant_differs_from_the_baseline(run: Run, csv:
     status, out, _ = run("plan", *OWN[1:], "--target.path", csv, "--general.path", csv, "--classifier.epochs", "1")
     assert status == 0
     assert "  word2vec: the baseline\n" in out
-    assert "  random: classifier.start 'word2vec' -> 'random'\n" in out
+    assert "  random: classifier.init 'word2vec' -> 'random'\n" in out
     assert "classifier.epochs" not in out  # replaced for all variants alike

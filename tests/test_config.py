@@ -17,11 +17,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import ulmfit_lab.config
-from ulmfit_lab.checks import BOUNDS, DROPOUTS
-from ulmfit_lab.config import Compute, LanguageModelConfig, LanguageModelFit, RunConfig
-from ulmfit_lab.errors import ConfigError
-from ulmfit_lab.fields import changed, differences, field_types, fingerprint, flatten, override, resolved_types
+import ulmfit_lab.config.schema
+from ulmfit_lab.config.bounds import BOUNDS, DROPOUTS
+from ulmfit_lab.config.paths import (
+    RENAMED_FIELDS,
+    differences,
+    field_types,
+    fingerprint,
+    flatten,
+    non_defaults,
+    override,
+    rename_fields,
+    resolved_types,
+)
+from ulmfit_lab.config.schema import ComputeConfig, LanguageModelConfig, LanguageModelTrainingConfig, RunConfig
+from ulmfit_lab.utils.errors import ConfigError
 
 KINDS = field_types(RunConfig)
 PATHS = tuple(KINDS)
@@ -57,7 +67,7 @@ def is_sentence(node: ast.stmt | None) -> bool:
 
 
 def test_every_field_has_a_sentence_under_it() -> None:
-    tree = ast.parse(Path(ulmfit_lab.config.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(ulmfit_lab.config.schema.__file__).read_text(encoding="utf-8"))
     bare = []
     for group in (node for node in tree.body if isinstance(node, ast.ClassDef)):
         for node, below in zip(group.body, [*group.body[1:], None], strict=True):
@@ -74,7 +84,7 @@ def test_every_number_has_bounds_and_every_bound_a_number() -> None:
 def test_types_and_values_have_the_same_paths_in_the_order_of_declaration() -> None:
     assert list(flatten(RunConfig())) == list(PATHS)
     assert PATHS[0] == "target.name"
-    assert PATHS[-1] == "until"
+    assert PATHS[-1] == "last_stage"
 
 
 def test_a_config_is_frozen() -> None:
@@ -222,7 +232,7 @@ def test_a_schedule_doubles_no_dropout_of_the_classifiers_head() -> None:
 
 def test_a_config_is_checked_however_it_is_made() -> None:
     with pytest.raises(ConfigError, match="fine_tuning.bptt = 4 "):
-        RunConfig(fine_tuning=LanguageModelFit(bptt=4))
+        RunConfig(fine_tuning=LanguageModelTrainingConfig(bptt=4))
 
 
 # Fingerprints
@@ -237,15 +247,15 @@ def test_the_order_of_keys_does_not_change_a_fingerprint() -> None:
 
 
 def test_equal_configs_have_one_fingerprint_in_another_process() -> None:
-    config = override(RunConfig(), {"lm.drop_mult": 0.5, "target.labels": 100})
+    config = override(RunConfig(), {"lm.drop_mult": 0.5, "target.n_labels": 100})
     code = (
-        "from ulmfit_lab.config import *\nfrom ulmfit_lab.fields import fingerprint\n"
-        "print(fingerprint(RunConfig(target=Target(labels=100), lm=LanguageModelConfig(drop_mult=0.5))))"
+        "from ulmfit_lab.config.schema import *\nfrom ulmfit_lab.config.paths import fingerprint\n"
+        "print(fingerprint(RunConfig(target=TargetConfig(n_labels=100), lm=LanguageModelConfig(drop_mult=0.5))))"
     )
     there = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONHASHSEED": "7"},
-        cwd=Path(ulmfit_lab.config.__file__).parents[1],
+        cwd=Path(ulmfit_lab.config.schema.__file__).parents[1],
         capture_output=True,
         text=True,
         check=True,
@@ -260,7 +270,7 @@ def test_a_change_of_any_field_changes_the_fingerprint(path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_what_changed_is_the_field_that_was_changed(path: str) -> None:
-    assert changed(override(RunConfig(), {path: CHANGED[path]})) == {path: CHANGED[path]}
+    assert non_defaults(override(RunConfig(), {path: CHANGED[path]})) == {path: CHANGED[path]}
 
 
 def test_no_default_changes_unnoticed() -> None:
@@ -298,9 +308,9 @@ def test_a_device_that_does_not_exist_is_refused_at_once(device: str) -> None:
 
 
 def test_integers_become_floats_however_the_config_is_made() -> None:
-    config = RunConfig(pretraining=LanguageModelFit(alpha=2, beta=1))
+    config = RunConfig(pretraining=LanguageModelTrainingConfig(alpha=2, beta=1))
     assert fingerprint(config) == fingerprint(RunConfig())
-    assert config.compute == Compute()
+    assert config.compute == ComputeConfig()
 
 
 def test_types_are_resolved_once_for_each_class_however_many_configs_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,3 +328,11 @@ def test_types_are_resolved_once_for_each_class_however_many_configs_are_made(mo
         override(RunConfig(), {"classifier.epochs": epochs, "lm.drop_mult": 1, "classifier.lr": 1})
     groups = {type(group) for group in vars(RunConfig()).values() if dataclasses.is_dataclass(group)}
     assert sorted(map(str, resolved)) == sorted(map(str, {RunConfig, *groups}))
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_FIELDS.items())
+def test_a_renamed_field_is_refused_with_its_new_name_and_read_from_earlier_runs(old: str, new: str) -> None:
+    assert new in flatten(RunConfig()) and old not in flatten(RunConfig())
+    with pytest.raises(ConfigError, match=f"'{old}' is not a config field; its name is now '{new}'"):
+        override(RunConfig(), {old: "x"})
+    assert rename_fields({f"param/{old}": 1, "seed": 2}, "param/") == {f"param/{new}": 1, "seed": 2}

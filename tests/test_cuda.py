@@ -16,14 +16,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ulmfit_lab.batches.documents import DocumentBatches, FeatureBatches
-from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import ClassifierFit, Fit, LanguageModelFit
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelTrainingConfig, TrainingConfig
+from ulmfit_lab.data.document_batches import DocumentBatches, FeatureBatches
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
-from ulmfit_lab.models.reading import Windows
+from ulmfit_lab.models.windowed_encoding import Windows
+from ulmfit_lab.training.evaluation import compute_features, evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.loop import Point, fit
-from ulmfit_lab.training.metrics import compute_features, evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.steps import autocast, classifier_step, head_step, language_model_step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -84,14 +84,14 @@ def test_losses_and_gradients_are_those_of_the_cpu_in_float32(kind: str, precisi
     model: Any
     if kind == "language model":
         model, batch = language_model(Dropouts()), next(StreamBatches(stream(), batch_size=8, bptt=35).epoch(0))
-        steps = [language_model_step(LanguageModelFit(), each) for each in ("float32", precision)]
+        steps = [language_model_step(LanguageModelTrainingConfig(), each) for each in ("float32", precision)]
     else:
         windows = Windows(8, 3, 20) if kind == "windows" else Windows()
         model = classifier(windows, Dropouts(), "last" if kind == "windows" else kind)
         for part in model.head:
             part.p = 0.0
         batch = next(documents().epoch(0))
-        steps = [classifier_step(ClassifierFit())] * 2
+        steps = [classifier_step(ClassifierConfig())] * 2
     expected = gradients(model, steps[0], batch, CPU, "float32")
     found = gradients(model, steps[1], batch, GPU, precision)
     assert len(found) == len(expected)
@@ -125,15 +125,17 @@ def test_no_step_between_two_points_makes_the_host_wait(kind: str, precision: st
     batches: Any
     step: Any
     if kind == "language model":
-        model, step = language_model().to(GPU), language_model_step(LanguageModelFit(), precision)
+        model, step = language_model().to(GPU), language_model_step(LanguageModelTrainingConfig(), precision)
         batches = StreamBatches(stream(), batch_size=8, bptt=20).to(GPU)
     else:
-        batches, step = documents(), classifier_step(ClassifierFit())
+        batches, step = documents(), classifier_step(ClassifierConfig())
         model = classifier(Windows(8, 3, 20) if kind == "windows" else Windows()).to(GPU)
         if kind == "head":
             batches = FeatureBatches(batches, compute_features(model, batches, device=GPU, precision=precision))
             model, step = model.head, head_step
-    fit(model, batches, step, flat, Fit(epochs=1), seed=0, device=GPU, precision=precision)  # what only the first does
+    fit(
+        model, batches, step, flat, TrainingConfig(epochs=1), seed=0, device=GPU, precision=precision
+    )  # what only the first does
     epochs, points = 20, list[Point]()
     total = sum(batches.count(epoch) for epoch in range(epochs))
     every = -(-total // 50)  # steps between two points
@@ -147,7 +149,7 @@ def test_no_step_between_two_points_makes_the_host_wait(kind: str, precision: st
         return result
 
     options: dict[str, Any] = {"seed": 0, "device": GPU, "precision": precision, "record": points.append}
-    fit(model, Unsynchronised(batches), watched, flat, Fit(epochs=epochs), **options)
+    fit(model, Unsynchronised(batches), watched, flat, TrainingConfig(epochs=epochs), **options)
     assert len([point for point in points if "loss" in point.values]) == total // every
 
 
@@ -158,7 +160,7 @@ def test_training_learns_and_goes_on_from_where_it_was_interrupted(tmp_path: Pat
     def train(resume: Path | None, stop_at: int = -1) -> LanguageModel:
         model = language_model().to(GPU)
         batches = StreamBatches(np.resize(np.arange(2, 30), 6000), batch_size=8, bptt=20).to(GPU)
-        recipe = LanguageModelFit(epochs=3, lr=1e-2)
+        recipe = LanguageModelTrainingConfig(epochs=3, lr=1e-2)
 
         def progress(at: Any) -> None:
             if at.done_steps == stop_at:
@@ -190,4 +192,4 @@ def test_documents_in_windows_are_classified_as_on_the_cpu(features: str) -> Non
     model, batches = classifier(Windows(8, 3, 20), features=features), documents()
     expected = evaluate_classifier(model, batches, device=CPU)
     found = evaluate_classifier(model.to(GPU), batches, device=GPU)
-    np.testing.assert_allclose(found.predictions, expected.predictions, atol=1e-4)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from ulmfit_lab.cli.declared import declared
-from ulmfit_lab.errors import ConfigError
-from ulmfit_lab.lab.experiment import cells
+from ulmfit_lab.cli.declared import load_declared
+from ulmfit_lab.experiment.declaration import run_specs
+from ulmfit_lab.utils.errors import ConfigError
 
 SOURCE = """
-from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.experiment.declaration import Experiment
 
 EXPERIMENT = Experiment(
-    name="crossed", question="?", baseline="one", across={across!r}, levels={{"tiny": ({first!r},)}},
+    name="crossed", question="?", baseline="one", factor={across!r}, levels={{"tiny": ({first!r},)}},
     variants={{"one": {{}}, "two": {{"classifier.lr": 0.5}}}}, scales={{"tiny": {{}}}},
 )
 """
@@ -37,9 +37,9 @@ def test_levels_are_of_the_crossed_fields_type(
     path = tmp_path / "crossed.py"
     path.write_text(SOURCE.format(across=across, first=first), encoding="utf-8")
     options = {"seeds": None, "levels": given, "config_help": False, "rest": []}
-    experiment, _ = declared(Namespace(experiment=str(path), scale="tiny", **options))
+    experiment, _ = load_declared(Namespace(experiment=str(path), scale="tiny", **options))
     assert experiment.levels_at("tiny") == expected
     assert [type(level) for level in experiment.levels_at("tiny")] == [type(level) for level in expected]
-    assert len(cells(experiment, "tiny")) == 2 * len(expected) * len(experiment.seeds)
+    assert len(run_specs(experiment, "tiny")) == 2 * len(expected) * len(experiment.seeds)
     with pytest.raises(ConfigError, match=f"as {across} has|at least"):
-        declared(Namespace(experiment=str(path), scale="tiny", **options | {"levels": "-nothing"}))
+        load_declared(Namespace(experiment=str(path), scale="tiny", **options | {"levels": "-nothing"}))

@@ -57,13 +57,13 @@ def test_no_file_is_read_or_written_in_the_locales_encoding() -> None:
 
 
 MODULE = """
-from ulmfit_lab.lab.experiment import Experiment
+from ulmfit_lab.experiment.declaration import Experiment
 
 EXPERIMENT = Experiment(
     name="plain",
     question="Is 1 ± 0 × 2 → 3, “жук”?",
     baseline="random",
-    variants={"random": {"classifier.start": "random"}, "TF-IDF": {"classifier.model": "tf-idf"}},
+    variants={"random": {"classifier.init": "random"}, "TF-IDF": {"classifier.model": "tf-idf"}},
     scales={"tiny": {"target.name": "", "target.path": "reviews.csv", "classifier.epochs": 1}},
     seeds=(0,),
 )

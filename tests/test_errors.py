@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulmfit_lab import errors
-from ulmfit_lab.errors import LabError, nearest
+from ulmfit_lab.utils import errors
+from ulmfit_lab.utils.errors import LabError, suggest
 
 NAMES = ("batch_size", "drop_mult", "weight_decay")
 
@@ -22,18 +22,18 @@ def test_every_error_is_reported_in_one_line_by_the_command_line() -> None:
 
 @pytest.mark.parametrize("typed", ["drop_mlt", "drop-mult", "drop_multi", "Drop_mult"])
 def test_a_misspelt_name_is_answered_with_the_one_it_is_nearest_to(typed: str) -> None:
-    assert nearest(typed, NAMES) == "Did you mean 'drop_mult'?"
+    assert suggest(typed, NAMES) == "Did you mean 'drop_mult'?"
 
 
 def test_a_name_that_is_near_to_none_is_answered_with_all_in_order() -> None:
-    assert nearest("xyz", reversed(NAMES)) == "Known: batch_size, drop_mult, weight_decay."
+    assert suggest("xyz", reversed(NAMES)) == "Known: batch_size, drop_mult, weight_decay."
 
 
 def test_where_nothing_is_known_the_answer_says_so() -> None:
-    assert nearest("anything", []) == "Known: none."
+    assert suggest("anything", []) == "Known: none."
 
 
 @given(st.sets(st.text("abcdefgh_", min_size=3, max_size=12), min_size=1, max_size=8), st.data())
 def test_a_known_name_is_nearest_to_itself_in_any_order(known: set[str], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(known)))
-    assert nearest(name, data.draw(st.permutations(sorted(known)))) == f"Did you mean {name!r}?"
+    assert suggest(name, data.draw(st.permutations(sorted(known)))) == f"Did you mean {name!r}?"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ulmfit_lab.errors import DataError
-from ulmfit_lab.home import Home, data_dir, open_home, redact
+from ulmfit_lab.utils.errors import DataError
+from ulmfit_lab.utils.home import Home, data_dir, open_home, redact
 
 
 def test_a_home_is_the_argument_then_the_variable_then_the_working_folder(

@@ -15,11 +15,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from ulmfit_lab.analysis.statistics import compare_paired
 from ulmfit_lab.cli import main
-from ulmfit_lab.errors import ConfigError, DataError, LabError, MismatchError
-from ulmfit_lab.home import open_home
-from ulmfit_lab.inference import (
-    Space,
+from ulmfit_lab.data.corpus import open_corpus
+from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.inference.predict import (
+    EmbeddingTable,
+    embedding_tables,
     explain,
     generate,
     labels_of,
@@ -29,18 +31,16 @@ from ulmfit_lab.inference import (
     predict,
     read_file,
     read_rows,
-    spaces_of,
 )
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.report.statistics import paired
-from ulmfit_lab.results.comparing import compare_runs
-from ulmfit_lab.results.finding import find_named, stage_of
-from ulmfit_lab.results.reproduce import reproduce
-from ulmfit_lab.stages.target import test_order as order_of_tests
-from ulmfit_lab.sweeps.display import Display
-from ulmfit_lab.sweeps.sweep import sweep
-from ulmfit_lab.text.corpus import open_corpus
+from ulmfit_lab.pipeline.labelled_data import test_order as order_of_tests
+from ulmfit_lab.runs.compare import compare_runs
+from ulmfit_lab.runs.lookup import find_named_run, find_stage
+from ulmfit_lab.runs.reproduce import reproduce
+from ulmfit_lab.sweep.display import ProgressDisplay
+from ulmfit_lab.sweep.runner import sweep
 from ulmfit_lab.tracking.tracker import open_tracker
+from ulmfit_lab.utils.errors import ConfigError, DataError, LabError, MismatchError
+from ulmfit_lab.utils.home import open_home
 
 WHOLE = {
     "target.max_length": 0,
@@ -68,14 +68,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory, data: dict[str, str]) -> Any:
         question="?",
         baseline="word2vec",
         variants={
-            "word2vec": {"classifier.start": "word2vec"},
+            "word2vec": {"classifier.init": "word2vec"},
             "fine-tuned": {"classifier.epochs": 3},
             "backwards": {"lm.backwards": True},
             "both": {"classifier.both_directions": True},
             "TF-IDF": {"classifier.model": "tf-idf"},
             "whole": WHOLE,
             "whole, both": {**WHOLE, "classifier.both_directions": True},
-            "frozen": {"classifier.unfreeze": "last", "classifier.start": "pretrained"},
+            "frozen": {"classifier.unfreeze": "last", "classifier.init": "pretrained"},
         },
         scales={"tiny": {**data, "target.name": "", "general.name": ""}},
         seeds=(0, 1),
@@ -83,7 +83,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, data: dict[str, str]) -> Any:
     home = open_home(str(tmp_path_factory.mktemp("home")))
     tracker = open_tracker(home)
     outcome = sweep(
-        experiment, "tiny", home=home, data=None, tracker=tracker, display=Display(Console(file=io.StringIO()))
+        experiment, "tiny", home=home, data=None, tracker=tracker, display=ProgressDisplay(Console(file=io.StringIO()))
     )
     assert not outcome.failures
     runs = {(run.variant, run.seed): run for run in tracker.runs("used", "tiny", "FINISHED")}
@@ -108,7 +108,7 @@ def command(lab: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 def test_texts_get_the_probabilities_that_they_got_in_training(lab: Any, sentences: Any, variant: str) -> None:
     home, _, runs = lab
     run = runs[variant, 0]
-    stored = stage_of(run, "classifier", home)
+    stored = find_stage(run, "classifier", home)
     assert stored is not None
     tested = np.load(stored.folder / "test_predictions.npy")
     folders = [path.parent for path in home.stages.glob("tokens/*/corpus.json")]
@@ -174,7 +174,7 @@ def test_generated_text_is_that_of_the_seed_and_holds_no_unknown_word(lab: Any) 
 
 def test_the_nearest_words_are_those_of_the_largest_cosine() -> None:
     rows = np.array([[9, 9], [0, 0], [1, 0], [3, 0.3], [0, 2], [-1, 0]], np.float32)
-    space = Space("two", ("xxunk", "xxpad", "good", "great", "film", "bad"), rows)
+    space = EmbeddingTable("two", ("xxunk", "xxpad", "good", "great", "film", "bad"), rows)
     found = nearest_words(space, "GOOD", 2)
     assert [word for word, _ in found] == ["great", "film"]
     assert found[0][1] == pytest.approx(1 / np.sqrt(1.01), abs=1e-6) and found[1][1] == 0
@@ -183,20 +183,20 @@ def test_the_nearest_words_are_those_of_the_largest_cosine() -> None:
 
 def test_a_run_has_the_spaces_that_it_learnt(lab: Any) -> None:
     home, _, runs = lab
-    assert [space.name for space in spaces_of(runs["word2vec", 0], home)] == ["word vectors", "classifier"]
-    assert [space.name for space in spaces_of(runs["fine-tuned", 0], home)] == ["classifier"]
+    assert [space.name for space in embedding_tables(runs["word2vec", 0], home)] == ["word vectors", "classifier"]
+    assert [space.name for space in embedding_tables(runs["fine-tuned", 0], home)] == ["classifier"]
     with pytest.raises(LabError, match="has neither word vectors nor an LSTM"):
-        spaces_of(runs["TF-IDF", 0], home)
+        embedding_tables(runs["TF-IDF", 0], home)
 
 
 def test_runs_are_named_by_id_or_by_place(lab: Any, tmp_path: Path) -> None:
     _, tracker, runs = lab
     wanted = runs["fine-tuned", 1]
     for name in (wanted.run_id[:12], "used/fine-tuned/1"):
-        assert find_named(name, tracker, tmp_path) == wanted
+        assert find_named_run(name, tracker, tmp_path) == wanted
     for name in ("used/fine-tuned/7", "used/nothing/1", "unused/fine-tuned/1", "used/1", "used/fine-tuned/one"):
         with pytest.raises(LabError, match=name):
-            find_named(name, tracker, tmp_path)
+            find_named_run(name, tracker, tmp_path)
 
 
 def test_what_keeps_no_model_is_told(lab: Any) -> None:
@@ -210,13 +210,13 @@ def test_what_keeps_no_model_is_told(lab: Any) -> None:
 def test_a_stage_that_has_gone_is_made_again_and_kept(lab: Any) -> None:
     home, tracker, runs = lab
     run = runs["fine-tuned", 1]
-    stored = stage_of(run, "classifier", home)
+    stored = find_stage(run, "classifier", home)
     assert stored is not None
     before = predict(load_classifier(run, home), [TEXT])
     shutil.rmtree(stored.folder)
     with pytest.raises(MismatchError, match=f"ulmfit-lab reproduce {run.run_id} --keep-stages"):
         load_classifier(run, home)
-    found = reproduce(run, home, None, tracker, Display(Console(file=io.StringIO())), keep_stages=True)
+    found = reproduce(run, home, None, tracker, ProgressDisplay(Console(file=io.StringIO())), keep_stages=True)
     assert found.reproduced
     np.testing.assert_array_equal(predict(load_classifier(run, home), [TEXT]), before)
 
@@ -224,7 +224,7 @@ def test_a_stage_that_has_gone_is_made_again_and_kept(lab: Any) -> None:
 def test_runs_are_compared_over_the_seeds_that_their_variants_share(lab: Any) -> None:
     _, tracker, runs = lab
     found = compare_runs([runs["word2vec", 0], runs["fine-tuned", 1]], tracker)
-    assert found.fields["classifier.start"] == ("word2vec", "fine-tuned")
+    assert found.fields["classifier.init"] == ("word2vec", "fine-tuned")
     assert found.fields["classifier.epochs"] == ("2", "3") and found.fields["seed"] == ("0", "1")
     assert "lm.emb_size" not in found.fields
     assert found.metrics["final/error"] == tuple(
@@ -233,7 +233,7 @@ def test_runs_are_compared_over_the_seeds_that_their_variants_share(lab: Any) ->
     assert found.metrics["final/lm_perplexity"][0] is None
     (row,) = found.rows
     errors = [[100 * runs[v, s].metrics["final/error"] for s in (0, 1)] for v in ("fine-tuned", "word2vec")]
-    assert row.result == paired(*errors)
+    assert row.result == compare_paired(*errors)
     assert (row.variant, row.against, row.verdict, row.result.n) == ("fine-tuned", "word2vec", "too few seeds", 2)
     assert not compare_runs([runs["word2vec", 0], runs["word2vec", 1]], tracker).rows
     with pytest.raises(LabError, match="Two different runs"):
@@ -316,7 +316,7 @@ def several(tmp_path_factory: pytest.TempPathFactory, new_lab: Callable[[str], A
             "marked": {"target.text_column": "marked"},
         },
         scales={
-            "tiny": {**paths, "general.path": str(train), "general.text_column": "body", "classifier.start": "random"}
+            "tiny": {**paths, "general.path": str(train), "general.text_column": "body", "classifier.init": "random"}
         },
         seeds=(0,),
     )
@@ -330,7 +330,7 @@ def test_prediction_reads_the_test_rows_as_training_did(
 ) -> None:
     lab, runs, test = several
     run = runs[variant]
-    stored = stage_of(run, "classifier", lab.home)
+    stored = find_stage(run, "classifier", lab.home)
     assert stored is not None
     tested = np.load(stored.folder / "test_predictions.npy")
     asked = ["predict", "--run", run.run_id, "--file", str(test), "--json", "--home", str(lab.home.root)]
@@ -368,7 +368,7 @@ def test_generate_neighbours_and_compare_print_what_they_found(command: Any, lab
     assert status == 0 and "film: word vectors of word2vec" in out and "classifier of fine-tuned" in out
     assert out.count("unknown") == 3
     status, out, _ = command("compare", "used/word2vec/0", "used/fine-tuned/0")
-    assert status == 0 and "classifier.start" in out and "final/error" in out and "too few seeds" in out
+    assert status == 0 and "classifier.init" in out and "final/error" in out and "too few seeds" in out
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from ulmfit_lab.interrupts import HELD, interruptible, shielded, uninterrupted
 from ulmfit_lab.training.loop import Point
+from ulmfit_lab.utils.interrupts import HELD, allow_interrupts, defer_interrupts, shield_from_interrupts
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -19,12 +19,12 @@ SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @SIGNALS
 def test_an_interrupt_is_raised_at_once_outside_a_block_and_after_it_within_one(number: int) -> None:
     reached: list[str] = []
-    with interruptible():
+    with allow_interrupts():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
             reached.append("outside")
-        with pytest.raises(KeyboardInterrupt), uninterrupted():
-            with uninterrupted():
+        with pytest.raises(KeyboardInterrupt), defer_interrupts():
+            with defer_interrupts():
                 os.kill(os.getpid(), number)
                 reached.append("inner")
             reached.append("outer")
@@ -32,7 +32,7 @@ def test_an_interrupt_is_raised_at_once_outside_a_block_and_after_it_within_one(
 
 
 def test_a_shielded_call_returns_what_it_returned_where_nothing_comes() -> None:
-    assert shielded(divmod)(7, 2) == (3, 1)
+    assert shield_from_interrupts(divmod)(7, 2) == (3, 1)
 
 
 @SIGNALS
@@ -49,7 +49,7 @@ def test_an_interrupt_in_the_middle_of_a_transaction_leaves_a_killed_run_and_no_
     event.listen(Engine, "before_cursor_execute", send)
     try:
         log = lab.tracker.start_cell(parent, "a cell", {}, facts)
-        with pytest.raises(KeyboardInterrupt), interruptible(), log:
+        with pytest.raises(KeyboardInterrupt), allow_interrupts(), log:
             log.log_points("classifier", [Point(0, 0.0, {"loss": 1.0})])
             log.flush()
             raise AssertionError("the interrupt came too late")

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulmfit_lab.cli.runs import list_here
-from ulmfit_lab.errors import ConfigError, IncompleteError, TrainingError
-from ulmfit_lab.files import json_text, number_of
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.report.spec import Published
-from ulmfit_lab.stages.store import read_stage
-from ulmfit_lab.sweeps.measuring import measured_value
-from ulmfit_lab.sweeps.sweep import refuse_unmeasured
-from ulmfit_lab.tracking.tracked import unbounded
-from ulmfit_lab.training.measures import find_measure
+from ulmfit_lab.analysis.spec import Published
+from ulmfit_lab.cli.runs import list_runs
+from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.pipeline.store import read_stage
+from ulmfit_lab.report.new_metrics import measured_value
+from ulmfit_lab.sweep.runner import refuse_unmeasured
+from ulmfit_lab.tracking.records import unbounded
+from ulmfit_lab.training.metrics import find_metric
+from ulmfit_lab.utils.errors import ConfigError, IncompleteError, TrainingError
+from ulmfit_lab.utils.files import json_text, parse_number
 
 
 def strict(text: str) -> Any:
@@ -38,7 +38,7 @@ def strict(text: str) -> Any:
 def test_what_json_does_not_have_is_null(value: float) -> None:
     found = strict(json_text({"a": [value, 1.5, "NaN"], "b": (value, {"c": value, "d": True})}))
     assert found == {"a": [None, 1.5, "NaN"], "b": [None, {"c": None, "d": True}]}
-    assert math.isnan(number_of(found["a"][0])) and number_of(found["a"][1]) == 1.5
+    assert math.isnan(parse_number(found["a"][0])) and parse_number(found["a"][1]) == 1.5
 
 
 def test_a_run_without_a_finite_measure_is_no_result(
@@ -54,10 +54,10 @@ def test_a_run_without_a_finite_measure_is_no_result(
     assert run.metrics["final/error"] == math.inf and math.isnan(run.metrics["final/loss"])
     for name in ("final/error", "final/loss"):
         with pytest.raises(IncompleteError, match=f"no finite {name}"):
-            measured_value(run, find_measure(name))
+            measured_value(run, find_metric(name))
         with pytest.raises(TrainingError, match=f"{name} of this run is"):
-            refuse_unmeasured(replace(experiment, measure=name), run.metrics)
-    assert list_here(experiment, "tiny", lab.tracker, as_json=True) == 0
+            refuse_unmeasured(replace(experiment, metric=name), run.metrics)
+    assert list_runs(experiment, "tiny", lab.tracker, as_json=True) == 0
     (printed,) = strict(capsys.readouterr().out)
     assert printed["metrics"] == {"final/error": None, "final/loss": None, "final/accuracy": 0.5}
 
@@ -68,15 +68,15 @@ def test_the_largest_float_of_a_database_was_an_infinite_one() -> None:
 
 
 def test_a_stage_writes_json_that_every_program_reads(tmp_path: Path) -> None:
-    from ulmfit_lab.stages.store import Observer, Stage, Store, Work
+    from ulmfit_lab.pipeline.store import Observer, Stage, StageContext, StageStore
     from ulmfit_lab.training.loop import Point
 
-    def compute(work: Work) -> dict[str, Any]:
+    def compute(work: StageContext) -> dict[str, Any]:
         work.record(Point(1, 0.5, {"loss": math.inf}))
         return {"final": {"loss": math.nan}}
 
     stage = Stage("tokens", {"a": 1}, {}, compute, 1.0)
-    stored = Store(tmp_path).obtain(stage, Observer())
+    stored = StageStore(tmp_path).get_or_compute(stage, Observer())
     assert strict((stored.folder / "stage.json").read_text())["summary"] == {"final": {"loss": None}}
     assert [strict(line)["values"] for line in (stored.folder / "points.jsonl").read_text().splitlines()]
     assert math.isnan(stored.points()[0].values["loss"]) and read_stage(stored.folder, reused=True)
@@ -85,4 +85,4 @@ def test_a_stage_writes_json_that_every_program_reads(tmp_path: Path) -> None:
 def test_a_published_value_is_a_finite_number(experiment: Experiment) -> None:
     row = Published(variant="random", against="fine-tuned", what="error", value=math.inf, source="?")
     with pytest.raises(ConfigError, match="published value inf of error must be a finite number"):
-        replace(experiment, published=(row,))
+        replace(experiment, report=replace(experiment.report, published=(row,)))

@@ -11,13 +11,13 @@ from threading import Event
 import pytest
 from filelock import Timeout
 
-from ulmfit_lab.locks import claimed, is_locked
+from ulmfit_lab.utils.locks import hold_lock, is_locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from ulmfit_lab.locks import claimed
-with claimed(Path(sys.argv[1])):
+from ulmfit_lab.utils.locks import hold_lock
+with hold_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -30,11 +30,11 @@ def test_a_lock_of_another_process_is_seen_refused_and_free_again_when_that_ends
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         assert is_locked(path)
-        with pytest.raises(Timeout), claimed(path):
+        with pytest.raises(Timeout), hold_lock(path):
             pass
         holder.kill()
     assert not is_locked(path)
-    with claimed(path):
+    with hold_lock(path):
         assert is_locked(path)
     assert not is_locked(path)
 
@@ -54,7 +54,7 @@ def test_those_who_look_are_not_taken_for_one_who_works(tmp_path: Path) -> None:
         looks = [pool.submit(look) for _ in range(3)]
         try:
             for _ in range(50):
-                with claimed(path):
+                with hold_lock(path):
                     pass
         finally:
             ended.set()

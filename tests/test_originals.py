@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ulmfit_lab.batches.windows import window_plan
-from ulmfit_lab.config import ClassifierFit, LanguageModelConfig, RunConfig
-from ulmfit_lab.fields import flatten, override
-from ulmfit_lab.lab.experiment import load_experiment, variant_config
-from ulmfit_lab.lab.scales import AWD_LSTM, PAPER, SMALL
+from ulmfit_lab.config.paths import flatten, override
+from ulmfit_lab.config.scales import AWD_LSTM, PAPER, SMALL
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelConfig, RunConfig
+from ulmfit_lab.data.stream_batches import plan_windows
+from ulmfit_lab.experiment.declaration import load_experiment, variant_config
 from ulmfit_lab.models.pooling import concat_pool
 from ulmfit_lab.training.schedules import CUT_FRACTION, RATIO, lr_factor
 
@@ -94,11 +94,11 @@ RECORDED: Mapping[str, tuple[str, tuple[float, ...]]] = {
 @pytest.mark.parametrize("group", RECORDED)
 def test_dropouts_have_the_originals_places(group: str) -> None:
     column, rates = RECORDED[group]
-    ours = LanguageModelConfig() if group.strip() == "lm" else ClassifierFit()
+    ours = LanguageModelConfig() if group.strip() == "lm" else ClassifierConfig()
     for name, rate in zip(DROPOUTS, rates, strict=True):
         assert getattr(ours, f"{name}_dropout") == rate
         assert FIELDS[f"{group.strip()}.{name}_dropout"][column] == shown(rate)
-    assert ClassifierFit().head_dropout == 0.1
+    assert ClassifierConfig().head_dropout == 0.1
 
 
 def test_the_awd_lstms_own_recipe_is_its_column() -> None:
@@ -136,7 +136,7 @@ def test_constants_of_the_code_are_the_pages() -> None:
 
 def plan(n_steps: int, bptt: int) -> list[Any]:
     """Windows of drawn lengths."""
-    return window_plan(n_steps, bptt, stochastic=True, rescale_lr=False, seed=0, epoch=0)
+    return plan_windows(n_steps, bptt, stochastic=True, rescale_lr=False, seed=0, epoch=0)
 
 
 def test_the_triangle_has_the_published_shape() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ulmfit_lab.provenance import commit, git, provenance, source_tags, version_of
+from ulmfit_lab.utils.provenance import commit, git, provenance, source_tags, version_of
 
 
 def run_git(folder: Path, *arguments: str) -> None:

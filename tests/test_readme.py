@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ulmfit_lab.results.withdrawn import all_withdrawals, withdrawal_of
+from ulmfit_lab.report.withdrawn import all_withdrawals, withdrawal_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"\]\(([^)#:\s]+)\)")

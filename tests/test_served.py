@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 
 from ulmfit_lab.cli import main
-from ulmfit_lab.errors import DataError, LabError
-from ulmfit_lab.inference import load_classifier, predict
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.served import FACTS, Served, read_served, write_served
+from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.inference.predict import load_classifier, predict
+from ulmfit_lab.inference.serving import FACTS, ServedClassifier, read_served, write_served
+from ulmfit_lab.utils.errors import DataError, LabError
 
 TEXTS = ["A wonderful film.", "bad", "Not a good year for films, nor for the critics who see them."]
 LOAD = """
@@ -46,7 +46,7 @@ print(json.dumps([frame.to_dict("list"), model.metadata.signature.to_dict()]))
 def made(new_lab: Callable[[str], Any], experiment: Experiment) -> Any:
     """A lab, a run of two directions and one of TF-IDF."""
     lab = new_lab("served")
-    both = {"classifier.both_directions": True, "classifier.start": "random"}
+    both = {"classifier.both_directions": True, "classifier.init": "random"}
     variants = {"random": both, "TF-IDF": {"classifier.model": "tf-idf"}}
     assert lab.sweep(replace(experiment, variants=variants, seeds=(0,))).finished == 2
     runs = {run.variant: run for run in lab.tracker.runs("starts", "tiny")}
@@ -80,7 +80,7 @@ def test_a_registered_model_gives_a_fresh_process_what_its_run_gave(
 
 def test_columns_are_read_by_name_wherever_they_stand(made: Any) -> None:
     lab, run, _ = made
-    served = Served(load_classifier(run, lab.home))
+    served = ServedClassifier(load_classifier(run, lab.home))
     table = pd.DataFrame({"text": [*TEXTS, None, "<br />"], "label": list("abcde")}, index=[7, 3, 5, 1, 9])
     found = served.predict(table)
     pd.testing.assert_frame_equal(found, served.predict(table[["label", "text"]]))
@@ -95,7 +95,9 @@ def test_columns_are_read_by_name_wherever_they_stand(made: Any) -> None:
 def test_a_name_that_mlflow_refuses_leaves_the_run_as_it_was(made: Any, tmp_path: Path) -> None:
     lab, _, without = made
     with pytest.raises(LabError, match="cannot be logged; MLflow says: .*films/all"):
-        lab.tracker.log_model(without.run_id, tmp_path, "ulmfit_lab.served", ["text"], {"label": "string"}, "films/all")
+        lab.tracker.log_model(
+            without.run_id, tmp_path, "ulmfit_lab.inference.serving", ["text"], {"label": "string"}, "films/all"
+        )
     assert not lab.tracker.client.list_artifacts(without.run_id, "model")
 
 

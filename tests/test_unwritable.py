@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import create_engine, make_url
 
-from ulmfit_lab.home import open_home, sqlite_uri
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.locks import claimed, is_locked
+from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.utils.home import open_home, sqlite_uri
+from ulmfit_lab.utils.locks import hold_lock, is_locked
 
 ROOT = Path(__file__).resolve().parents[1]
 RIGHTS = "--bounding-set=-dac_override,-dac_read_search"
-SOURCE = "from ulmfit_lab.lab.experiment import Experiment\n\nEXPERIMENT = Experiment(**{fields!r})\n"
+SOURCE = "from ulmfit_lab.experiment.declaration import Experiment\n\nEXPERIMENT = Experiment(**{fields!r})\n"
 ALL = """
 import json, sys
 from ulmfit_lab.cli import main
@@ -77,7 +77,7 @@ def locked(
 ) -> Iterator[Locked]:
     """A finished sweep, whose home and working folder may only be read."""
     folder = tmp_path_factory.mktemp("locked")
-    quick = replace(experiment, seeds=(0,), variants={"random": {"classifier.start": "random"}}, baseline="random")
+    quick = replace(experiment, seeds=(0,), variants={"random": {"classifier.init": "random"}}, baseline="random")
     quick = replace(quick, variants=quick.variants | {"TF-IDF": {"classifier.model": "tf-idf"}})
     lab = new_lab("to-be-locked")
     lab.sweep(quick)
@@ -149,14 +149,13 @@ def test_a_store_is_read_with_what_its_log_holds(tmp_path: Path, migrated: Path)
     assert sorted(path.parent.iterdir()) == before
 
 
-LOOK = (
-    "import sys; from pathlib import Path; from ulmfit_lab.locks import is_locked; print(is_locked(Path(sys.argv[1])))"
-)
+LOOK = "import sys; from pathlib import Path;"
+LOOK += "from ulmfit_lab.utils.locks import is_locked; print(is_locked(Path(sys.argv[1])))"
 
 
 def test_a_lock_that_may_only_be_read_is_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "cell.lock"
-    with claimed(path):
+    with hold_lock(path):
         pass
     paths = [path, path.parent / ".looking"]
     for each in paths:
@@ -166,7 +165,7 @@ def test_a_lock_that_may_only_be_read_is_looked_at(tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, **options).stdout == "False\n"
     for each in paths:
         each.chmod(0o644)
-    with claimed(path):
+    with hold_lock(path):
         path.chmod(0o444)
         assert subprocess.run(command, capture_output=True, **options).stdout == "True\n"
     path.chmod(0o644)
@@ -174,7 +173,7 @@ def test_a_lock_that_may_only_be_read_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_a_home_of_nobody_known_is_refused() -> None:
-    from ulmfit_lab.errors import DataError
+    from ulmfit_lab.utils.errors import DataError
 
     with pytest.raises(DataError, match="ULMFIT_LAB_HOME"):
         open_home("~nobody-of-this-name/home")

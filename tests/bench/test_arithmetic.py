@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ulmfit_lab.bench.arithmetic import Model
-from ulmfit_lab.config import RunConfig
-from ulmfit_lab.fields import override
-from ulmfit_lab.stages.models import new_language_model
+from ulmfit_lab.config.paths import override
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.pipeline.build_models import new_language_model
 
 
 def test_operations_by_hand() -> None:

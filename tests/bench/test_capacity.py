@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ulmfit_lab.bench.capacity import TRIALS, store_rate
-from ulmfit_lab.sweeps.study import open_study
+from ulmfit_lab.sweep.optuna_study import open_study
 
 
 @pytest.mark.slow
@@ -17,4 +17,4 @@ def test_processes_make_the_runs_that_are_counted(lab: Any) -> None:
     runs = lab.tracker.runs("capacity", "tiny")
     assert [run.status for run in runs] == ["FINISHED"] * 4
     study = open_study(lab.home, TRIALS)
-    assert len(study.running()) == 3 and study.finished() == {run.cell for run in runs}
+    assert len(study.running()) == 3 and study.finished() == {run.fingerprint for run in runs}

@@ -8,7 +8,7 @@ import pytest
 
 from ulmfit_lab.bench.commands import run_command
 from ulmfit_lab.bench.run import SUBJECTS
-from ulmfit_lab.errors import LabError
+from ulmfit_lab.utils.errors import LabError
 
 
 def test_a_command_takes_some_milliseconds_of_its_own_process(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ulmfit_lab.bench.rows import Row, cells, tables
 from ulmfit_lab.bench.setting import QUICK, Bench
 from ulmfit_lab.bench.sides import Side, answers_or_errors, started
 from ulmfit_lab.cli import main
-from ulmfit_lab.errors import LabError
+from ulmfit_lab.utils.errors import LabError
 
 READY = 'read task; echo "{}"; '
 LINES = "= A Title =\n\nthe cat the\n"

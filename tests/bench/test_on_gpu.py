@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ulmfit_lab.batches.windows import StreamBatches
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.awd_lstm import LSTMLayer
 from ulmfit_lab.training.steps import autocast
 

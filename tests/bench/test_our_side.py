@@ -15,7 +15,7 @@ from ulmfit_lab.bench.our_side import TASKS, Clocked, config_of
 from ulmfit_lab.bench.setting import QUICK, Bench
 from ulmfit_lab.bench.sides import Side, answers_in_turns, environment, rates
 from ulmfit_lab.cli.bench import FASTAI
-from ulmfit_lab.errors import LabError
+from ulmfit_lab.utils.errors import LabError
 
 
 @pytest.fixture(scope="module")

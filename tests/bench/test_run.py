@@ -12,7 +12,7 @@ from ulmfit_lab.bench.rows import Row, cells, tables, with_table
 from ulmfit_lab.bench.run import read, run
 from ulmfit_lab.cli import main
 from ulmfit_lab.cli.bench import put_table
-from ulmfit_lab.errors import ConfigError, DataError
+from ulmfit_lab.utils.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {*Row("").as_json()}
@@ -106,7 +106,7 @@ def test_the_committed_table_is_the_committed_json_and_the_readmes() -> None:
     folder = ROOT / "results" / "benchmarks"
     if not folder.exists():
         pytest.skip("no benchmarks are committed")
-    table, readme = (folder / "table.md").read_text(), (ROOT / "README.md").read_text()
+    table, readme = (folder / "table.md").read_text(), (ROOT / "docs/performance.md").read_text()
     assert table == tables(read(folder))
     assert "<!-- benchmarks -->" in readme
     assert readme == with_table(readme, table)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ulmfit_lab.cli.declared import one_value_each
-from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.utils.errors import ConfigError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ulmfit_lab.config import ClassifierFit, LanguageModelConfig
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelConfig
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts, State, detach
 
 WORDS, EMB, HIDDEN, LAYERS, T, B = 20, 5, 7, 3, 6, 4
@@ -191,7 +191,7 @@ def test_rates_are_the_configs_times_its_multiplier() -> None:
     lm = LanguageModelConfig(drop_mult=0.5)
     expected = Dropouts(input=0.125, output=0.05, weight=0.1, embedding=0.01, hidden=0.075)
     assert Dropouts.scaled(lm) == expected
-    classifier = ClassifierFit(drop_mult=0.5)
+    classifier = ClassifierConfig(drop_mult=0.5)
     assert Dropouts.scaled(classifier) == Dropouts(input=0.2, output=0.2, weight=0.25, embedding=0.025, hidden=0.15)
 
 

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ulmfit_lab.errors import DataError, MismatchError
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.checkpoint import (
     Stamp,
@@ -25,6 +24,7 @@ from ulmfit_lab.models.checkpoint import (
     save_resume_state,
 )
 from ulmfit_lab.models.heads import Classifier, Features, LanguageModel
+from ulmfit_lab.utils.errors import DataError, MismatchError
 
 STAMP = Stamp(kind="language-model", vocabulary="0123abcd", direction="forwards")
 

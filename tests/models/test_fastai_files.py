@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ulmfit_lab.errors import DataError, LabError, MismatchError
+from ulmfit_lab.data.rules import SPECIALS
 from ulmfit_lab.models.fastai import read_fastai, write_fastai
 from ulmfit_lab.models.heads import LanguageModel
-from ulmfit_lab.text.rules import SPECIALS
+from ulmfit_lab.utils.errors import DataError, LabError, MismatchError
 
 NEW = ["xxunk", "xxpad", "xxbos", "xxeos", "xxfld", "xxrep", "xxwrep", "xxup", "xxmaj", "the", "film", "."]
 OLD = ["_unk_", "_pad_", "the", "film", ".", "xbos", "xfld", "t_up", "tk_rep", "tk_wrep", "<eos>", "\n"]

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ulmfit_lab.errors import DataError, LabError
 from ulmfit_lab.models.checkpoint import (
     Stamp,
     load_checkpoint,
@@ -26,6 +25,7 @@ from ulmfit_lab.models.checkpoint import (
     save_resume_state,
 )
 from ulmfit_lab.models.word_vectors import WordVectors, load_vectors
+from ulmfit_lab.utils.errors import DataError, LabError
 
 STAMP = Stamp("encoder", "abcd", "forwards")
 TEXT = b"3 2\nthe 1 2\nof -0.5 1e-3\ncaf\xc3\xa9 3 4\n"
@@ -103,7 +103,7 @@ def test_no_more_memory_is_taken_than_a_file_of_vectors_is_worth(name: str, cont
 
 
 def test_vectors_that_unpack_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ulmfit_lab.files.INFLATED", 2**12)
+    monkeypatch.setattr("ulmfit_lab.utils.files.INFLATED", 2**12)
     path = tmp_path / "v.txt.gz"
     path.write_bytes(gzip.compress(b"the 1 2\n" * 10**5, mtime=0))
     with pytest.raises(DataError, match="unpacks to far more than its size"):

@@ -14,7 +14,7 @@ from torch import Tensor
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier
 from ulmfit_lab.models.pooling import concat_pool
-from ulmfit_lab.models.reading import Windows, read_documents
+from ulmfit_lab.models.windowed_encoding import Windows, read_documents
 
 WORDS, PAD = 40, 1
 FEATURES = ["last", "mix", "embeddings"]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from ulmfit_lab.errors import DataError
 from ulmfit_lab.models import sentence_encoder
 from ulmfit_lab.models.sentence_encoder import PACKAGE, SentenceEncoder, encoder_version, load_encoder
+from ulmfit_lab.utils.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulmfit_lab.config import Vectors
-from ulmfit_lab.errors import DataError
+from ulmfit_lab.config.schema import WordVectorsConfig
 from ulmfit_lab.models.word_vectors import PIECE, WordVectors, load_glove_package, load_vectors, train_word2vec
+from ulmfit_lab.utils.errors import DataError
 
-QUICK = Vectors(epochs=2, window=2)
+QUICK = WordVectorsConfig(epochs=2, window=2)
 TOPICS = [[f"{topic}{number}" for number in range(60)] for topic in ("animal", "tool")]
 
 
@@ -52,9 +52,9 @@ def test_word2vec_depends_on_its_seed_and_its_config_and_on_nothing_else() -> No
 
 def test_word2vec_is_the_same_in_every_process() -> None:
     code = (
-        "import sys, json; from ulmfit_lab.config import Vectors;"
+        "import sys, json; from ulmfit_lab.config.schema import WordVectorsConfig;"
         "from ulmfit_lab.models.word_vectors import train_word2vec;"
-        "v = train_word2vec(json.load(sys.stdin), Vectors(epochs=2, window=2), size=4, seed=0);"
+        "v = train_word2vec(json.load(sys.stdin), WordVectorsConfig(epochs=2, window=2), size=4, seed=0);"
         "print(*v.words, v.matrix.tobytes().hex())"
     )
     here = train_word2vec(sentences(), QUICK, size=4, seed=0)
@@ -72,7 +72,7 @@ def test_word2vec_is_the_same_in_every_process() -> None:
 
 @pytest.mark.parametrize("algorithm", ["cbow", "skip-gram"])
 def test_word2vec_learns_which_words_share_contexts(algorithm: Any) -> None:
-    config = Vectors(algorithm=algorithm, epochs=10, window=5)
+    config = WordVectorsConfig(algorithm=algorithm, epochs=10, window=5)
     vectors = train_word2vec(sentences(2000), config, size=8, seed=0)
     unit = vectors.matrix / np.linalg.norm(vectors.matrix, axis=1, keepdims=True)
     animals, tools = (unit[[vectors.words.index(word) for word in topic]] for topic in TOPICS)
@@ -90,7 +90,7 @@ def test_a_long_document_is_read_to_its_end() -> None:
 
 @pytest.mark.parametrize("text", [[], [[]], [["each", "word", "once"]]])
 def test_a_text_without_a_word_to_learn_is_an_error(text: list[list[str]]) -> None:
-    with pytest.raises(DataError, match="vectors.min_count = 2 times"):
+    with pytest.raises(DataError, match="word_vectors.min_count = 2 times"):
         train_word2vec(text, QUICK, size=4, seed=0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ulmfit_lab.report.spec import Associations, Predictor, Published, ReportSpec
+from ulmfit_lab.analysis.spec import Associations, Predictor, Published, ReportSpec
 
 SEEDS = (0, 1, 2, 3, 4, 5)
 NOISE = (0.011, -0.012, 0.0, 0.021, -0.019, 0.003)  # of a seed, shared by all its runs
@@ -29,9 +29,9 @@ def make_spec(**changes: object) -> ReportSpec:
         "level_name": "labels",
         "level_label": "labelled documents",
         "seeds": SEEDS,
-        "measure": "final/error",
-        "measure_label": "Test error (%)",
-        "measure_scale": 100.0,
+        "metric": "final/error",
+        "metric_label": "Test error (%)",
+        "metric_scale": 100.0,
         "lower_is_better": True,
         "reference": "tf-idf",
         "contrasts": (("word2vec", "random"),),
@@ -77,7 +77,7 @@ def make_associated(models: int = 8, seeds: int = 6) -> tuple[pd.DataFrame, Repo
     The perplexity follows the quality but for a little noise, the accuracy but for much, and the error both.
     """
     accuracy = Predictor(
-        measure="final/lm_accuracy",
+        metric="final/lm_accuracy",
         name="accuracy",
         label="Accuracy (%)",
         unit="points",
@@ -85,7 +85,7 @@ def make_associated(models: int = 8, seeds: int = 6) -> tuple[pd.DataFrame, Repo
         epoch_sd="final/lm_accuracy_epoch_sd",
     )
     perplexity = Predictor(
-        measure="final/lm_perplexity",
+        metric="final/lm_perplexity",
         name="perplexity",
         label="Perplexity",
         unit="nats",

@@ -10,27 +10,27 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ulmfit_lab.report import association
-from ulmfit_lab.report.association import (
+from ulmfit_lab.analysis import association
+from ulmfit_lab.analysis.association import (
     Estimate,
-    correlations,
+    compute_correlations,
+    compute_stability,
     correlations_of,
     kendall,
     outcome,
     resamples,
     spearman,
-    steadiness,
     steadiness_of,
 )
-from ulmfit_lab.report.runs import check_grid
-from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.analysis.run_table import check_grid
+from ulmfit_lab.analysis.spec import ReportSpec
 
 Associated = tuple[pd.DataFrame, ReportSpec]
 
 
-def over_seeds(*values: np.ndarray) -> association.Steadiness:
+def over_seeds(*values: np.ndarray) -> association.Stability:
     first, second = values
-    return steadiness("seeds", (first, second), (first.var(axis=1, ddof=1), second.var(axis=1, ddof=1)))
+    return compute_stability("seeds", (first, second), (first.var(axis=1, ddof=1), second.var(axis=1, ddof=1)))
 
 
 def test_share_of_noise_by_hand() -> None:
@@ -99,7 +99,7 @@ def test_correlations_are_those_of_scipy(drawn: list[int]) -> None:
 
 def test_numbers_that_rank_alike_tell_alike() -> None:
     x, noise = np.random.default_rng(0).normal(size=(2, 8, 6))
-    found = correlations(x, -np.exp(x), x + noise, spearman)
+    found = compute_correlations(x, -np.exp(x), x + noise, spearman)
     assert found.each[0].value == pytest.approx(-found.each[1].value)
     assert (found.difference.value, found.difference.low, found.difference.high) == pytest.approx((0, 0, 0))
     assert found.outcome == "no difference shown"
@@ -107,8 +107,8 @@ def test_numbers_that_rank_alike_tell_alike() -> None:
 
 def test_runs_that_repeat_their_model_add_nothing() -> None:
     x, y, z = np.random.default_rng(0).normal(size=(3, 8, 1))
-    once = correlations(x, z, y, spearman)
-    often = correlations(*(np.repeat(v, 5, axis=1) for v in (x, z, y)), spearman)  # type: ignore[arg-type]
+    once = compute_correlations(x, z, y, spearman)
+    often = compute_correlations(*(np.repeat(v, 5, axis=1) for v in (x, z, y)), spearman)  # type: ignore[arg-type]
     assert often.each[0] == once.each[0]
 
 
@@ -192,7 +192,7 @@ def test_intervals_of_correlations_hold_the_truth_as_often_as_they_say(monkeypat
     for _ in range(150):
         models = generator.normal(size=(8, 1)) + own[:, None, None] * generator.normal(size=(3, 8, 1))
         x, other, y = models + 0.3 * generator.normal(size=(3, 8, n))
-        found = correlations(x, other, y, spearman)
+        found = compute_correlations(x, other, y, spearman)
         truths = [*zip(found.each, (first, second), strict=True), (found.difference, second - first)]
         held.append([each.low <= truth <= each.high for each, truth in truths])
     assert np.all(np.mean(held, axis=0) > 0.91)

@@ -11,25 +11,25 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ulmfit_lab.report.association import (
+from ulmfit_lab.analysis.association import (
     Correlations,
     Estimate,
     Outcome,
-    Steadiness,
+    Stability,
     correlations_of,
     steadiness_of,
 )
+from ulmfit_lab.analysis.run_table import check_grid
+from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.report.association_words import (
     association_parts,
     caution,
-    correlation_words,
-    interval_words,
-    percent,
-    signed,
-    steadiness_words,
+    format_correlation,
+    format_interval,
+    format_percent,
+    format_signed,
+    format_stability,
 )
-from ulmfit_lab.report.runs import check_grid
-from ulmfit_lab.report.spec import ReportSpec
 from ulmfit_lab.report.tables import markdown_report, print_report
 
 Associated = tuple[pd.DataFrame, ReportSpec]
@@ -103,20 +103,20 @@ def test_too_few_models_or_seeds_claim_nothing(
 def test_steadiness_in_words(associated: Associated, outcome: Outcome, words: str) -> None:
     runs, spec = associated
     assert spec.associations is not None
-    seeds: Steadiness = steadiness_of(check_grid(runs, spec), spec)[0]
+    seeds: Stability = steadiness_of(check_grid(runs, spec), spec)[0]
     found = replace(seeds, outcome=outcome, ratio=Estimate(0.5, 0.25, 1.0))
-    assert steadiness_words(found, spec.associations).startswith(words)
+    assert format_stability(found, spec.associations).startswith(words)
 
 
 def test_a_check_that_says_otherwise_is_told(associated: Associated) -> None:
     declared = associated[1].associations
     assert declared is not None
-    agreed = correlation_words(told("less", "less"), declared)
+    agreed = format_correlation(told("less", "less"), declared)
     assert agreed == (
         "Accuracy tells less of the outcome than perplexity (Spearman +0.60 for perplexity and -0.10 for accuracy, "
         "not shown to differ from 0)."
     )
-    doubted = correlation_words(told("less", "no difference shown"), declared)
+    doubted = format_correlation(told("less", "no difference shown"), declared)
     assert doubted == (
         f"{agreed[:-1]}; but by Kendall's tau no difference is shown in how well accuracy and perplexity tell the "
         "outcome."
@@ -138,10 +138,10 @@ def test_a_number_that_does_not_move_is_told(associated: Associated) -> None:
 
 
 def test_cells() -> None:
-    assert (signed(-0.001), signed(math.nan), percent(0.1234), percent(math.nan)) == (
+    assert (format_signed(-0.001), format_signed(math.nan), format_percent(0.1234), format_percent(math.nan)) == (
         "+0.00",
         "unknown",
         "12.3",
         "unknown",
     )
-    assert interval_words(Estimate(0.5, math.nan, math.nan), signed) == ""
+    assert format_interval(Estimate(0.5, math.nan, math.nan), format_signed) == ""

@@ -8,14 +8,22 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from ulmfit_lab.report.compare import Row, answers, comparisons, direction, headline, summaries, values
-from ulmfit_lab.report.runs import check_grid
-from ulmfit_lab.report.spec import Published, ReportSpec
-from ulmfit_lab.report.statistics import Paired, Verdict, paired
+from ulmfit_lab.analysis.comparisons import (
+    Comparison,
+    compare_variants,
+    direction,
+    group_by_answer,
+    headline,
+    summarize_variants,
+    values,
+)
+from ulmfit_lab.analysis.run_table import check_grid
+from ulmfit_lab.analysis.spec import Published, ReportSpec
+from ulmfit_lab.analysis.statistics import PairedResult, Verdict, compare_paired
 
 
-def row(words: Verdict, variant: str = "word2vec", level: str = "100", difference: float = -1.0) -> Row:
-    return Row(level, variant, "random", Paired(difference, -2.0, 0.5, 1.0, 0.1, 6), 0.1, words, None)
+def row(words: Verdict, variant: str = "word2vec", level: str = "100", difference: float = -1.0) -> Comparison:
+    return Comparison(level, variant, "random", PairedResult(difference, -2.0, 0.5, 1.0, 0.1, 6), 0.1, words, None)
 
 
 def test_values_are_scaled_and_in_the_order_of_the_seeds(
@@ -28,17 +36,17 @@ def test_values_are_scaled_and_in_the_order_of_the_seeds(
 
 
 def test_pairs_share_their_seed(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    first, second = comparisons(check_grid(runs.sample(frac=1, random_state=1), spec), spec)
+    first, second = compare_variants(check_grid(runs.sample(frac=1, random_state=1), spec), spec)
     by_cell = runs.set_index(["variant", "level", "seed"])["final/error"]
     for found in (first, second):
         a, b = ([100 * by_cell[v, found.level, s] for s in spec.seeds] for v in ("word2vec", "random"))
-        assert found.result == paired(a, b)
+        assert found.result == compare_paired(a, b)
     assert first.result.difference == pytest.approx(-5.0)
     assert (first.level, first.verdict, second.level, second.verdict) == ("100", "better", "1000", "better")
 
 
 def test_all_comparisons_are_corrected_together(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    found = comparisons(check_grid(runs, spec), spec)
+    found = compare_variants(check_grid(runs, spec), spec)
     low, high = sorted(r.result.p for r in found)
     assert sorted(r.corrected_p for r in found) == pytest.approx([2 * low, max(2 * low, high)])
 
@@ -56,10 +64,10 @@ def test_a_published_pair_is_tested_once_whichever_way_it_was_declared(spec_with
 
 
 def test_a_published_figure_is_answered_the_way_it_was_put(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    rows = comparisons(check_grid(runs, spec), spec)
+    rows = compare_variants(check_grid(runs, spec), spec)
     turned = Published(variant="random", against="word2vec", what="", value=2.5, source="")
     straight = rows[0].result
-    found = answers(rows, turned)[0]
+    found = group_by_answer(rows, turned)[0]
     assert found.verdict == "worse"
     assert (found.result.difference, found.result.low) == (-straight.difference, -straight.high)
     assert direction(2.5, found) == "agrees" and direction(-2.5, found) == "disagrees"
@@ -102,5 +110,5 @@ def test_one_seed_has_a_mean_and_no_spread(
 ) -> None:
     spec = spec_with(seeds=(0,))
     grid = check_grid(runs_of(spec), spec)
-    assert all(s.n == 1 and math.isnan(s.sd) for s in summaries(grid, spec).values())
-    assert {r.verdict for r in comparisons(grid, spec)} == {"too few seeds"}
+    assert all(s.n == 1 and math.isnan(s.sd) for s in summarize_variants(grid, spec).values())
+    assert {r.verdict for r in compare_variants(grid, spec)} == {"too few seeds"}

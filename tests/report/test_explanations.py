@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ulmfit_lab.report.explanations import Explanation, coloured, html_page, told
+from ulmfit_lab.report.explanations import Explanation, color_words, format_explanation, html_page
 
 EXPLAINED = Explanation(("xxbos", "<b>bad</b>", "\n", "[red]"), np.array([0.0, 0.4, -0.2, 0.1]), "pos", 0.8, 0.5, 0.0)
 
 
 def test_words_stand_on_the_colour_of_their_value() -> None:
-    text = coloured(EXPLAINED)
+    text = color_words(EXPLAINED)
     assert text.plain == "xxbos <b>bad</b> ↵ [red] "
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
     assert styles["xxbos"] == "black on rgb(255,255,255)"
@@ -23,9 +23,9 @@ def test_a_page_escapes_what_texts_hold() -> None:
     assert "<b>bad" not in page and "&lt;b&gt;bad&lt;/b&gt;" in page
     assert 'rgba(0,158,115,1.00)" title="+0.4000"' in page
     assert "pos: probability 0.800, 0.500 without words (the words add up to +0.300)" in page
-    assert told(EXPLAINED) in page
+    assert format_explanation(EXPLAINED) in page
 
 
 def test_words_that_say_nothing_have_no_colour() -> None:
     nothing = Explanation(("a", "b"), np.zeros(2), "pos", 0.5, 0.5, 0.0)
-    assert {str(span.style) for span in coloured(nothing).spans} == {"black on rgb(255,255,255)"}
+    assert {str(span.style) for span in color_words(nothing).spans} == {"black on rgb(255,255,255)"}

@@ -10,11 +10,11 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from ulmfit_lab.report.compare import summaries
-from ulmfit_lab.report.figures import bars, caption_of, draw, look_of, window_of
-from ulmfit_lab.report.runs import check_grid
-from ulmfit_lab.report.spec import ReportSpec
-from ulmfit_lab.report.statistics import Summary
+from ulmfit_lab.analysis.comparisons import summarize_variants
+from ulmfit_lab.analysis.run_table import check_grid
+from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.statistics import Summary
+from ulmfit_lab.report.figures import bars, caption_of, draw, style_of, window_of
 
 Runs = Callable[[ReportSpec], pd.DataFrame]
 Spec = Callable[..., ReportSpec]
@@ -31,7 +31,7 @@ def interval_of(container: ErrorbarContainer) -> np.ndarray:
 
 def test_means_and_intervals_are_those_of_the_table(runs: pd.DataFrame, spec: ReportSpec) -> None:
     axis = figure_of(spec, runs).axes[0]
-    found = summaries(check_grid(runs, spec), spec)
+    found = summarize_variants(check_grid(runs, spec), spec)
     drawn = {container.get_label(): container for container in axis.containers}
     assert list(drawn) == ["random", "word2vec"]
     for variant, container in drawn.items():
@@ -42,7 +42,7 @@ def test_means_and_intervals_are_those_of_the_table(runs: pd.DataFrame, spec: Re
 
 def test_the_reference_is_a_dashed_line_with_its_interval_as_band(runs: pd.DataFrame, spec: ReportSpec) -> None:
     axis = figure_of(spec, runs).axes[0]
-    found = [summaries(check_grid(runs, spec), spec)["tf-idf", level] for level in spec.levels]
+    found = [summarize_variants(check_grid(runs, spec), spec)["tf-idf", level] for level in spec.levels]
     (line,) = [line for line in axis.lines if line.get_label() == "tf-idf"]
     assert line.get_linestyle() == "--"
     np.testing.assert_allclose(line.get_ydata(), [s.mean for s in found])
@@ -97,7 +97,7 @@ def test_level_labels_do_not_overlap(runs_of: Runs, spec_with: Spec) -> None:
 
 
 def test_eight_variants_differ_in_colour_and_without_it() -> None:
-    looks = [look_of(number) for number in range(8)]
+    looks = [style_of(number) for number in range(8)]
     assert len({look["color"] for look in looks}) == 8
     assert len({look["marker"] for look in looks}) == 8
     assert len({look["linestyle"] for look in looks}) == 8

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from ulmfit_lab.analysis.comparisons import compare_variants
+from ulmfit_lab.analysis.run_table import runs_frame
+from ulmfit_lab.analysis.spec import Published, ReportSpec
+from ulmfit_lab.analysis.statistics import ALPHA, smallest_difference
 from ulmfit_lab.report.association_words import association_verdicts
-from ulmfit_lab.report.compare import comparisons
-from ulmfit_lab.report.figures import saved
+from ulmfit_lab.report.figures import save_figure
 from ulmfit_lab.report.ledger import HEADER, Entry, Result, ledger_row, ledger_text, result_of
-from ulmfit_lab.report.ledger_figure import draw_ledger, oriented
-from ulmfit_lab.report.runs import tidy
-from ulmfit_lab.report.spec import Published, ReportSpec
-from ulmfit_lab.report.statistics import ALPHA, smallest_difference
+from ulmfit_lab.report.ledger_figure import draw_ledger, orient_difference
 
 CONTRAST = ("word2vec", "random", "1000")
 
@@ -31,7 +31,7 @@ def cells(result: Result | None) -> dict[str, str]:
 
 
 def test_a_row_holds_claim_verdict_effect_published_and_cost(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    (row,) = [row for row in comparisons(runs, spec) if row.level == "1000" and row.variant == "word2vec"]
+    (row,) = [row for row in compare_variants(runs, spec) if row.level == "1000" and row.variant == "word2vec"]
     told = cells(result_of(runs, spec, [CONTRAST]))
     assert told["claim"] == "They do." and told["source"] == "A lecture, 58:20"
     assert "[table](vectors/table.md)" in told["experiment"] and "[figure](vectors/figure.svg)" in told["experiment"]
@@ -94,8 +94,8 @@ def test_published_figures_of_the_headline_are_preferred(
 
 def test_what_is_associated_has_its_verdicts_in_the_row(associated: tuple[pd.DataFrame, ReportSpec]) -> None:
     runs, spec = associated
-    told = cells(result_of(tidy(runs), spec, []))["verdict"].split("<br>")
-    assert told == association_verdicts(tidy(runs), spec) and "steady" in told[0]
+    told = cells(result_of(runs_frame(runs), spec, []))["verdict"].split("<br>")
+    assert told == association_verdicts(runs_frame(runs), spec) and "steady" in told[0]
 
 
 def test_an_experiment_without_runs_is_not_run_yet(runs: pd.DataFrame, spec: ReportSpec) -> None:
@@ -108,10 +108,10 @@ def test_an_experiment_without_runs_is_not_run_yet(runs: pd.DataFrame, spec: Rep
 def test_left_of_zero_is_better_in_percent_of_the_variant_compared_with(runs: pd.DataFrame, spec: ReportSpec) -> None:
     (headline,) = result_of(runs, spec, [CONTRAST]).headlines
     against = 100 * runs[(runs["variant"] == "random") & (runs["level"] == "1000")]["final/error"].mean()
-    middle, low, high = oriented(headline, spec)
+    middle, low, high = orient_difference(headline, spec)
     assert middle == pytest.approx(100 * headline.row.result.difference / against)
     assert low < middle < high < 0
-    turned = oriented(headline, replace(spec, lower_is_better=False))
+    turned = orient_difference(headline, replace(spec, lower_is_better=False))
     assert turned == pytest.approx((-middle, -high, -low))
     assert math.isnan(replace(headline, against_mean=0.0).percent(1.0))
 
@@ -125,7 +125,7 @@ def test_the_figure_is_the_same_bytes_twice_and_tells_verdicts_apart(
         entry(result_of(runs_of(few), few, [CONTRAST])),
         entry(None),
     ]
-    one, two = (saved(lambda: draw_ledger(found), "ledger") for _ in range(2))
+    one, two = (save_figure(lambda: draw_ledger(found), "ledger") for _ in range(2))
     assert one == two and sorted(one) == ["ledger.png", "ledger.svg"]
     axis = draw_ledger(found).axes[0]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["better", "too few seeds"]

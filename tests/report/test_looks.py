@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ulmfit_lab.errors import IncompleteError
-from ulmfit_lab.report.compare import comparisons, headline
+from ulmfit_lab.analysis.comparisons import compare_variants, headline
+from ulmfit_lab.analysis.interim import Cell, replay_looks
+from ulmfit_lab.analysis.run_table import check_grid, runs_frame
+from ulmfit_lab.analysis.sequential import level_at
+from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.statistics import smallest_difference
 from ulmfit_lab.report.figures import caption_of
 from ulmfit_lab.report.ledger import LOOKED, Entry, ledger_text, result_of
-from ulmfit_lab.report.looks import Cell, take_looks
-from ulmfit_lab.report.runs import check_grid, tidy
-from ulmfit_lab.report.sequential import level_at
-from ulmfit_lab.report.spec import ReportSpec
-from ulmfit_lab.report.statistics import smallest_difference
 from ulmfit_lab.report.tables import markdown_report, print_report
+from ulmfit_lab.utils.errors import IncompleteError
 
 LOOKS = (6, 8, 10)
 
@@ -43,7 +43,7 @@ def measure(spec: ReportSpec, shift: float = 40.0) -> dict[Cell, float]:
 def run_until_decided(spec: ReportSpec, world: dict[Cell, float]) -> set[Cell]:
     """Make the runs that each next look needs, as a sweep does."""
     made: set[Cell] = set()
-    while not (looks := take_looks({cell: world[cell] for cell in made}, spec)).ended:
+    while not (looks := replay_looks({cell: world[cell] for cell in made}, spec)).ended:
         assert looks.needed - made
         made |= looks.needed
     return made
@@ -73,8 +73,8 @@ def test_nothing_is_added_where_all_is_decided(spec: ReportSpec) -> None:
 
 def test_what_was_decided_stays_decided_by_the_seeds_that_it_had(spec: ReportSpec) -> None:
     world = measure(spec)
-    early = take_looks({cell: v for cell, v in world.items() if cell[2] < 6}, spec)
-    late = take_looks(world, spec)
+    early = replay_looks({cell: v for cell, v in world.items() if cell[2] < 6}, spec)
+    late = replay_looks(world, spec)
     place = ("100", "word2vec", "random")
     assert early.results[place] == late.results[place] and late.results[place].n == 6
     assert early.open == late.open == (("100", "tf-idf", "random"),)
@@ -88,10 +88,10 @@ def test_the_report_needs_just_these_runs_and_says_how_they_came_about(
     table = check_grid(kept, spec)
     assert len(table) == 26
     pd.testing.assert_frame_equal(check_grid(runs, spec), table)  # what nobody needed is left out
-    rows = comparisons(table, spec)
+    rows = compare_variants(table, spec)
     assert [(row.result.n, row.verdict) for row in rows] == [(6, "better"), (10, "no difference shown")]
     assert headline(rows, spec).startswith("Over 6 to 10 paired seeds, ")
-    text = markdown_report(tidy(table), spec)
+    text = markdown_report(runs_frame(table), spec)
     assert "looked at after 6, 8, 10 seeds" in text and "would have been 30 runs: looks saved 4." in text
     assert "repeated p-value" in text and "95% t interval" not in text and "further seeds" not in text
     assert "over n = 6 to 10 seeds, not adjusted for the looks" in caption_of(spec)

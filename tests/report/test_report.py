@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ulmfit_lab.errors import IncompleteError
-from ulmfit_lab.report.report import declared, read_runs, sweep_metrics, write_report
-from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.report.write import declared, read_runs, sweep_metrics, write_report
+from ulmfit_lab.utils.errors import IncompleteError
 
 FILES = ["runs.csv", "table.md", "figure.svg", "figure.png", "figure.json"]
 TUNING = pd.DataFrame({"variant": ["random"], "classifier.lr": [0.01], "valid_error": [0.3], "seeds": [2]})

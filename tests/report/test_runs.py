@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ulmfit_lab.errors import DataError, IncompleteError, MismatchError
-from ulmfit_lab.report.runs import check_grid, csv_text, of_language_model, read_runs, tidy
-from ulmfit_lab.report.spec import ReportSpec
+from ulmfit_lab.analysis.run_table import check_grid, csv_text, of_language_model, read_runs, runs_frame
+from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.utils.errors import DataError, IncompleteError, MismatchError
 
 
 def through_csv(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -25,12 +25,12 @@ def test_csv_is_exact(runs: pd.DataFrame, tmp_path: Path) -> None:
     runs["final/error"] = generator.random(len(runs)) * 10.0 ** generator.integers(-300, 300, len(runs))
     runs["best/valid_loss"] = [np.nan, np.inf, 1e-310, *[0.1] * (len(runs) - 3)]
     runs["param/quoted"] = ['a,"b"', "two\nlines", "NA", *["007"] * (len(runs) - 3)]
-    written = tidy(runs)
+    written = runs_frame(runs)
     pd.testing.assert_frame_equal(through_csv(written, tmp_path), written, check_exact=True)
 
 
 def test_text_stays_text_and_numbers_numbers(runs: pd.DataFrame, tmp_path: Path) -> None:
-    found = through_csv(tidy(runs), tmp_path)
+    found = through_csv(runs_frame(runs), tmp_path)
     assert found["level"].iloc[0] == "100"
     assert found["param/classifier.lr"].iloc[0] == "0.010"
     assert found["stage/classifier"].iloc[0] == "00e1"  # a number to a careless reader
@@ -39,7 +39,7 @@ def test_text_stays_text_and_numbers_numbers(runs: pd.DataFrame, tmp_path: Path)
 
 def test_tidy_does_not_depend_on_order_of_columns_or_types(runs: pd.DataFrame) -> None:
     other = runs[runs.columns[::-1]].assign(level=runs["level"].astype(int), seed=runs["seed"].astype(str), dirty=False)
-    pd.testing.assert_frame_equal(tidy(other), tidy(runs))
+    pd.testing.assert_frame_equal(runs_frame(other), runs_frame(runs))
 
 
 def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
@@ -53,12 +53,12 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
 
 def test_a_measure_that_is_no_number_is_named(runs: pd.DataFrame) -> None:
     with pytest.raises(DataError, match=r"final/error.*'high'"):
-        tidy(runs.assign(**{"final/error": "high"}))
+        runs_frame(runs.assign(**{"final/error": "high"}))
 
 
 def test_the_grid_comes_in_declared_order(runs: pd.DataFrame, spec: ReportSpec) -> None:
     shuffled = runs.sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(check_grid(shuffled, spec), tidy(runs))
+    pd.testing.assert_frame_equal(check_grid(shuffled, spec), runs_frame(runs))
 
 
 def test_runs_outside_the_grid_are_left_out(runs: pd.DataFrame, spec: ReportSpec) -> None:
@@ -101,7 +101,7 @@ def test_a_run_without_the_measure_is_refused(runs: pd.DataFrame, spec: ReportSp
 
 def test_a_measure_that_no_run_has_is_refused(runs: pd.DataFrame, spec_with: Callable[..., ReportSpec]) -> None:
     with pytest.raises(IncompleteError, match=r"final/eror.*Known: final/error"):
-        check_grid(runs, spec_with(measure="final/eror"))
+        check_grid(runs, spec_with(metric="final/eror"))
 
 
 def test_perplexities_over_different_vocabularies_are_refused(
@@ -109,12 +109,12 @@ def test_perplexities_over_different_vocabularies_are_refused(
 ) -> None:
     mixed = runs.assign(**{"final/lm_perplexity": 50.0, "param/vocabulary": ["a"] * 30 + ["b"] * 6})
     with pytest.raises(MismatchError, match=r"2 vocabularies .*tf-idf @ 1000, seed 0"):
-        check_grid(mixed, spec_with(measure="final/lm_perplexity"))
+        check_grid(mixed, spec_with(metric="final/lm_perplexity"))
     assert len(check_grid(mixed, spec)) == 36  # errors of a classifier may be compared
     by_level = mixed.assign(**{"param/vocabulary": mixed["level"]})
-    assert len(check_grid(by_level, spec_with(measure="final/lm_perplexity"))) == len(mixed)
+    assert len(check_grid(by_level, spec_with(metric="final/lm_perplexity"))) == len(mixed)
     same = mixed.assign(**{"param/vocabulary": "a"})
-    assert len(check_grid(same, spec_with(measure="final/lm_perplexity"))) == 36
+    assert len(check_grid(same, spec_with(metric="final/lm_perplexity"))) == 36
 
 
 def test_a_model_without_a_number_to_associate_is_refused_but_not_a_variant_that_takes_no_part(

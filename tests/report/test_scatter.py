@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ulmfit_lab.report.association import correlations_of
-from ulmfit_lab.report.runs import check_grid
+from ulmfit_lab.analysis.association import correlations_of
+from ulmfit_lab.analysis.run_table import check_grid
+from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.report.scatter import dots_of, draw_scatter
-from ulmfit_lab.report.spec import ReportSpec
 
 Associated = tuple[pd.DataFrame, ReportSpec]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ulmfit_lab.report.sequential import critical_t, null_law, paired_at_looks, repeated_p, t_test_p, weights
-from ulmfit_lab.report.statistics import ALPHA, paired
+from ulmfit_lab.analysis.sequential import compare_sequentially, critical_t, null_law, repeated_p, t_test_p, weights
+from ulmfit_lab.analysis.statistics import ALPHA, compare_paired
 
 LOOKS = (6, 8, 12, 20)
 PATHS = 20_000
@@ -64,7 +64,7 @@ def test_with_many_pairs_the_critical_values_are_near_the_published_ones() -> No
 
 def test_one_look_is_the_plain_test() -> None:
     a, b = np.random.default_rng(5).normal([[0.8], [0.0]], 1.0, (2, 8))
-    plain, looked = paired(a, b), paired_at_looks(a, b, (8,))
+    plain, looked = compare_paired(a, b), compare_sequentially(a, b, (8,))
     assert looked.p == pytest.approx(plain.p, rel=0.03)
     assert (looked.low, looked.high) == pytest.approx((plain.low, plain.high), abs=0.01)
     assert (looked.difference, looked.sd, looked.n) == (plain.difference, plain.sd, plain.n)
@@ -74,7 +74,7 @@ def test_p_never_rises_from_look_to_look_and_the_interval_agrees_with_it() -> No
     random = np.random.default_rng(6)
     for shift in (0.0, 0.5, 1.0, 2.0):
         a, b = random.normal([[shift], [0.0]], 1.0, (2, LOOKS[-1]))
-        found = [paired_at_looks(a[:n], b[:n], LOOKS) for n in LOOKS]
+        found = [compare_sequentially(a[:n], b[:n], LOOKS) for n in LOOKS]
         assert all(x.p >= y.p for x, y in itertools.pairwise(found))
         first = next((x for x in found if x.p <= ALPHA), None)
         assert first is None or not first.low < 0 < first.high
@@ -82,9 +82,9 @@ def test_p_never_rises_from_look_to_look_and_the_interval_agrees_with_it() -> No
 
 def test_a_p_beyond_the_draws_is_bonferronis_bound() -> None:
     a, b = [5.0 + i / 1000 for i in range(20)], [i / 900 for i in range(20)]
-    found = paired_at_looks(a, b, LOOKS)
+    found = compare_sequentially(a, b, LOOKS)
     assert found.p < 1 / len(null_law(LOOKS))
-    plain = min(paired(a[:n], b[:n]).p / w for n, w in zip(LOOKS, weights(LOOKS), strict=True))
+    plain = min(compare_paired(a[:n], b[:n]).p / w for n, w in zip(LOOKS, weights(LOOKS), strict=True))
     assert found.p == pytest.approx(plain * weights(LOOKS).sum())
 
 
@@ -129,4 +129,4 @@ def test_holm_keeps_the_error_where_decided_comparisons_stop_and_the_others_go_o
 
 def test_there_is_no_p_between_looks() -> None:
     with pytest.raises(ValueError, match="no look is planned after 7 seeds"):
-        paired_at_looks([0.0] * 7, [1.0] * 7, LOOKS)
+        compare_sequentially([0.0] * 7, [1.0] * 7, LOOKS)

@@ -11,26 +11,26 @@ from scipy import stats
 from scipy.integrate import quad
 from statsmodels.stats.power import TTestPower
 
-from ulmfit_lab.report.statistics import (
+from ulmfit_lab.analysis.statistics import (
     MOST_SEEDS,
-    Paired,
+    PairedResult,
+    compare_paired,
     further_seeds,
     holm,
-    paired,
     smallest_difference,
-    summarise,
+    summarize,
     verdict,
 )
 
 
-def result(difference: float, *, n: int = 6, sd: float = 1.0) -> Paired:
-    return Paired(difference, math.nan, math.nan, sd, math.nan, n)
+def result(difference: float, *, n: int = 6, sd: float = 1.0) -> PairedResult:
+    return PairedResult(difference, math.nan, math.nan, sd, math.nan, n)
 
 
 def test_paired_by_hand() -> None:
     # differences 1, 2, 3: mean 2, sd 1, t = 2 * sqrt(3) on 2 degrees of freedom. With 2 degrees the t distribution
     # is closed: p = 1 - t / sqrt(t^2 + 2) = 1 - sqrt(12 / 14); its 97.5% quantile is 0.95 / sqrt(2 * 0.975 * 0.025).
-    found = paired([3.0, 5.0, 7.0], [2.0, 3.0, 4.0])
+    found = compare_paired([3.0, 5.0, 7.0], [2.0, 3.0, 4.0])
     assert (found.difference, found.sd, found.n) == (2.0, 1.0, 3)
     assert found.p == pytest.approx(1 - math.sqrt(12 / 14), rel=1e-12)
     half = 0.95 / math.sqrt(2 * 0.975 * 0.025) / math.sqrt(3)
@@ -42,43 +42,43 @@ def test_paired_is_the_one_sample_test_of_the_differences() -> None:
     a, b = generator.normal(size=(2, 8))
     reference = stats.ttest_1samp(a - b, 0.0)
     interval = reference.confidence_interval(0.95)
-    found = paired(list(a), list(b))
+    found = compare_paired(list(a), list(b))
     assert (found.p, found.low, found.high) == pytest.approx((reference.pvalue, interval.low, interval.high))
 
 
 def test_a_noise_that_pairs_share_does_not_matter() -> None:
     noise = np.array([0.0, 10.0, -7.0, 3.0, 100.0, 2.0])
-    plain = paired([1.0, 2.0, 3.0, 2.0, 1.0, 2.5], [0.0] * 6)
-    shared = paired(list(noise + np.array([1.0, 2.0, 3.0, 2.0, 1.0, 2.5])), list(noise))
+    plain = compare_paired([1.0, 2.0, 3.0, 2.0, 1.0, 2.5], [0.0] * 6)
+    shared = compare_paired(list(noise + np.array([1.0, 2.0, 3.0, 2.0, 1.0, 2.5])), list(noise))
     assert shared.p == pytest.approx(plain.p)
 
 
 def test_equal_values_have_p_one() -> None:
-    assert paired([0.2, 0.3, 0.4], [0.2, 0.3, 0.4]) == Paired(0.0, 0.0, 0.0, 0.0, 1.0, 3)
+    assert compare_paired([0.2, 0.3, 0.4], [0.2, 0.3, 0.4]) == PairedResult(0.0, 0.0, 0.0, 0.0, 1.0, 3)
 
 
 def test_a_constant_difference_has_p_zero_even_where_rounding_blurs_it() -> None:
     base = [0.1, 0.2, 0.3, 0.4, 0.5, 0.7]
-    found = paired([x + 0.1 for x in base], base)
+    found = compare_paired([x + 0.1 for x in base], base)
     assert len({x + 0.1 - x for x in base}) > 1  # rounding does blur it
     assert (found.sd, found.p) == (0.0, 0.0)
     assert found.low == found.difference == found.high == pytest.approx(0.1)
 
 
 def test_one_pair_has_a_difference_and_no_test() -> None:
-    found = paired([3.0], [1.0])
+    found = compare_paired([3.0], [1.0])
     assert (found.difference, found.n) == (2.0, 1)
     assert all(math.isnan(x) for x in (found.low, found.high, found.sd, found.p))
 
 
 def test_values_that_do_not_pair_are_refused() -> None:
     with pytest.raises(ValueError, match="3 and 2"):
-        paired([1.0, 2.0, 3.0], [1.0, 2.0])
+        compare_paired([1.0, 2.0, 3.0], [1.0, 2.0])
 
 
 def test_summary_by_hand() -> None:
     # 2, 4, 6: sd 2; half = t(0.975, 2) * 2 / sqrt(3), with the closed quantile of above
-    found = summarise([2.0, 4.0, 6.0])
+    found = summarize([2.0, 4.0, 6.0])
     half = 0.95 / math.sqrt(2 * 0.975 * 0.025) * 2 / math.sqrt(3)
     assert (found.mean, found.sd, found.n) == (4.0, 2.0, 3)
     assert (found.low, found.high) == pytest.approx((4 - half, 4 + half))

@@ -9,16 +9,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ulmfit_lab.errors import IncompleteError
-from ulmfit_lab.report.compare import Row
-from ulmfit_lab.report.runs import check_grid, tidy
-from ulmfit_lab.report.spec import Also, ReportSpec
-from ulmfit_lab.report.statistics import Paired, Summary
+from ulmfit_lab.analysis.comparisons import Comparison
+from ulmfit_lab.analysis.run_table import check_grid, runs_frame
+from ulmfit_lab.analysis.spec import ExtraMetric, ReportSpec
+from ulmfit_lab.analysis.statistics import PairedResult, Summary
 from ulmfit_lab.report.tables import (
     comparison_row,
-    duration,
-    facts,
-    further_words,
+    format_duration,
+    format_facts,
+    format_further_seeds,
     markdown,
     markdown_report,
     mean_sd,
@@ -26,21 +25,22 @@ from ulmfit_lab.report.tables import (
     text_table,
     tuning_part,
 )
+from ulmfit_lab.utils.errors import IncompleteError
 
 NAN = float("nan")
 
 
-def row(**changes: object) -> Row:
+def row(**changes: object) -> Comparison:
     fields: dict[str, object] = {
         "level": "1000",
         "variant": "word2vec",
         "against": "random",
-        "result": Paired(-1.234, -2.0, -0.001, 1.0, 0.01, 6),
+        "result": PairedResult(-1.234, -2.0, -0.001, 1.0, 0.01, 6),
         "corrected_p": 0.02,
         "verdict": "better",
         "further_seeds": None,
     }
-    return Row(**{**fields, **changes})  # type: ignore[arg-type]
+    return Comparison(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_a_summary_in_a_cell(spec: ReportSpec) -> None:
@@ -49,7 +49,7 @@ def test_a_summary_in_a_cell(spec: ReportSpec) -> None:
 
 
 def test_a_loss_is_shown_with_more_decimals(spec_with: Callable[..., ReportSpec]) -> None:
-    assert mean_sd(Summary(3.9124, 0.0123, 0, 0, 6), spec_with(measure_scale=1.0)) == "3.912 ± 0.012 (6)"
+    assert mean_sd(Summary(3.9124, 0.0123, 0, 0, 6), spec_with(metric_scale=1.0)) == "3.912 ± 0.012 (6)"
 
 
 def test_a_comparison_in_cells(spec: ReportSpec) -> None:
@@ -60,13 +60,13 @@ def test_a_comparison_in_cells(spec: ReportSpec) -> None:
 
 
 def test_a_comparison_of_one_seed_has_empty_cells(spec: ReportSpec) -> None:
-    single = row(result=Paired(-1.0, NAN, NAN, NAN, NAN, 1), corrected_p=NAN, verdict="too few seeds")
+    single = row(result=PairedResult(-1.0, NAN, NAN, NAN, NAN, 1), corrected_p=NAN, verdict="too few seeds")
     assert comparison_row(single, spec)[3:] == ["-1.00", "", "", "too few seeds", "1", "unknown"]
 
 
 @pytest.mark.parametrize(("further", "words"), [(12, "12"), (1001, "more than 1000"), (None, "unknown")])
 def test_further_seeds_in_words(further: int | None, words: str) -> None:
-    assert further_words(row(verdict="no difference shown", further_seeds=further)) == words
+    assert format_further_seeds(row(verdict="no difference shown", further_seeds=further)) == words
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:
@@ -74,7 +74,7 @@ def test_markdown_cells_cannot_break_the_table() -> None:
 
 
 def test_the_report_says_what_was_asked_claimed_and_found(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    text = markdown_report(tidy(runs), spec)
+    text = markdown_report(runs_frame(runs), spec)
     for part in ("Do word vectors help?", "> They do.", "> A lecture, 58:20", "- A note.", "Data: target imdb (train)"):
         assert part in text
     assert "**Over 6 paired seeds, word2vec is better than random at every level of labels.**" in text
@@ -88,27 +88,27 @@ def test_the_report_says_what_was_asked_claimed_and_found(runs: pd.DataFrame, sp
 def test_a_further_number_is_shown_in_its_own_unit_and_not_tested(
     runs: pd.DataFrame, spec_with: Callable[..., ReportSpec]
 ) -> None:
-    also = Also(measure="reused_seconds", label="Saved (h)", scale=1 / 3600)
-    text = markdown_report(tidy(runs), spec_with(also=(also,)))
+    also = ExtraMetric(metric="reused_seconds", label="Saved (h)", scale=1 / 3600)
+    text = markdown_report(runs_frame(runs), spec_with(extra_metrics=(also,)))
     assert "## Saved (h)\n\nBeside the measure, and not tested." in text
     assert text.count("| word2vec | 0.017 ± 0.000 (6) | 0.017 ± 0.000 (6) |") == 1
     assert text.count("| p |") == 1  # of the measure's comparisons
     with pytest.raises(IncompleteError, match="no run has the measure 'final/padding'"):
-        check_grid(runs, spec_with(also=(Also(measure="final/padding", label="Padding"),)))
+        check_grid(runs, spec_with(extra_metrics=(ExtraMetric(metric="final/padding", label="Padding"),)))
 
 
 def test_a_report_without_levels_has_no_column_for_them(
     runs_of: Callable[[ReportSpec], pd.DataFrame], spec_with: Callable[..., ReportSpec]
 ) -> None:
     spec = spec_with(levels=("",), level_name="", level_label="")
-    text = markdown_report(tidy(runs_of(spec)), spec)
+    text = markdown_report(runs_frame(runs_of(spec)), spec)
     assert "| variant | result |" in text
     assert "| variant | against | difference (points) |" in text
 
 
 def test_cost_and_code_are_summed_over_runs(runs: pd.DataFrame, spec: ReportSpec) -> None:
     runs.loc[0, ["commit", "dirty"]] = ["beef" * 10, "true"]
-    lines = facts(tidy(runs), spec)
+    lines = format_facts(runs_frame(runs), spec)
     assert "36 runs at scale `tiny`: 3 variants, 2 levels of labels, seeds 0, 1, 2, 3, 4, 5." in lines
     assert "Computing took 12 s; reusing stages saved 36.0 min." in lines
     assert "Commit beefbeefbe (1 runs), c0ffeec0ff (35 runs); 1 of 36 runs had uncommitted changes." in lines
@@ -116,18 +116,20 @@ def test_cost_and_code_are_summed_over_runs(runs: pd.DataFrame, spec: ReportSpec
 
 def test_a_path_of_the_user_is_not_shown(runs: pd.DataFrame, spec: ReportSpec) -> None:
     mine = runs.assign(**{"param/target.path": "/home/me/secret.csv"})
-    text = "\n".join(facts(tidy(mine), spec))
+    text = "\n".join(format_facts(runs_frame(mine), spec))
     assert "target own files" in text and "secret" not in text
 
 
 def test_data_that_a_language_model_alone_never_reads_is_not_listed(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    alone = runs.assign(**{"param/until": "pretrained", "param/general.name": "wiki", "param/general.split": "all"})
-    assert "Data: general wiki (all)." in facts(tidy(alone), spec)
+    alone = runs.assign(
+        **{"param/last_stage": "pretrained", "param/general.name": "wiki", "param/general.split": "all"}
+    )
+    assert "Data: general wiki (all)." in format_facts(runs_frame(alone), spec)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(119.4, "119 s"), (120, "2.0 min"), (7200, "2.0 h")])
 def test_duration(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_recipes_show_every_try_and_the_lowest_error_as_chosen() -> None:
@@ -175,8 +177,8 @@ def test_of_a_search_the_three_best_complete_trials_of_each_variant_are_shown() 
         }
     )
     space = {"classifier.lr": {"low": 0.0001, "high": 0.1, "log": True}}
-    _, text, table = tuning_part(tuning, {"space": space, "level": {"target.labels": 500}})
-    assert "Tuned at target.labels = 500: classifier.lr (0.0001 to 0.1, logarithmic)." in text
+    _, text, table = tuning_part(tuning, {"space": space, "level": {"target.n_labels": 500}})
+    assert "Tuned at target.n_labels = 500: classifier.lr (0.0001 to 0.1, logarithmic)." in text
     assert "Every variant tried 5 recipes, each with 3 seeds" in text
     assert "Of 10 trials 1 were stopped before their last seed and 1 diverged." in text
     assert table.splitlines() == [
@@ -212,7 +214,7 @@ def test_narrow_values_leave_the_names_of_the_rows_whole(width: int) -> None:
     drawn = io.StringIO()
     console = Console(width=width, file=drawn)
     runs = [f"word2vec_vs_lm\nfine-tuned LM @ 500, seed {seed}\n6ca1886{seed}" for seed in range(3)]
-    console.print(text_table(["field", *runs], [["classifier.start", *["fine-tuned"] * 3]], narrow_values=True))
+    console.print(text_table(["field", *runs], [["classifier.init", *["fine-tuned"] * 3]], narrow_values=True))
     lines = drawn.getvalue().splitlines()
-    assert any(line.startswith("classifier.start") for line in lines)
+    assert any(line.startswith("classifier.init") for line in lines)
     assert max(map(len, lines)) <= width and "…" not in "".join(lines)

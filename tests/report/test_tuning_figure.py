@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ulmfit_lab.errors import DataError
-from ulmfit_lab.report.tuning import fields_of, measure_of, measure_words, read_tuning, values_words
+from ulmfit_lab.analysis.tuning_table import fields_of, measure_of, measure_words, read_tuning, values_words
 from ulmfit_lab.report.tuning_figure import best_so_far, draw_again, draw_tuning, tuning_figure, write_tuning
+from ulmfit_lab.utils.errors import DataError
 
 FACTS: dict[str, Any] = {
     "experiment": "starts",

@@ -9,30 +9,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ulmfit_lab.fields import fingerprint
-from ulmfit_lab.report.compare import comparisons, summaries
+from ulmfit_lab.analysis.comparisons import compare_variants, summarize_variants
+from ulmfit_lab.analysis.manipulation_checks import find_failed_checks
+from ulmfit_lab.analysis.run_table import check_grid, runs_frame
+from ulmfit_lab.analysis.spec import ManipulationCheck, ReportSpec
+from ulmfit_lab.config.paths import fingerprint
 from ulmfit_lab.report.figures import draw
 from ulmfit_lab.report.ledger import HEADER, Entry, ledger_row, result_of
-from ulmfit_lab.report.report import declared, sweep_metrics
-from ulmfit_lab.report.runs import check_grid, tidy
-from ulmfit_lab.report.spec import Check, ReportSpec
 from ulmfit_lab.report.tables import markdown_report
-from ulmfit_lab.report.voids import voids
+from ulmfit_lab.report.write import declared, sweep_metrics
 
-BEGAN = Check("final/pretraining_averaging_began", says="averaging began", at_least=0)
+BEGAN = ManipulationCheck("final/pretraining_averaging_began", statement="averaging began", at_least=0)
 
 
 def diverged(runs: pd.DataFrame, seeds: tuple[int, ...]) -> pd.DataFrame:
     """The grid, of which word2vec's runs at 1000 labels diverged with some seeds."""
     ill = (runs["variant"] == "word2vec") & (runs["level"] == "1000") & runs["seed"].isin(seeds)
     measured = runs["final/error"].where(~ill, 1e304)
-    return tidy(runs.assign(diverged=np.where(ill, "lower pretraining.lr", ""), **{"final/error": measured}))
+    return runs_frame(runs.assign(diverged=np.where(ill, "lower pretraining.lr", ""), **{"final/error": measured}))
 
 
 def began(runs: pd.DataFrame, steps: list[float]) -> pd.DataFrame:
     """The grid, with the step at which word2vec's runs began to average, seed by seed."""
     values = runs["seed"].map(dict(enumerate(steps))).where(runs["variant"] == "word2vec")
-    return tidy(runs.assign(**{BEGAN.measure: values}))
+    return runs_frame(runs.assign(**{BEGAN.metric: values}))
 
 
 def section(text: str, name: str) -> str:
@@ -41,11 +41,11 @@ def section(text: str, name: str) -> str:
 
 def test_runs_that_diverged_are_in_no_mean_and_their_comparison_is_void(runs: pd.DataFrame, spec: ReportSpec) -> None:
     table = check_grid(diverged(runs, (1, 4)), spec)
-    assert voids(table, spec) == {("word2vec", "1000"): "2 of 6 runs diverged"}
+    assert find_failed_checks(table, spec) == {("word2vec", "1000"): "2 of 6 runs diverged"}
     left = runs[(runs["variant"] == "word2vec") & (runs["level"] == "1000") & ~runs["seed"].isin((1, 4))]
-    found = summaries(table, spec)["word2vec", "1000"]
+    found = summarize_variants(table, spec)["word2vec", "1000"]
     assert found.n == 4 and found.mean == pytest.approx(100 * left["final/error"].mean())
-    sound, void = comparisons(table, spec)
+    sound, void = compare_variants(table, spec)
     assert (void.verdict, void.why, void.result.n) == ("void", "word2vec: 2 of 6 runs diverged", 4)
     assert sound.verdict == "better" and sound.corrected_p == pytest.approx(sound.result.p)  # a void one is no test
     text = markdown_report(table, spec)
@@ -70,14 +70,14 @@ def test_a_manipulation_that_never_happened_voids_its_comparisons_and_one_that_d
 ) -> None:
     spec = spec_with(checks=(("word2vec", BEGAN),))
     never = began(runs, [-1.0] * 6)
-    assert [row.verdict for row in comparisons(never, spec)] == ["void", "void"]
+    assert [row.verdict for row in compare_variants(never, spec)] == ["void", "void"]
     text = markdown_report(never, spec)
     assert "void: averaging began in 0 of 6 runs" in section(text, "Test error (%)")
     assert "| word2vec | 100 | averaging began | 0 of 6 | -1, -1, -1, -1, -1, -1 |" in section(text, "Checks")
     some = began(runs, [-1.0, 70.0, 0.0, -1.0, -1.0, np.nan])
-    assert [row.verdict for row in comparisons(some, spec)] == ["better", "better"]
+    assert [row.verdict for row in compare_variants(some, spec)] == ["better", "better"]
     assert "| averaging began | 2 of 6 | -1, 70, 0, -1, -1, nan |" in section(markdown_report(some, spec), "Checks")
-    assert voids(tidy(runs), spec)  # a number that no run has measured shows nothing
+    assert find_failed_checks(runs_frame(runs), spec)  # a number that no run has measured shows nothing
 
 
 def test_the_ledger_claims_nothing_of_what_is_void(runs: pd.DataFrame, spec_with: Callable[..., ReportSpec]) -> None:
@@ -95,5 +95,5 @@ def test_a_check_is_part_of_what_is_declared_only_where_there_is_one(spec: Repor
 
 
 def test_bounds_hold_on_both_sides_and_nothing_measured_passes_none() -> None:
-    check = Check("final/gap", says="it overfits", at_least=0.1, at_most=0.5)
+    check = ManipulationCheck("final/gap", statement="it overfits", at_least=0.1, at_most=0.5)
     assert [check.passes(value) for value in (0.09, 0.1, 0.5, 0.51, float("nan"))] == [False, True, True, False, False]

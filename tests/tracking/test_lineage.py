@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.tracking.lineage import SIGNATURE, came_from, sign, with_origins
-from ulmfit_lab.tracking.wording import NOTE
+from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.tracking.lineage import SIGNATURE, add_origins, read_origin, sign_origin
+from ulmfit_lab.tracking.names import NOTE
 
 
 @pytest.fixture
@@ -17,31 +17,31 @@ def stage(tmp_path: Path) -> Path:
     """A stage's folder, signed by a run."""
     folder = tmp_path / "0123456789abcdef"
     folder.mkdir()
-    sign(folder, "random, seed 0", "#/experiments/3/runs/f00", "sqlite:///a.db")
+    sign_origin(folder, "random, seed 0", "#/experiments/3/runs/f00", "sqlite:///a.db")
     return folder
 
 
 def test_a_reused_stage_leads_to_the_run_that_computed_it(stage: Path) -> None:
-    line = came_from(stage, "pretrained", False, "sqlite:///a.db")
+    line = read_origin(stage, "pretrained", False, "sqlite:///a.db")
     assert line == "pretrained `01234567`, reused; computed by [random, seed 0](#/experiments/3/runs/f00)"
-    assert came_from(stage, "pretrained", True, "sqlite:///a.db") == "pretrained `01234567`, computed by this run"
+    assert read_origin(stage, "pretrained", True, "sqlite:///a.db") == "pretrained `01234567`, computed by this run"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", None])
 def test_a_stage_without_a_signature_that_can_be_read_has_no_link(stage: Path, content: str | None) -> None:
     (stage / SIGNATURE).unlink() if content is None else (stage / SIGNATURE).write_text(content)
-    assert came_from(stage, "vectors", False, "sqlite:///a.db") == "vectors `01234567`, reused"
+    assert read_origin(stage, "vectors", False, "sqlite:///a.db") == "vectors `01234567`, reused"
 
 
 def test_a_run_in_another_store_is_not_linked_and_no_password_is_kept(stage: Path) -> None:
-    assert came_from(stage, "pretrained", False, "sqlite:///b.db") == "pretrained `01234567`, reused"
-    sign(stage, "a", "#/", "postgresql://ann:s3cret@db/lab")
+    assert read_origin(stage, "pretrained", False, "sqlite:///b.db") == "pretrained `01234567`, reused"
+    sign_origin(stage, "a", "#/", "postgresql://ann:s3cret@db/lab")
     assert "s3cret" not in (stage / SIGNATURE).read_text()
 
 
 def test_a_description_lists_what_a_run_came_from() -> None:
-    assert with_origins("A run.", ["one", "two"]) == "A run.\n\nCame from:\n\n- one\n- two"
-    assert with_origins("A run.", []) == "A run."
+    assert add_origins("A run.", ["one", "two"]) == "A run.\n\nCame from:\n\n- one\n- two"
+    assert add_origins("A run.", []) == "A run."
 
 
 def test_the_seeds_of_a_sweep_lead_to_the_run_that_pretrained(lab: Any, experiment: Experiment) -> None:

@@ -16,12 +16,12 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from ulmfit_lab.errors import LabError
-from ulmfit_lab.home import open_home
-from ulmfit_lab.tracking import patience
-from ulmfit_lab.tracking.patience import patient
 from ulmfit_lab.tracking.tracker import FLUSH_SECONDS, open_tracker
 from ulmfit_lab.training.loop import Point
+from ulmfit_lab.utils import retry as retry_module
+from ulmfit_lab.utils.errors import LabError
+from ulmfit_lab.utils.home import open_home
+from ulmfit_lab.utils.retry import retry
 
 
 class SmallDisk:
@@ -46,7 +46,7 @@ class SmallDisk:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorter pauses."""
-    monkeypatch.setattr(patience, "PAUSES", (0.05, 0.2))
+    monkeypatch.setattr(retry_module, "PAUSES", (0.05, 0.2))
 
 
 def test_a_write_waits_until_the_disk_has_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -60,7 +60,7 @@ def test_a_write_waits_until_the_disk_has_room(tmp_path: Path, caplog: pytest.Lo
             disk.connection.execute(text("PRAGMA max_page_count = 1000"))
         return disk.write()
 
-    assert patient(write)() == 1
+    assert retry(write)() == 1
     assert tries == 3
     (told,) = caplog.messages
     assert "full" in told and "nothing is lost" in told
@@ -69,7 +69,7 @@ def test_a_write_waits_until_the_disk_has_room(tmp_path: Path, caplog: pytest.Lo
 def test_the_wait_has_a_bound_and_says_what_to_do(tmp_path: Path) -> None:
     disk = SmallDisk(tmp_path / "small.db")
     with pytest.raises(LabError, match=r"did not answer for .* full; see that it runs and its disk has room"):
-        patient(disk.write, longest=0.3)()
+        retry(disk.write, longest=0.3)()
 
 
 def test_an_error_that_does_not_pass_is_raised_at_once(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_an_error_that_does_not_pass_is_raised_at_once(tmp_path: Path) -> None:
         connection.execute(text("SELECT * FROM absent"))
 
     with pytest.raises(OperationalError, match="no such table"):
-        patient(wrong)()
+        retry(wrong)()
     assert len(tries) == 1
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from ulmfit_lab.errors import LabError
-from ulmfit_lab.home import Home, open_home
-from ulmfit_lab.tracking.places import old_places
+from ulmfit_lab.tracking.moved_home import old_places
 from ulmfit_lab.tracking.tracker import Tracker, open_tracker
+from ulmfit_lab.utils.errors import LabError
+from ulmfit_lab.utils.home import Home, open_home
 
 
 def run_with_file(tracker: Tracker, name: str) -> str:

@@ -18,22 +18,22 @@ from typing import Any
 
 import pytest
 
-from ulmfit_lab.config import RunConfig
-from ulmfit_lab.errors import LabError
-from ulmfit_lab.fields import flatten
-from ulmfit_lab.home import Home, open_home
-from ulmfit_lab.provenance import provenance
+from ulmfit_lab.config.paths import flatten
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.tracking.names import metric_names, truncate
 from ulmfit_lab.tracking.server import server_command
 from ulmfit_lab.tracking.tracker import RunLog, Tracker, open_tracker
-from ulmfit_lab.tracking.wording import cut, metric_names
 from ulmfit_lab.training.loop import POINTS, Point
+from ulmfit_lab.utils.errors import LabError
+from ulmfit_lab.utils.home import Home, open_home
+from ulmfit_lab.utils.provenance import provenance
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 
 
 FIRST_USE = """
 import sys
-from ulmfit_lab.home import open_home
+from ulmfit_lab.utils.home import open_home
 from ulmfit_lab.tracking.tracker import open_tracker
 tracker = open_tracker(open_home(sys.argv[1]))
 print(tracker.open_sweep("words", "tiny", "d1", "Which words?", {"lab.commit": "abc"}))
@@ -146,7 +146,7 @@ def test_a_cell_is_found_again_with_all_it_was_given(shared: Shared) -> None:
     with shared.tracker.start_cell(parent, "the seventh", params, tags) as log:
         log.log_final({"final/error": 0.125})
     (run,) = shared.tracker.runs("given", "tiny")
-    assert (run.name, run.variant, run.level, run.seed, run.cell) == ("the seventh", "w/o, 10%", "", 7, "f7")
+    assert (run.name, run.variant, run.level, run.seed, run.fingerprint) == ("the seventh", "w/o, 10%", "", 7, "f7")
     assert (run.run_id, run.parent, run.status) == (log.run_id, parent, "FINISHED")
     assert run.params == {name: str(value) for name, value in params.items()}
     assert run.metrics["final/error"] == 0.125
@@ -312,10 +312,10 @@ def test_metric_names_are_legal_distinct_and_keep_what_they_can() -> None:
 
 def test_a_long_description_is_cut_at_a_line() -> None:
     lines = "| a row of the table |\n" * 500
-    kept = cut(lines)
+    kept = truncate(lines)
     assert len(kept) <= 8000 and kept.startswith(lines[:7000])
     assert set(kept.splitlines()[:-2]) == {"| a row of the table |"}
-    assert cut("short") == "short"
+    assert truncate("short") == "short"
 
 
 def test_the_server_is_told_of_the_store_where_other_users_cannot_read_it(tmp_path: Path) -> None:

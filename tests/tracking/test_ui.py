@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from ulmfit_lab.lab.experiment import Experiment
-from ulmfit_lab.results.reporting import publish
+from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.report.publish import publish
 from ulmfit_lab.tracking.server import server_command
 
 browsers = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
@@ -144,7 +144,7 @@ def test_runs_are_compared_side_by_side(pages: Pages) -> None:
     query = f"compare-runs?runs={json.dumps(chosen)}&experiments={json.dumps([pages.experiment])}"
     shown = pages.show(query, "Comparing 4 Runs", *(run.name for run in pages.runs))
     pages.keep("compare")
-    assert "classifier.start" in shown and "final/error" in shown
+    assert "classifier.init" in shown and "final/error" in shown
 
 
 def test_the_addresses_that_are_printed_are_these(pages: Pages, lab_of_pages: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ulmfit_lab.batches.documents import DocumentBatches
-from ulmfit_lab.batches.windows import StreamBatches
+from ulmfit_lab.data.document_batches import DocumentBatches
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 

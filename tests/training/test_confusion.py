@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ulmfit_lab.training.confusion import MOST_DRAWN, confusion_matrix, draw_confusion
-from ulmfit_lab.training.measures import macro_f1
+from ulmfit_lab.training.metrics import macro_f1
 
 TRUTH, GUESSES = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 0])
 MATRIX = np.array([[2, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from ulmfit_lab.batches.documents import DocumentBatches
-from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import ClassifierFit, LanguageModelFit
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelTrainingConfig
+from ulmfit_lab.data.document_batches import DocumentBatches
+from ulmfit_lab.data.stream_batches import StreamBatches
+from ulmfit_lab.data.tokenizer import tokenize
+from ulmfit_lab.data.vocabulary import Vocabulary, build_vocabulary
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
-from ulmfit_lab.text.tokens import tokenize
-from ulmfit_lab.text.vocabulary import Vocabulary, build_vocabulary
 from ulmfit_lab.training.loop import fit
 from ulmfit_lab.training.steps import Step, classifier_step, language_model_step
 
@@ -61,7 +61,7 @@ def losses_of(model: Any, batches: Any, step: Step, recipe: Any, precision: str)
 
 def language_model(text: Text, precision: str, *, emb: int, hidden: int, n_layers: int) -> list[float]:
     vocabulary, documents, _ = text
-    recipe = LanguageModelFit(lr=3e-3, epochs=2, batch_size=4, bptt=35, clip=0.4)
+    recipe = LanguageModelTrainingConfig(lr=3e-3, epochs=2, batch_size=4, bptt=35, clip=0.4)
     torch.manual_seed(0)
     encoder = AWDLSTM(len(vocabulary), emb_size=emb, hidden_size=hidden, n_layers=n_layers, dropouts=RATES)
     batches = StreamBatches(np.concatenate(documents), batch_size=4, bptt=35, stochastic=True, seed=0)
@@ -70,7 +70,7 @@ def language_model(text: Text, precision: str, *, emb: int, hidden: int, n_layer
 
 def classifier(text: Text, precision: str, **options: Any) -> list[float]:
     vocabulary, documents, labels = text
-    recipe = ClassifierFit(lr=3e-3, epochs=3, **{"clip": 0.4, "alpha": 0.0, "beta": 0.0, **options})
+    recipe = ClassifierConfig(lr=3e-3, epochs=3, **{"clip": 0.4, "alpha": 0.0, "beta": 0.0, **options})
     torch.manual_seed(0)
     encoder = AWDLSTM(len(vocabulary), emb_size=20, hidden_size=32, n_layers=2, dropouts=RATES)
     model = Classifier(encoder, 2, head_size=10, output_dropout=0.2, head_dropout=0.1)

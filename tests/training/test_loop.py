@@ -13,25 +13,25 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ulmfit_lab.batches.documents import DocumentBatches, FeatureBatches
-from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import ClassifierFit, Fit, LanguageModelFit
-from ulmfit_lab.errors import TrainingError
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelTrainingConfig, TrainingConfig
+from ulmfit_lab.data.document_batches import DocumentBatches, FeatureBatches
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.training import loop
+from ulmfit_lab.training.evaluation import compute_features, evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.loop import Point, Progress, fit
-from ulmfit_lab.training.metrics import compute_features, evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.schedules import dropout_factor, lr_factor
 from ulmfit_lab.training.steps import classifier_step, head_step, language_model_step
+from ulmfit_lab.utils.errors import TrainingError
 
 CPU = torch.device("cpu")
 Step = Callable[..., Any]
 
 
-def sgd(**options: Any) -> Fit:
+def sgd(**options: Any) -> TrainingConfig:
     """Plain SGD at a constant rate of 0.1: a slope falls by exactly the rate."""
-    return Fit(**{"optimizer": "nt-asgd", "lr": 0.1, "clip": 0.0, "schedule": "constant", **options})
+    return TrainingConfig(**{"optimizer": "nt-asgd", "lr": 0.1, "clip": 0.0, "schedule": "constant", **options})
 
 
 def flat(model: nn.Module) -> dict[str, float]:
@@ -49,7 +49,7 @@ def test_a_tiny_language_model_learns_a_cycle() -> None:
     torch.manual_seed(0)
     model = LanguageModel(AWDLSTM(10, emb_size=16, hidden_size=16, n_layers=1, dropouts=Dropouts()))
     batches = StreamBatches(np.tile(np.arange(2, 10), 200), batch_size=8, bptt=10)
-    config = LanguageModelFit(epochs=5, lr=0.02, alpha=0.0, beta=0.0)
+    config = LanguageModelTrainingConfig(epochs=5, lr=0.02, alpha=0.0, beta=0.0)
     step = language_model_step(config, "float32")
     result = fit(
         model, batches, step, lambda m: evaluate_language_model(m, batches, device=CPU), config, seed=0, device=CPU
@@ -116,8 +116,8 @@ def test_gradual_unfreezing_leaves_the_classifiers_lower_layers_as_they_were(
 ) -> None:
     model = make_classifier()
     before = [[p.detach().clone() for p in group] for group in model.layer_groups()]
-    config = Fit(epochs=2, lr=0.01, unfreeze="gradual", weight_decay=0.1)
-    fit(model, make_documents(), classifier_step(ClassifierFit()), flat, config, seed=0, device=CPU)
+    config = TrainingConfig(epochs=2, lr=0.01, unfreeze="gradual", weight_decay=0.1)
+    fit(model, make_documents(), classifier_step(ClassifierConfig()), flat, config, seed=0, device=CPU)
     same = [
         all(torch.equal(old, new) for old, new in zip(was, now, strict=True))
         for was, now in zip(before, model.layer_groups(), strict=True)
@@ -199,14 +199,14 @@ def test_between_two_points_no_step_reads_a_value_from_the_device(
     batches: Any
     if kind == "classifier":
         model, batches = make_classifier(dropout=0.2), make_documents(79 * 2, batch_size=2)
-        step = classifier_step(ClassifierFit())
+        step = classifier_step(ClassifierConfig())
     else:
         model, batches = make_language_model(dropout=0.2), StreamBatches(np.resize(stream, 791), batch_size=1, bptt=10)
-        step = language_model_step(LanguageModelFit(), "float32")
+        step = language_model_step(LanguageModelTrainingConfig(), "float32")
     monkeypatch.setattr(loop, "reads_every_loss", lambda device: False)
     points: list[Point] = []
     with HostReads() as reads:
-        fit(model, batches, step, flat, Fit(), seed=0, device=CPU, record=points.append)
+        fit(model, batches, step, flat, TrainingConfig(), seed=0, device=CPU, record=points.append)
     curve = [point for point in points if "loss" in point.values]
     assert batches.count(0) > 2 * len(curve) - 2
     assert reads.count <= len(curve)
@@ -231,7 +231,7 @@ def test_training_stops_without_progress_and_keeps_the_epoch_it_is_told_to(
     slope: Any, slope_step: Step, one_batch: StreamBatches, keep: Any, expected: float
 ) -> None:
     """The second epoch is the best; two worse ones end training after the fourth of nine."""
-    config = sgd(epochs=9, patience=2, keep=keep)
+    config = sgd(epochs=9, patience=2, checkpoint=keep)
     result = fit(slope, one_batch, slope_step, scripted([3, 1, 2, 1.5, 0]), config, seed=0, device=CPU)
     assert slope.values() == pytest.approx([expected] * 3)
     assert [h["loss"] for h in result.history] == [3, 1, 2, 1.5]
@@ -283,7 +283,7 @@ def test_a_validation_that_is_not_finite_ends_training_rather_than_being_kept_as
     slope: Any, slope_step: Step, one_batch: StreamBatches
 ) -> None:
     with pytest.raises(TrainingError, match="validation loss is nan at step 1"):
-        fit(slope, one_batch, slope_step, scripted([math.nan]), sgd(keep="best"), seed=0, device=CPU)
+        fit(slope, one_batch, slope_step, scripted([math.nan]), sgd(checkpoint="best"), seed=0, device=CPU)
 
 
 def test_points_are_means_since_the_point_before_and_not_too_many(slope: Any, slope_step: Step) -> None:
@@ -326,7 +326,7 @@ def test_the_forward_pass_alone_is_made_in_the_precision(
 def test_the_seed_draws_the_dropout(make_language_model: Callable[..., LanguageModel], stream: np.ndarray) -> None:
     def trained(seed: int) -> list[float]:
         model = make_language_model(dropout=0.3)
-        config = LanguageModelFit(lr=0.01)
+        config = LanguageModelTrainingConfig(lr=0.01)
         batches = StreamBatches(stream, batch_size=4, bptt=20)
         fit(model, batches, language_model_step(config, "float32"), flat, config, seed=seed, device=CPU)
         return model.encoder.embedding.weight.detach().flatten().tolist()
@@ -340,14 +340,14 @@ def test_dropouts_follow_their_schedule_over_all_epochs_and_go_back(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., Any], schedule: Any
 ) -> None:
     model, batches = make_classifier(dropout=0.2), make_documents()
-    step = classifier_step(ClassifierFit())
+    step = classifier_step(ClassifierConfig())
     seen: list[tuple[float, float, float]] = []
 
     def watch(model: Any, batch: Any, carry: Any) -> Any:
         seen.append((model.encoder.dropouts.hidden, model.encoder.lstms[0].weight_dropout, model.head[1].p))
         return step(model, batch, carry)
 
-    config = Fit(epochs=2, dropout_schedule=schedule)
+    config = TrainingConfig(epochs=2, dropout_schedule=schedule)
     fit(model, batches, watch, flat, config, seed=0, device=CPU)
     total = 2 * batches.count(0)
     expected = [0.2 * dropout_factor(schedule, number, total) for number in range(total)]
@@ -366,7 +366,7 @@ def test_the_first_falling_step_is_one_at_twice_the_rate(
     losses: dict[str, list[float]] = {}
 
     def trained(name: str, dropout: float, schedule: Any) -> None:
-        config = LanguageModelFit(epochs=1, dropout_schedule=schedule)
+        config = LanguageModelTrainingConfig(epochs=1, dropout_schedule=schedule)
         points: list[Point] = []
         model = make_language_model(dropout=dropout)
         step = language_model_step(config, "float32")
@@ -383,7 +383,7 @@ def test_the_first_falling_step_is_one_at_twice_the_rate(
 def test_a_head_trained_on_stored_features_is_that_of_a_frozen_encoder_without_dropout(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches]
 ) -> None:
-    config = ClassifierFit(epochs=3, lr=0.01, unfreeze="last", weight_decay=0.1)
+    config = ClassifierConfig(epochs=3, lr=0.01, unfreeze="last", weight_decay=0.1)
     documents = make_documents()
     whole, alone = make_classifier(), make_classifier()
     fit(whole, documents, classifier_step(config), flat, config, seed=0, device=CPU)
@@ -393,4 +393,4 @@ def test_a_head_trained_on_stored_features_is_that_of_a_frozen_encoder_without_d
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     expected = evaluate_classifier(whole, documents, device=CPU)
     found = evaluate_classifier(alone.head, batches, device=CPU)
-    np.testing.assert_allclose(found.predictions, expected.predictions, atol=1e-5)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)

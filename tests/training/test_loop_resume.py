@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from ulmfit_lab.batches.documents import DocumentBatches
-from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import ClassifierFit, LanguageModelFit
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelTrainingConfig
+from ulmfit_lab.data.document_batches import DocumentBatches
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.awd_lstm import Dropouts
 from ulmfit_lab.models.checkpoint import load_resume_state
 from ulmfit_lab.models.heads import Classifier, LanguageModel
+from ulmfit_lab.training.evaluation import evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.loop import FitResult, Point, Progress, fit
-from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.steps import classifier_step, language_model_step
 
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def train_language_model(make_language_model: Callable[..., LanguageModel], stre
     """Trains the same model, from the same initial weights, each time; validation gets worse, so averaging begins."""
 
     def train(resume: Path | None = None, stop_at: int = -1, every: float = 0.0, **options: Any) -> Ended:
-        config = LanguageModelFit(**{"epochs": 3, "lr": 0.02, "unfreeze": "gradual", **options})
+        config = LanguageModelTrainingConfig(**{"epochs": 3, "lr": 0.02, "unfreeze": "gradual", **options})
         batches = StreamBatches(stream, batch_size=4, bptt=12, rescale_lr=True, seed=2)
         step = language_model_step(config, "float32")
 
@@ -79,14 +79,16 @@ def train_classifier(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches]
 ) -> Train:
     def train(resume: Path | None = None, stop_at: int = -1, every: float = 0.0, **options: Any) -> Ended:
-        config = ClassifierFit(**{"epochs": 4, "lr": 0.02, "unfreeze": "chain-thaw", "keep": "best", **options})
+        config = ClassifierConfig(
+            **{"epochs": 4, "lr": 0.02, "unfreeze": "chain-thaw", "checkpoint": "best", **options}
+        )
         batches = make_documents(seed=2)
 
         def evaluate(model: nn.Module) -> dict[str, float]:
             return evaluate_classifier(model, batches, device=CPU).metrics
 
         model = make_classifier(dropout=0.2)
-        return run(model, batches, classifier_step(ClassifierFit()), evaluate, config, resume, stop_at, every)
+        return run(model, batches, classifier_step(ClassifierConfig()), evaluate, config, resume, stop_at, every)
 
     return train
 
@@ -96,7 +98,10 @@ def train_gru(stream: np.ndarray) -> Train:
     def train(resume: Path | None = None, stop_at: int = -1, every: float = 0.0) -> Ended:
         torch.manual_seed(0)
         model = LanguageModel(cast(Any, GRUEncoder()))
-        batches, config = StreamBatches(stream, batch_size=4, bptt=12, seed=2), LanguageModelFit(epochs=2, lr=0.02)
+        batches, config = (
+            StreamBatches(stream, batch_size=4, bptt=12, seed=2),
+            LanguageModelTrainingConfig(epochs=2, lr=0.02),
+        )
         step = language_model_step(config, "float32")
 
         def evaluate(model: nn.Module) -> dict[str, float]:
@@ -142,7 +147,7 @@ def assert_same(one: Ended, other: Ended) -> None:
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["every step saved", "epochs saved"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"keep": "best"}, {"dropout_schedule": "rising"}, {"optimizer": "nt-asgd", "epochs": 9, "lr": 0.5}],
+    [{}, {"checkpoint": "best"}, {"dropout_schedule": "rising"}, {"optimizer": "nt-asgd", "epochs": 9, "lr": 0.5}],
     ids=str,
 )
 def test_an_interrupted_language_model_ends_like_an_uninterrupted_one(
@@ -159,7 +164,7 @@ def test_an_interrupted_language_model_ends_like_an_uninterrupted_one(
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["every step saved", "epochs saved"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"keep": "last", "patience": 1}, {"optimizer": "nt-asgd"}, {"dropout_schedule": "falling"}],
+    [{}, {"checkpoint": "last", "patience": 1}, {"optimizer": "nt-asgd"}, {"dropout_schedule": "falling"}],
     ids=str,
 )
 def test_an_interrupted_classifier_ends_like_an_uninterrupted_one(

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import Fit, LanguageModelFit
-from ulmfit_lab.errors import TrainingError
+from ulmfit_lab.config.schema import LanguageModelTrainingConfig, TrainingConfig
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.training.lr_finder import find_lr, smoothed_until_diverged, steepest
 from ulmfit_lab.training.steps import language_model_step
+from ulmfit_lab.utils.errors import TrainingError
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,9 @@ def test_rates_grow_exponentially_over_as_many_epochs_as_it_takes(
     slope: nn.Module, slope_step: Callable[..., Any], one_batch: StreamBatches
 ) -> None:
     options: dict[str, Any] = {"device": CPU, "lowest": 1e-4, "highest": 1e-2, "steps": 5}
-    found = find_lr(slope, one_batch, lambda m, b, c: (*slope_step(m, b, c)[:2], torch.tensor(1.0)), Fit(), **options)
+    found = find_lr(
+        slope, one_batch, lambda m, b, c: (*slope_step(m, b, c)[:2], torch.tensor(1.0)), TrainingConfig(), **options
+    )
     assert found.lrs == pytest.approx([1e-4, 10**-3.5, 1e-3, 10**-2.5, 1e-2])
     assert found.losses == pytest.approx([1.0] * 5)
 
@@ -54,7 +56,7 @@ def test_lower_groups_are_swept_at_their_share_of_the_rate(slope_step: Callable[
         return slope_step(model, batch, carry)
 
     batches = StreamBatches(np.arange(21), batch_size=1, bptt=10, stochastic=False)
-    config = Fit(optimizer="nt-asgd", layer_lr_decay=2.0, clip=0.0)
+    config = TrainingConfig(optimizer="nt-asgd", layer_lr_decay=2.0, clip=0.0)
     find_lr(slope, batches, watch, config, device=CPU, lowest=0.1, highest=0.1, steps=2)
     assert seen[1] == pytest.approx([-0.025, -0.05, -0.1])
 
@@ -65,7 +67,7 @@ def test_model_and_random_state_are_left_alone_and_the_search_repeats(
     model = make_language_model(dropout=0.3).eval()
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random = torch.get_rng_state()
-    batches, config = StreamBatches(stream, batch_size=4, bptt=10), LanguageModelFit()
+    batches, config = StreamBatches(stream, batch_size=4, bptt=10), LanguageModelTrainingConfig()
     step = language_model_step(config, "float32")
     first = find_lr(model, batches, step, config, device=CPU, steps=30)
     torch.rand(3)
@@ -79,7 +81,10 @@ def test_model_and_random_state_are_left_alone_and_the_search_repeats(
 
 def test_the_suggestion_for_a_cycle_is_a_rate_that_learns_it(make_language_model: Callable[..., LanguageModel]) -> None:
     cycle = np.tile(np.arange(2, 10), 100)
-    batches, config = StreamBatches(cycle, batch_size=4, bptt=10, stochastic=False), LanguageModelFit(clip=0.0)
+    batches, config = (
+        StreamBatches(cycle, batch_size=4, bptt=10, stochastic=False),
+        LanguageModelTrainingConfig(clip=0.0),
+    )
     step = language_model_step(config, "float32")
     found = find_lr(make_language_model(), batches, step, config, device=CPU, steps=60)
     assert 1e-3 < found.suggestion < 0.5
@@ -90,4 +95,10 @@ def test_a_loss_that_is_never_finite_is_an_error(
     slope: nn.Module, slope_step: Callable[..., Any], one_batch: StreamBatches
 ) -> None:
     with pytest.raises(TrainingError, match="not finite even at learning rate"):
-        find_lr(slope, one_batch, lambda m, b, c: (*slope_step(m, b, c)[:2], torch.tensor(math.nan)), Fit(), device=CPU)
+        find_lr(
+            slope,
+            one_batch,
+            lambda m, b, c: (*slope_step(m, b, c)[:2], torch.tensor(math.nan)),
+            TrainingConfig(),
+            device=CPU,
+        )

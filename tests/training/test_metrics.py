@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from ulmfit_lab.batches.documents import DocumentBatches
-from ulmfit_lab.batches.windows import StreamBatches
+from ulmfit_lab.data.document_batches import DocumentBatches
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.heads import Classifier, LanguageModel
-from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model
+from ulmfit_lab.training.evaluation import evaluate_classifier, evaluate_language_model
 
 CPU = torch.device("cpu")
 
@@ -70,12 +70,12 @@ def test_a_classifiers_predictions_come_in_the_documents_own_order(
     found = evaluate_classifier(model, batches, device=CPU)
     with torch.no_grad():
         alone = [model(torch.as_tensor(d)[:, None], torch.tensor([len(d)])).softmax(1) for d in batches.documents]
-    assert np.allclose(found.predictions, torch.cat(alone).numpy(), atol=1e-5)
+    assert np.allclose(found.probabilities, torch.cat(alone).numpy(), atol=1e-5)
     truth = batches.labels.numpy()
-    guesses = found.predictions.argmax(1)
+    guesses = found.probabilities.argmax(1)
     assert found.metrics["accuracy"] == pytest.approx(np.mean(guesses == truth))
     assert found.metrics["error"] == pytest.approx(np.mean(guesses != truth))
-    assert found.metrics["loss"] == pytest.approx(-np.log(found.predictions[np.arange(50), truth]).mean(), rel=1e-4)
+    assert found.metrics["loss"] == pytest.approx(-np.log(found.probabilities[np.arange(50), truth]).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.bfloat16)])
@@ -91,5 +91,5 @@ def test_threads_that_share_the_batches_find_what_one_finds(
             assert torch.get_num_threads() == threads and model.training
     finally:
         torch.set_num_threads(before)
-    assert np.array_equal(found[0].predictions, found[1].predictions)
+    assert np.array_equal(found[0].probabilities, found[1].probabilities)
     assert found[0].metrics == found[1].metrics

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ulmfit_lab.errors import ConfigError
 from ulmfit_lab.training.schedules import dropout_factor, layer_rates, lr_factor, trainable_groups
+from ulmfit_lab.utils.errors import ConfigError
 
 
 def test_slanted_triangular_by_hand() -> None:

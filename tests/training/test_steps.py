@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from ulmfit_lab.batches.documents import DocumentBatches
-from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import ClassifierFit, LanguageModelFit
-from ulmfit_lab.errors import TrainingError
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelTrainingConfig
+from ulmfit_lab.data.document_batches import DocumentBatches
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.training.steps import activation_penalty, autocast, classifier_step, language_model_step
+from ulmfit_lab.utils.errors import TrainingError
 
-PLAIN = LanguageModelFit(alpha=0.0, beta=0.0)
+PLAIN = LanguageModelTrainingConfig(alpha=0.0, beta=0.0)
 
 
 def column(*values: float) -> torch.Tensor:
@@ -42,7 +42,9 @@ def test_the_loss_is_cross_entropy_plus_penalty_and_the_cross_entropy_is_reporte
 ) -> None:
     model = make_language_model().eval()
     batch = next(StreamBatches(stream, batch_size=4, bptt=9, stochastic=False).epoch(0))
-    loss, _, reported = language_model_step(LanguageModelFit(alpha=2.0, beta=1.0), "float32")(model, batch, None)
+    loss, _, reported = language_model_step(LanguageModelTrainingConfig(alpha=2.0, beta=1.0), "float32")(
+        model, batch, None
+    )
     with torch.no_grad():
         dropped, raw, _ = model(batch.ids, None)
         logits = model.logits(dropped).flatten(0, 1)
@@ -78,7 +80,7 @@ def test_in_bfloat16_products_are_coarse_and_the_loss_is_float32(
 
     def loss_in(precision: str) -> torch.Tensor:
         with autocast(torch.device("cpu"), precision):
-            loss, _, _ = language_model_step(LanguageModelFit(), precision)(model, batch, None)
+            loss, _, _ = language_model_step(LanguageModelTrainingConfig(), precision)(model, batch, None)
         return loss
 
     fine, coarse = loss_in("float32"), loss_in("bfloat16")
@@ -91,7 +93,7 @@ def test_the_classifiers_loss_is_cross_entropy_of_its_labels(
     make_classifier: Callable[..., Classifier], make_documents: Callable[..., DocumentBatches]
 ) -> None:
     model, batch = make_classifier().eval(), next(make_documents().epoch(0))
-    loss, carry, reported = classifier_step(ClassifierFit(alpha=0, beta=0))(model, batch, None)
+    loss, carry, reported = classifier_step(ClassifierConfig(alpha=0, beta=0))(model, batch, None)
     chosen = model(batch.ids, batch.lengths).log_softmax(1)[torch.arange(8), batch.labels]
     assert float(loss.detach()) == pytest.approx(float(-chosen.mean().detach()), rel=1e-5)
     assert float(reported) == float(loss.detach())
@@ -103,7 +105,7 @@ def test_the_classifiers_penalty_is_ar_and_tar_over_the_words_and_not_the_paddin
 ) -> None:
     model, batch = make_classifier().eval(), next(make_documents().epoch(0))
     assert batch.lengths.unique().numel() > 1
-    loss, _, reported = classifier_step(ClassifierFit(alpha=2.0, beta=1.0))(model, batch, None)
+    loss, _, reported = classifier_step(ClassifierConfig(alpha=2.0, beta=1.0))(model, batch, None)
     with torch.no_grad():
         columns = model.encoder(batch.ids)[0].unbind(1)
     outputs = [column[:length] for column, length in zip(columns, batch.lengths.tolist(), strict=True)]
@@ -117,4 +119,4 @@ def test_one_document_alone_is_an_error_that_says_what_to_do(
 ) -> None:
     batch: Any = next(make_documents(1).epoch(0))
     with pytest.raises(TrainingError, match="raise batch_size"):
-        classifier_step(ClassifierFit())(make_classifier(), batch, None)
+        classifier_step(ClassifierConfig())(make_classifier(), batch, None)

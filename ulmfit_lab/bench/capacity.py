@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ulmfit_lab.config import RunConfig
-from ulmfit_lab.errors import ConfigError
-from ulmfit_lab.fields import flatten
-from ulmfit_lab.home import Home, open_home
-from ulmfit_lab.sweeps.cluster import connected
-from ulmfit_lab.sweeps.study import open_study
+from ulmfit_lab.config.paths import flatten
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.sweep.cluster import is_connected
+from ulmfit_lab.sweep.optuna_study import open_study
 from ulmfit_lab.tracking.tracker import open_tracker
 from ulmfit_lab.training.loop import POINTS, Point
+from ulmfit_lab.utils.errors import ConfigError
+from ulmfit_lab.utils.home import Home, open_home
 
 CURVES = 7
 """Values of a point: losses, rates, validation metrics of one stage and another."""
@@ -103,7 +103,7 @@ def nothing() -> None:
 
 def dispatch_rate(tasks: int) -> Rate:
     """Empty tasks a second that a Ray cluster of this machine runs, told one by one as a sweep tells them."""
-    with connected("local") as ray:
+    with is_connected("local") as ray:
         empty = ray.remote(nothing).options(num_cpus=1)
         ray.get([empty.remote() for _ in range(16)])  # workers are started
         began = time.perf_counter()

@@ -11,7 +11,7 @@ from statistics import median
 
 from ulmfit_lab.bench.rows import Row
 from ulmfit_lab.bench.setting import Bench
-from ulmfit_lab.errors import LabError
+from ulmfit_lab.utils.errors import LabError
 
 EXPERIMENT, ROUNDS = "word2vec_vs_lm", 3
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ulmfit_lab.models import cross_entropy
 from ulmfit_lab.models.awd_lstm import LSTMLayer
-from ulmfit_lab.stages.devices import wait_for
+from ulmfit_lab.pipeline.devices import wait_for
 
 REPEATS, WARM_UP = 10, 3
 

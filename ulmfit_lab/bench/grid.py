@@ -16,11 +16,11 @@ from ulmfit_lab.bench.paired import in_turns
 from ulmfit_lab.bench.rows import Row, compared, missing
 from ulmfit_lab.bench.setting import Bench
 from ulmfit_lab.cli.workers import BEGIN
-from ulmfit_lab.errors import LabError
-from ulmfit_lab.home import sqlite_uri
-from ulmfit_lab.lab.experiment import cells, experiment_files, load_experiment
-from ulmfit_lab.stages.builder import plan_run
-from ulmfit_lab.stages.store import Store
+from ulmfit_lab.experiment.declaration import experiment_files, load_experiment, run_specs
+from ulmfit_lab.pipeline.graph import final_stage
+from ulmfit_lab.pipeline.store import StageStore
+from ulmfit_lab.utils.errors import LabError
+from ulmfit_lab.utils.home import sqlite_uri
 
 SWEPT = "bptt"
 """An experiment whose runs share nothing but their text, so that two workers have work from the start."""
@@ -40,7 +40,7 @@ def shared_and_alone(planned: Sequence[Sequence[str]], seconds: Mapping[str, flo
 
 def grid(bench: Bench) -> list[Row]:
     """The grid of a few experiments, and of all, as far as every stage of an experiment's has been measured here."""
-    scale, store = bench.sizes.grid_scale, Store(bench.home / "stages")
+    scale, store = bench.sizes.grid_scale, StageStore(bench.home / "stages")
     seconds: dict[str, float] = {}
     planned = {name: measured_cells(name, scale, bench.data, store, seconds) for name in experiment_files()}
     few = grid_row(f"Time of the grid of {', '.join(FEW)} at scale {scale}, each stage once", FEW, planned, seconds)
@@ -63,13 +63,13 @@ def grid_row(
 
 
 def measured_cells(
-    name: str, scale: str, data: Path | None, store: Store, seconds: dict[str, float]
+    name: str, scale: str, data: Path | None, store: StageStore, seconds: dict[str, float]
 ) -> list[list[str]]:
     """Fingerprints of the stages of each planned cell, whose times go into `seconds`; none where one is missing."""
     found = []
     try:
-        for cell in cells(load_experiment(name), scale):
-            ancestry = plan_run(cell.config, cell.seed, data).ancestry()
+        for cell in run_specs(load_experiment(name), scale):
+            ancestry = final_stage(cell.config, cell.seed, data).ancestry()
             for stage in ancestry:
                 if stage.fingerprint not in seconds:
                     stored = store.find(stage)

@@ -16,7 +16,7 @@ from matplotlib.ticker import StrMethodFormatter
 from ulmfit_lab.bench.arithmetic import Model
 from ulmfit_lab.bench.rows import Found, Row
 from ulmfit_lab.bench.setting import Bench
-from ulmfit_lab.report.figures import WIDTH, entitle, look_of, saved
+from ulmfit_lab.report.figures import WIDTH, save_figure, set_title, style_of
 
 MIB = 2**20
 
@@ -47,7 +47,7 @@ Series = Mapping[str, tuple[Sequence[int], Sequence[Measured]]]
 def growing(bench: Bench) -> Found:
     """How a training step's cost grows, as rows and as a figure."""
     rows, series = growth(bench)
-    return Found(rows, saved(partial(draw_growth, series), "growth"))
+    return Found(rows, save_figure(partial(draw_growth, series), "growth"))
 
 
 def growth(bench: Bench) -> tuple[list[Row], Series]:
@@ -106,14 +106,14 @@ def draw_growth(series: Series) -> Figure:
         "with the floating-point operations of the matrix products, memory with parameters, what the backward pass "
         "keeps, and the corpus."
     )
-    entitle(figure, "What does a training step cost as things grow?", caption)
+    set_title(figure, "What does a training step cost as things grow?", caption)
     return figure
 
 
 def draw(axis: Axes, values: Sequence[int], measured: Sequence[float], expected: Sequence[float]) -> None:
     """One panel; both axes begin at 0, so that what is proportional is a straight line."""
     axis.plot(values, expected, color="black", linestyle="--", linewidth=1.2, label="by arithmetic")
-    look = {key: value for key, value in look_of(0).items() if key not in ("elinewidth", "capsize", "linestyle")}
+    look = {key: value for key, value in style_of(0).items() if key not in ("elinewidth", "capsize", "linestyle")}
     axis.plot(values, measured, label="measured", **look, linestyle="none")
     axis.set_xlim(0, 1.08 * values[-1])
     axis.set_xticks([0, values[-1]], ["0", tick(values[-1])])

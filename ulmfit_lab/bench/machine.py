@@ -7,8 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.config import Compute
-from ulmfit_lab.provenance import CHECKOUT, commit, processor, version_of
+from ulmfit_lab.config.schema import ComputeConfig
+from ulmfit_lab.utils.provenance import CHECKOUT, commit, processor, version_of
 
 
 def machine_facts(threads: int, fastai: Path | None, device: str = "cpu") -> dict[str, Any]:
@@ -29,9 +29,9 @@ def card_facts(device: str) -> dict[str, Any]:
     """The card, its memory, and the libraries that compute on it; raises DataError where there is none."""
     import torch
 
-    from ulmfit_lab.stages.devices import device_of
+    from ulmfit_lab.pipeline.devices import device_of
 
-    card = torch.cuda.get_device_properties(device_of(Compute(device=device)))
+    card = torch.cuda.get_device_properties(device_of(ComputeConfig(device=device)))
     facts = {"GPU": card.name, "GPU memory": f"{card.total_memory / 2**30:.0f} GiB"}
     return facts | {"CUDA": torch.version.cuda, "cuDNN": torch.backends.cudnn.version()}
 

@@ -20,7 +20,7 @@ from ulmfit_lab.bench.paired import ratio
 from ulmfit_lab.bench.rows import Row, compared, missing, valued
 from ulmfit_lab.bench.setting import NO_FASTAI, Bench
 from ulmfit_lab.bench.sides import Facts, Side, Task, answers_or_errors, rates, started, together
-from ulmfit_lab.errors import LabError
+from ulmfit_lab.utils.errors import LabError
 
 PRECISIONS = ("bfloat16", "tf32", "float32")
 RESERVED = 2

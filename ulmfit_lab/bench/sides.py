@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.bench.paired import in_turns
-from ulmfit_lab.errors import LabError
+from ulmfit_lab.utils.errors import LabError
 
 logger = logging.getLogger(__name__)
 Facts = dict[str, Any]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import spacy
 
-from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.bench.paired import Ratio, in_turns, ratio
 from ulmfit_lab.bench.rows import Row, compared, valued
 from ulmfit_lab.bench.setting import Bench
-from ulmfit_lab.text.corpus import open_corpus
-from ulmfit_lab.text.tokens import splitter, tokenize
+from ulmfit_lab.data.corpus import open_corpus
+from ulmfit_lab.data.stream_batches import StreamBatches
+from ulmfit_lab.data.tokenizer import splitter, tokenize
 
 
 def texts(bench: Bench) -> list[Row]:

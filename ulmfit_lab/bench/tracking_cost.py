@@ -18,15 +18,15 @@ from ulmfit_lab.bench.paired import ratio
 from ulmfit_lab.bench.rows import Row, valued
 from ulmfit_lab.bench.setting import Bench
 from ulmfit_lab.bench.sides import OURS, answers_in_turns
-from ulmfit_lab.home import open_home
-from ulmfit_lab.lab.experiment import Experiment, cells, load_experiment
-from ulmfit_lab.stages import fits
-from ulmfit_lab.stages.builder import plan_run
-from ulmfit_lab.stages.store import Observer, Store
-from ulmfit_lab.sweeps.display import Display
-from ulmfit_lab.sweeps.sweep import sweep
+from ulmfit_lab.experiment.declaration import Experiment, load_experiment, run_specs
+from ulmfit_lab.pipeline import training_stages
+from ulmfit_lab.pipeline.graph import final_stage
+from ulmfit_lab.pipeline.store import Observer, StageStore
+from ulmfit_lab.sweep.display import ProgressDisplay
+from ulmfit_lab.sweep.runner import sweep
 from ulmfit_lab.tracking.tracker import open_tracker
 from ulmfit_lab.training.loop import FitResult, fit
+from ulmfit_lab.utils.home import open_home
 
 
 @dataclass
@@ -64,15 +64,22 @@ def cpu_of_sweep(folder: Path, scale: str, seeds: int, *, tracked: bool) -> dict
     """
     experiment = small_experiment(seeds)
     clock = TrainingClock()
-    with tempfile.TemporaryDirectory(dir=folder) as home_folder, patch.object(fits, "fit", clock.fit):
+    with tempfile.TemporaryDirectory(dir=folder) as home_folder, patch.object(training_stages, "fit", clock.fit):
         home = open_home(home_folder)
         tracker = open_tracker(home, home.own_uri) if tracked else None
         began = time.process_time()
         if tracker:
-            sweep(experiment, scale, home=home, data=None, tracker=tracker, display=Display(Console(file=StringIO())))
+            sweep(
+                experiment,
+                scale,
+                home=home,
+                data=None,
+                tracker=tracker,
+                display=ProgressDisplay(Console(file=StringIO())),
+            )
         else:
-            for cell in cells(experiment, scale, None):
-                Store(home.stages).obtain(plan_run(cell.config, cell.seed, None), Observer())
+            for cell in run_specs(experiment, scale, None):
+                StageStore(home.stages).get_or_compute(final_stage(cell.config, cell.seed, None), Observer())
         total = time.process_time() - began
     return {"training": clock.seconds, "outside": total - clock.seconds}
 
@@ -87,7 +94,7 @@ def small_experiment(seeds: int) -> Experiment:
         baseline="fixed",
         variants={"fixed": {"pretraining.stochastic_bptt": False}, "random": {}},
         scales={"tiny": declared.scales["tiny"], "demo": base},
-        measure=declared.measure,
+        metric=declared.metric,
         seeds=tuple(range(seeds)),
     )
 

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ulmfit_lab.batches.windows import StreamBatches
 from ulmfit_lab.bench.our_side import Clocked, clocked_fit, config_of, prepare
 from ulmfit_lab.bench.setting import Bench
-from ulmfit_lab.config import LanguageModelFit
-from ulmfit_lab.fields import override
-from ulmfit_lab.files import replacing
+from ulmfit_lab.config.paths import override
+from ulmfit_lab.config.schema import LanguageModelTrainingConfig
+from ulmfit_lab.data.stream_batches import StreamBatches
 from ulmfit_lab.models.awd_lstm import LSTMLayer
-from ulmfit_lab.stages.models import new_language_model
+from ulmfit_lab.pipeline.build_models import new_language_model
+from ulmfit_lab.training.evaluation import evaluate_language_model
 from ulmfit_lab.training.loop import fit
-from ulmfit_lab.training.metrics import evaluate_language_model
 from ulmfit_lab.training.steps import autocast, language_model_step
+from ulmfit_lab.utils.files import atomic_write
 
 EVALUATION_BATCH = 20
 PROBE_STEPS = 20
@@ -129,7 +129,7 @@ def epochs_in(
     model: Any,
     batches: StreamBatches,
     evaluate: Any,
-    recipe: LanguageModelFit,
+    recipe: LanguageModelTrainingConfig,
     device: torch.device,
     precision: str,
 ) -> tuple[int, float]:
@@ -155,7 +155,7 @@ def resume_file(bench: Bench) -> Path:
 
 def write(path: Path, report: Mapping[str, Any]) -> None:
     """Write the report as it is so far."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

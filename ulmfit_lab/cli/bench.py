@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from ulmfit_lab.files import json_text
+from ulmfit_lab.utils.files import json_text
 
 FASTAI = ".venv-fastai/bin/python"
 """Where `make bench` puts the environment that has fastai."""
@@ -44,8 +44,8 @@ def bench_here(args: argparse.Namespace) -> int:
     logging.getLogger("ulmfit_lab.bench").setLevel(logging.INFO)
     from ulmfit_lab.bench.rows import tables
     from ulmfit_lab.bench.run import run
-    from ulmfit_lab.errors import ConfigError
-    from ulmfit_lab.home import data_dir, open_home
+    from ulmfit_lab.utils.errors import ConfigError
+    from ulmfit_lab.utils.home import data_dir, open_home
 
     if args.readme and not Path(args.readme).is_file():
         raise ConfigError(f"--readme {args.readme} is no file; nothing was measured.")
@@ -75,16 +75,16 @@ def bench_here(args: argparse.Namespace) -> int:
 def put_table(readme: Path, results: Path) -> None:
     """Write the table of all that was measured so far into a README that has its markers."""
     from ulmfit_lab.bench.rows import with_table
-    from ulmfit_lab.files import replacing
+    from ulmfit_lab.utils.files import atomic_write
 
     text = with_table(readme.read_text(encoding="utf-8"), (results / "table.md").read_text(encoding="utf-8"))
-    with replacing(readme) as temporary:
+    with atomic_write(readme) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def fastai_python(given: str | None) -> Path | None:
     """The Python that has fastai: the one that was said, that of `make bench`, or this one; none where none has it."""
-    from ulmfit_lab.errors import ConfigError
+    from ulmfit_lab.utils.errors import ConfigError
 
     path = Path(given or FASTAI)
     if path.exists():

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.cli.workers import others_of
-from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.cli.workers import worker_arguments
+from ulmfit_lab.utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ulmfit_lab.lab.experiment import Changes, Experiment
-    from ulmfit_lab.sweeps.display import Display
-    from ulmfit_lab.sweeps.sweep import Engine
+    from ulmfit_lab.experiment.declaration import Changes, Experiment
+    from ulmfit_lab.sweep.display import ProgressDisplay
+    from ulmfit_lab.sweep.runner import Engine
 
 
 def cluster_options(sweep: argparse.ArgumentParser) -> None:
@@ -25,19 +25,21 @@ def cluster_options(sweep: argparse.ArgumentParser) -> None:
 @contextmanager
 def engine_of(
     args: argparse.Namespace, experiment: Experiment, overrides: Changes | None, tracker: Any
-) -> Iterator[tuple[Engine | None, Display]]:
+) -> Iterator[tuple[Engine | None, ProgressDisplay]]:
     """What runs the cells, where not this process, and the display of their progress."""
-    from ulmfit_lab.sweeps.display import Display
+    from ulmfit_lab.sweep.display import ProgressDisplay
 
-    display = Display(workers=others_of(args) + 1)
+    display = ProgressDisplay(workers=worker_arguments(args) + 1)
     if args.cluster is None:
         if args.gpus_per_run is not None:
             raise ConfigError("--gpus-per-run is for a cluster; give --cluster, or leave it out.")
         yield None, display
         return
-    from ulmfit_lab.lab.experiment import cells
-    from ulmfit_lab.sweeps.cluster import joined
+    from ulmfit_lab.experiment.declaration import run_specs
+    from ulmfit_lab.sweep.cluster import connect
 
-    with joined(args.cluster, args.gpus_per_run, tracker, display, args.workers) as cluster:
-        display.workers = min(map(cluster.check, {c.config.compute for c in cells(experiment, args.scale, overrides)}))
+    with connect(args.cluster, args.gpus_per_run, tracker, display, args.workers) as cluster:
+        display.workers = min(
+            map(cluster.check, {c.config.compute for c in run_specs(experiment, args.scale, overrides)})
+        )
         yield cluster.run, display

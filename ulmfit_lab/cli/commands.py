@@ -17,19 +17,19 @@ from ulmfit_lab.cli.bench import bench_here, bench_options
 from ulmfit_lab.cli.cluster import cluster_options, engine_of
 from ulmfit_lab.cli.common import data_of, open_lab, tell_failures, trouble_with_files
 from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
-from ulmfit_lab.cli.declared import declared, results_folder
+from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.runs import reproduce_options, travel_options
 from ulmfit_lab.cli.terminal import refuse_undecoded, show_in_ascii
 from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
-from ulmfit_lab.cli.workers import Crew, crew, others_of, told_to_begin
-from ulmfit_lab.errors import ConfigError, DataError, LabError
-from ulmfit_lab.interrupts import interruptible
+from ulmfit_lab.cli.workers import WorkerPool, start_workers, wait_for_start, worker_arguments
+from ulmfit_lab.utils.errors import ConfigError, DataError, LabError
+from ulmfit_lab.utils.interrupts import allow_interrupts
 
 if TYPE_CHECKING:
-    from ulmfit_lab.lab.plan import Plan
-    from ulmfit_lab.sweeps.sweep import Outcome
+    from ulmfit_lab.experiment.plan import Plan
+    from ulmfit_lab.sweep.runner import SweepResult
 
 EPILOG = """
 Any field of a run's config can be replaced for all variants, by its dotted path:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rest and not hasattr(args, "scale"):
             raise ConfigError(f"{args.command} does not take {rest[0]!r}; see ulmfit-lab {args.command} --help.")
         args.rest, args.argv = rest, arguments
-        with interruptible():
+        with allow_interrupts():
             status: int = args.run(args)
         return status
     except LabError as error:
@@ -155,7 +155,7 @@ def _looks_options(command: argparse.ArgumentParser) -> None:
 
 def completion_command(args: argparse.Namespace) -> int:
     """Print the script."""
-    from ulmfit_lab.lab.experiment import experiment_files
+    from ulmfit_lab.experiment.declaration import experiment_files
 
     print(completion_script(parser(), args.shell, list(experiment_files())))
     return 0
@@ -163,7 +163,7 @@ def completion_command(args: argparse.Namespace) -> int:
 
 def list_command(args: argparse.Namespace) -> int:
     """Print every experiment's name and question; status 1 where one cannot be loaded."""
-    from ulmfit_lab.lab.experiment import experiment_files, load_experiments
+    from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
 
     found, failed = load_experiments(experiment_files())
     for name, experiment in found.items():
@@ -176,14 +176,14 @@ def plan_command(args: argparse.Namespace) -> int:
     """Print cells, stages and predicted time."""
     from rich.console import Console
 
-    from ulmfit_lab.health.installation import warn_of_bfloat16
-    from ulmfit_lab.lab.confounds import difference_lines
-    from ulmfit_lab.lab.data import told_data
-    from ulmfit_lab.lab.naming import same_runs
-    from ulmfit_lab.sweeps.display import duration, plan_table
-    from ulmfit_lab.sweeps.sweep import plan_sweep
+    from ulmfit_lab.doctor.installation import warn_of_bfloat16
+    from ulmfit_lab.experiment.confounds import difference_lines
+    from ulmfit_lab.experiment.data_summary import describe_targets
+    from ulmfit_lab.experiment.run_names import same_runs
+    from ulmfit_lab.sweep.display import format_time_left, plan_table
+    from ulmfit_lab.sweep.runner import plan_sweep
 
-    experiment, overrides = declared(args)
+    experiment, overrides = load_declared(args)
     home, tracker = open_lab(args, write=False)
     plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
     console = Console()
@@ -193,14 +193,14 @@ def plan_command(args: argparse.Namespace) -> int:
     if plan.looks:
         console.print(str(plan.looks))
     console.print(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} of them finished.")
-    for line in same_runs(plan.cells):
+    for line in same_runs(plan.planned):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if plan.todo:
         console.print(plan_table(plan))
-        console.print(f"Predicted time: {duration(plan.seconds)}.")
-        if warning := warn_of_bfloat16({each.cell.config.compute for each in plan.todo}):
+        console.print(f"Predicted time: {format_time_left(plan.seconds)}.")
+        if warning := warn_of_bfloat16({each.run_spec.config.compute for each in plan.todo}):
             console.print(warning, highlight=False, soft_wrap=True)
-    for line in told_data(plan, home, data_of(args)):
+    for line in describe_targets(plan, home, data_of(args)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if args.fit_batch:
         from ulmfit_lab.cli.fit_batch import fit_batch_here
@@ -211,19 +211,19 @@ def plan_command(args: argparse.Namespace) -> int:
 
 def sweep_command(args: argparse.Namespace) -> int:
     """Run the missing cells, then report if all are there."""
-    with crew(args.argv, 0 if args.cluster else others_of(args)) as others:
+    with start_workers(args.argv, 0 if args.cluster else worker_arguments(args)) as others:
         return sweep_with(others, args)
 
 
-def sweep_with(others: Crew, args: argparse.Namespace) -> int:
+def sweep_with(others: WorkerPool, args: argparse.Namespace) -> int:
     """The same, with workers that share the cells."""
-    from ulmfit_lab.lab.confounds import difference_lines
-    from ulmfit_lab.sweeps.display import duration
-    from ulmfit_lab.sweeps.sweep import sweep
+    from ulmfit_lab.experiment.confounds import difference_lines
+    from ulmfit_lab.sweep.display import format_time_left
+    from ulmfit_lab.sweep.runner import sweep
 
-    if not told_to_begin(args.on_word):
+    if not wait_for_start(args.on_word):
         return 0
-    experiment, overrides = declared(args)
+    experiment, overrides = load_declared(args)
     home, tracker = open_lab(args)
     print("\n".join(difference_lines(experiment, args.scale, overrides)), file=sys.stderr)
     options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
@@ -233,26 +233,26 @@ def sweep_with(others: Crew, args: argparse.Namespace) -> int:
         while True:
             outcome = shared(run, others, args)
             if outcome.finished:
-                spent, saved = duration(outcome.computed_seconds), duration(outcome.reused_seconds)
+                spent, saved = format_time_left(outcome.computed_seconds), format_time_left(outcome.reused_seconds)
                 print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
             todo = {each.stage.fingerprint for each in outcome.plan.todo}
-            if not experiment.looks or outcome.failures or args.worker or todo in (set(), before):
+            if not experiment.design.looks or outcome.failures or args.worker or todo in (set(), before):
                 break  # else there may be something new to look at
             before = todo
             others.start()
-    if outcome.elsewhere:
-        print(f"{outcome.elsewhere} runs are being made by another process.")
+    if outcome.in_other_processes:
+        print(f"{outcome.in_other_processes} runs are being made by another process.")
     tell_failures(outcome.diverged, "DIVERGED")
     tell_failures(outcome.failures)
     if outcome.failures:
         print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
         return 1
-    if not outcome.elsewhere and not args.worker:
+    if not outcome.in_other_processes and not args.worker:
         return report_here(args)
     return 0
 
 
-def shared(run: Callable[..., Outcome], others: Crew, args: argparse.Namespace) -> Outcome:
+def shared(run: Callable[..., SweepResult], others: WorkerPool, args: argparse.Namespace) -> SweepResult:
     """Run a sweep with as many processes as are asked for."""
 
     def before(plan: Plan) -> None:
@@ -266,7 +266,7 @@ def shared(run: Callable[..., Outcome], others: Crew, args: argparse.Namespace) 
         return outcome
     others.wait()
     # what a worker left behind, if one was killed; with looks the next one finds it
-    return run() if (others.size or args.cluster) and outcome.elsewhere and not outcome.plan.looks else outcome
+    return run() if (others.size or args.cluster) and outcome.in_other_processes and not outcome.plan.looks else outcome
 
 
 def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
@@ -274,7 +274,7 @@ def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
 
     Raises DataError where no run can use its labelled set; where some can, the others tell their own errors.
     """
-    from ulmfit_lab.lab.data import summarise_target, targets_of
+    from ulmfit_lab.experiment.data_summary import summarise_target, targets_of
 
     failures = []
     targets = targets_of(plan)
@@ -285,21 +285,25 @@ def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
             failures.append(error)
             continue
         print("\n".join([found.documents, *found.warnings]), file=sys.stderr)
-    if failures and len(failures) == len(targets) and all(c.cell.config.until == "classifier" for c in plan.cells):
+    if (
+        failures
+        and len(failures) == len(targets)
+        and all(c.run_spec.config.last_stage == "classifier" for c in plan.planned)
+    ):
         raise failures[0]
 
 
 def runs_command(args: argparse.Namespace) -> int:
     """Print the tracked runs, or let them travel: into a file, or in from one."""
-    from ulmfit_lab.cli.runs import export_here, import_here, list_here
+    from ulmfit_lab.cli.runs import export_runs_here, import_here, list_runs
 
-    experiment, overrides = declared(args)
+    experiment, overrides = load_declared(args)
     home, tracker = open_lab(args, write=bool(args.source))
     if args.export:
-        return export_here(experiment, args.scale, tracker, Path(args.export))
+        return export_runs_here(experiment, args.scale, tracker, Path(args.export))
     if args.source:
         return import_here(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
-    return list_here(experiment, args.scale, tracker, as_json=args.format == "json")
+    return list_runs(experiment, args.scale, tracker, as_json=args.format == "json")
 
 
 def reproduce_command(args: argparse.Namespace) -> int:
@@ -322,9 +326,9 @@ def report_command(args: argparse.Namespace) -> int:
 
 def report_here(args: argparse.Namespace) -> int:
     """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
-    from ulmfit_lab.results.reporting import publish
+    from ulmfit_lab.report.publish import publish
 
-    experiment, overrides = declared(args)
+    experiment, overrides = load_declared(args)
     home, tracker = open_lab(args)
     folder = results_folder(args, experiment, overrides)
     written = publish(experiment, args.scale, overrides, home, data_of(args), tracker, folder)

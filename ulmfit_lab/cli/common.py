@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ulmfit_lab.home import Home
+    from ulmfit_lab.utils.home import Home
 
 
 def open_lab(args: argparse.Namespace, *, write: bool = True) -> tuple[Home, Any]:
     """The home folder and the tracker on its store; to be read alone, where nothing will be written."""
-    from ulmfit_lab.home import open_home
     from ulmfit_lab.tracking.tracker import open_tracker
+    from ulmfit_lab.utils.home import open_home
 
     home = open_home(args.home, args.tracking_uri, write=write)
     return home, open_tracker(home, args.tracking_uri)
@@ -24,7 +24,7 @@ def open_lab(args: argparse.Namespace, *, write: bool = True) -> tuple[Home, Any
 
 def data_of(args: argparse.Namespace) -> Path | None:
     """The folder of named data sets, if the user has said one."""
-    from ulmfit_lab.home import data_dir
+    from ulmfit_lab.utils.home import data_dir
 
     return data_dir(args.data_dir)
 

@@ -12,25 +12,25 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ulmfit_lab.lab.experiment import Experiment
+    from ulmfit_lab.experiment.declaration import Experiment
 
 
-def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
+def load_declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
     """The experiment as declared, with the command line's seeds, levels and replaced fields."""
-    from ulmfit_lab.lab.experiment import MOST_SEEDS, base_config, load_experiment, until_decided
+    from ulmfit_lab.experiment.declaration import MOST_SEEDS, base_config, load_experiment, until_decided
 
     experiment = load_experiment(args.experiment)
     base = base_config(experiment, args.scale)
     if args.seeds is not None:
         if not 1 <= args.seeds <= MOST_SEEDS:
             raise ConfigError(f"--seeds {args.seeds} must be at least 1 and at most {MOST_SEEDS}.")
-        experiment = replace(experiment, seeds=tuple(range(args.seeds)), looks=())
+        experiment = replace(experiment, seeds=tuple(range(args.seeds)), design=replace(experiment.design, looks=()))
     if getattr(args, "max_seeds", None) is not None:
         experiment = until_decided(experiment, args.max_seeds, args.batch_seeds)
-    if getattr(args, "until_decided", False) and not experiment.looks:
+    if getattr(args, "until_decided", False) and not experiment.design.looks:
         raise ConfigError(f"{experiment.name} declares no looks; say how far to go with --max-seeds N.")
     if args.levels is not None:
         experiment = replace(
@@ -42,20 +42,20 @@ def declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
 
 def _levels(text: str, experiment: Experiment, base: Any) -> tuple[Any, ...]:
     """The values of the crossed field that a text names, of the field's type and within its bounds."""
-    from ulmfit_lab.fields import field_types, override
+    from ulmfit_lab.config.paths import field_types, override
 
-    if not experiment.across:
+    if not experiment.factor:
         raise ConfigError(f"{experiment.name} crosses no field with its variants, so it takes no --levels.")
-    kind = field_types(type(base))[experiment.across]
+    kind = field_types(type(base))[experiment.factor]
     try:
         found = tuple(dict.fromkeys(level_of(part.strip(), kind) for part in text.split(",")))
     except ValueError:
         name = {int: "whole numbers", float: "numbers"}.get(kind, f"of {kind}")
         raise ConfigError(
-            f"--levels {text!r} must be {name}, as {experiment.across} has, with commas between."
+            f"--levels {text!r} must be {name}, as {experiment.factor} has, with commas between."
         ) from None
     for level in found:
-        override(base, {experiment.across: level})
+        override(base, {experiment.factor: level})
     return found
 
 
@@ -81,7 +81,7 @@ def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
         return {}
     import tyro
 
-    from ulmfit_lab.fields import flatten
+    from ulmfit_lab.config.paths import flatten
 
     parsed = flatten(tyro.cli(type(base), default=base, args=one_value_each(rest), prog="ulmfit-lab ... "))
     named = {_path(token, parsed) for token in rest if token.startswith("--")}
@@ -124,8 +124,8 @@ def _path(token: str, known: dict[str, Any]) -> str:
 
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:
     """results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at another, results/custom/ for a changed one."""
-    from ulmfit_lab.lab.experiment import declaration
-    from ulmfit_lab.results.committed import folder_of
+    from ulmfit_lab.experiment.declaration import declaration
+    from ulmfit_lab.report.committed import folder_of
 
     root = Path(args.results)
     if overrides or any(getattr(args, name, None) is not None for name in ("seeds", "max_seeds", "levels", "budget")):

@@ -16,12 +16,12 @@ def doctor_options(doctor: argparse.ArgumentParser) -> None:
 
 def doctor_command(args: argparse.Namespace) -> int:
     """Print a line for everything that is amiss, with --fix repair it; status 1 where something is left."""
-    from ulmfit_lab.errors import LabError
-    from ulmfit_lab.health.doctor import Diagnosis, examine, repair
-    from ulmfit_lab.health.files import Finding, check_stages, check_store
-    from ulmfit_lab.health.installation import installation, lacking
-    from ulmfit_lab.home import data_dir, open_home
+    from ulmfit_lab.doctor.checks import Diagnosis, examine, repair
+    from ulmfit_lab.doctor.files import Finding, check_stages, check_store
+    from ulmfit_lab.doctor.installation import installation, missing_packages
     from ulmfit_lab.tracking.tracker import open_tracker
+    from ulmfit_lab.utils.errors import LabError
+    from ulmfit_lab.utils.home import data_dir, open_home
 
     home = open_home(args.home, args.tracking_uri, write=args.fix)
     print("\n".join(installation(home)))
@@ -32,7 +32,7 @@ def doctor_command(args: argparse.Namespace) -> int:
         found = Diagnosis([check_store(home, uri, error), *check_stages(home)], ["Runs and trials were not looked at."])
     else:
         found = examine(home, tracker, args.experiments, data_dir(args.data_dir))
-    findings = [*(Finding(*each) for each in lacking(home)), *found.findings]
+    findings = [*(Finding(*each) for each in missing_packages(home)), *found.findings]
     for finding in findings:
         print(f"PROBLEM {finding}")
     for note in found.notes:
@@ -41,7 +41,7 @@ def doctor_command(args: argparse.Namespace) -> int:
     if args.fix:
         unmended = list(repair(findings, home))
         for finding, why in unmended:
-            print(f"LEFT {finding.what}: {why}", file=sys.stderr)
+            print(f"LEFT {finding.problem}: {why}", file=sys.stderr)
         print(f"{left - len(unmended)} of {left} problems repaired.")
         left = len(unmended)
     print(f"{left} problems are left." if left else "Nothing is amiss.")

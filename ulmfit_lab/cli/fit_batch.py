@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ulmfit_lab.lab.plan import Plan
+    from ulmfit_lab.experiment.plan import Plan
 
 
 def fit_batch_here(plan: Plan, console: Console) -> None:
     """Try batch sizes for the models of a plan, and print them with the option that takes the largest one."""
-    from ulmfit_lab.lab.batch_size import SHARE, fitting_batches, largest
+    from ulmfit_lab.experiment.batch_size import SHARE, find_fitting_batch_sizes, largest
     from ulmfit_lab.report.tables import text_table
 
     options = []
-    for group, now, tried in fitting_batches(plan):
+    for group, now, tried in find_fitting_batch_sizes(plan):
         console.print(
             text_table(
                 [f"{group}.batch_size", "tokens/s", "memory", "fits"],

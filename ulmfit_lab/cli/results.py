@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulmfit_lab.cli.common import tell_failures
-from ulmfit_lab.cli.declared import declared, results_folder
-from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.cli.declared import load_declared, results_folder
+from ulmfit_lab.utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ulmfit_lab.lab.experiment import Changes, Experiment
-    from ulmfit_lab.results.committed import Problem
+    from ulmfit_lab.experiment.declaration import Changes, Experiment
+    from ulmfit_lab.report.committed import Problem
 
 
 def committed_command(args: argparse.Namespace) -> int:
     """Check one report, or check or write all of them and the ledger; status 1 where a file is not sound."""
     if args.experiment is not None:
-        experiment, overrides = declared(args)
+        experiment, overrides = load_declared(args)
         return check_one(experiment, args.scale, overrides, results_folder(args, experiment, overrides))
     if args.rest or args.seeds is not None or args.levels is not None:
         raise ConfigError("Without an EXPERIMENT all committed results are meant, as they are declared; name one.")
@@ -29,8 +29,8 @@ def committed_command(args: argparse.Namespace) -> int:
 
 def check_one(experiment: Experiment, scale: str, overrides: Changes, folder: Path) -> int:
     """Check one report; of a withdrawn one, which is not checked, say so."""
-    from ulmfit_lab.results.committed import Committed, check_folder
-    from ulmfit_lab.results.withdrawn import withdrawal_of
+    from ulmfit_lab.report.committed import Committed, check_folder
+    from ulmfit_lab.report.withdrawn import withdrawal_of
 
     if old := withdrawal_of(folder):
         print(f"{experiment.name}: {old} (as it was: {old.folder}); nothing to check.")
@@ -40,16 +40,16 @@ def check_one(experiment: Experiment, scale: str, overrides: Changes, folder: Pa
 
 def check_all(root: Path) -> int:
     """Check all committed results and the ledger."""
-    from ulmfit_lab.results.committed import committed_results
-    from ulmfit_lab.results.ledger import check_results
+    from ulmfit_lab.report.committed import committed_results
+    from ulmfit_lab.report.ledger_files import check_results
 
     return _tell(check_results(root), f"The ledger and all {len(committed_results(root))} reports under {root} are")
 
 
 def write_here(root: Path) -> int:
     """Write all committed reports again, and the ledger; status 1 where an experiment cannot be loaded."""
-    from ulmfit_lab.lab.experiment import experiment_files, load_experiments
-    from ulmfit_lab.results.ledger import write_all
+    from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
+    from ulmfit_lab.report.ledger_files import write_all
 
     print("Written: " + ", ".join(str(path) for path in write_all(root)))
     _, failed = load_experiments(experiment_files())

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulmfit_lab.files import json_text
+from ulmfit_lab.utils.files import json_text
 
 if TYPE_CHECKING:
-    from ulmfit_lab.home import Home
-    from ulmfit_lab.lab.experiment import Changes, Experiment
+    from ulmfit_lab.experiment.declaration import Changes, Experiment
     from ulmfit_lab.tracking.tracker import Tracker
+    from ulmfit_lab.utils.home import Home
 
 
 def travel_options(runs: argparse.ArgumentParser) -> None:
@@ -32,17 +32,20 @@ def reproduce_options(again: argparse.ArgumentParser) -> None:
     stages.add_argument("--keep-stages", action="store_true", help="compute what the home lacks, and keep it there")
 
 
-def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: bool) -> int:
+def list_runs(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: bool) -> int:
     """Print the tracked runs."""
     runs = tracker.runs(experiment.name, scale)
     if as_json:
         facts = ("run_id", "status", "diverged", "variant", "level", "seed", "data", "params", "metrics")
         print(
-            json_text([{name: getattr(cell, name) for name in facts} for run in runs for cell in run.cells()], indent=1)
+            json_text(
+                [{name: getattr(cell, name) for name in facts} for run in runs for cell in run.declared_runs()],
+                indent=1,
+            )
         )
         return 0
-    for cell in (cell for run in runs for cell in run.cells()):
-        value = cell.metrics.get(experiment.measure)
+    for cell in (cell for run in runs for cell in run.declared_runs()):
+        value = cell.metrics.get(experiment.metric)
         shown = "" if value is None else f"{value:.4f}"
         status = "DIVERGED" if cell.diverged else cell.status
         print(f"{cell.run_id}  {status:9} {cell.variant:20} {cell.level:>8} {cell.seed:>4}  {shown:8} {cell.data}")
@@ -50,9 +53,9 @@ def list_here(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: 
     return 0
 
 
-def export_here(experiment: Experiment, scale: str, tracker: Tracker, path: Path) -> int:
+def export_runs_here(experiment: Experiment, scale: str, tracker: Tracker, path: Path) -> int:
     """Write the finished runs to a file."""
-    from ulmfit_lab.results.travel import export_runs
+    from ulmfit_lab.runs.transfer import export_runs
 
     count = export_runs(experiment.name, scale, tracker, path)
     print(f"{count} finished runs of {experiment.name} at scale {scale} written to {path}.")
@@ -69,7 +72,7 @@ def import_here(
     path: Path,
 ) -> int:
     """Take in the runs of a file, and say which of them a sweep need not make again."""
-    from ulmfit_lab.results.travel import import_runs
+    from ulmfit_lab.runs.transfer import import_runs
 
     found = import_runs(experiment, scale, overrides, home, data, tracker, path)
     print(f"{found.added} runs imported; {found.known} were here already.")
@@ -96,16 +99,16 @@ def reproduce_here(
     from rich.console import Console
 
     from ulmfit_lab.report.tables import text_table
-    from ulmfit_lab.results.reproduce import cautions, find_run, plan_again, reproduce
-    from ulmfit_lab.sweeps.display import Display
+    from ulmfit_lab.runs.reproduce import cautions, find_run, plan_again, reproduce
+    from ulmfit_lab.sweep.display import ProgressDisplay
 
     run = find_run(run_id, tracker, results)
     print(f"{run.experiment}, scale {run.scale}: {run.name}")
     for caution in cautions(run, plan_again(run, data, home.imported)[1]):
         print(f"warning: {caution}", file=sys.stderr)
     how = {"reuse_stages": reuse_stages, "keep_stages": keep_stages}
-    found = reproduce(run, home, data, tracker, Display(), **how)
-    cells = [[m.name, repr(m.tracked), repr(m.again), "" if m.same else "differs"] for m in found.compared]
+    found = reproduce(run, home, data, tracker, ProgressDisplay(), **how)
+    cells = [[m.name, repr(m.tracked), repr(m.again), "" if m.is_equal else "differs"] for m in found.compared]
     Console().print(text_table(["metric", "tracked", "again", ""], cells))
     print(f"{found.verdict}\nTracked as run {found.run_id}.")
     return 0 if found.reproduced else 1

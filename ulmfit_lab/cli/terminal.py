@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from io import TextIOWrapper
 
-from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.utils.errors import ConfigError
 
 ASCII = {
     "±": "+/-", "×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "←": "<-", "↵": "\\n", "�": "?",

@@ -8,22 +8,22 @@ from functools import partial
 from typing import Any
 
 from ulmfit_lab.cli.common import data_of, open_lab, tell_failures
-from ulmfit_lab.cli.declared import declared, results_folder
-from ulmfit_lab.cli.workers import crew, others_of, told_to_begin
+from ulmfit_lab.cli.declared import load_declared, results_folder
+from ulmfit_lab.cli.workers import start_workers, wait_for_start, worker_arguments
 
 
 def tune_command(args: argparse.Namespace) -> int:
     """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
-    from ulmfit_lab.report.tuning import best_tries
-    from ulmfit_lab.sweeps.display import Display
-    from ulmfit_lab.sweeps.tuning import publish_tuning, recipes_text, tune, winners
+    from ulmfit_lab.analysis.tuning_table import best_tries
+    from ulmfit_lab.sweep.display import ProgressDisplay
+    from ulmfit_lab.sweep.tuning import publish_tuning, recipes_text, tune, winners
 
-    experiment, overrides = declared(args)
+    experiment, overrides = load_declared(args)
     home, tracker = open_lab(args)
-    options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": Display()}
+    options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": ProgressDisplay()}
     search = partial(tune, experiment, args.scale, overrides=overrides, budget=args.budget, **options)
-    with crew(args.argv, others_of(args)) as others:
-        if not told_to_begin(args.on_word):
+    with start_workers(args.argv, worker_arguments(args)) as others:
+        if not wait_for_start(args.on_word):
             return 0
         others.begin()
         outcome = search()

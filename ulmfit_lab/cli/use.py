@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.common import open_lab
 from ulmfit_lab.cli.terminal import shows_unicode
-from ulmfit_lab.errors import ConfigError, DataError
-from ulmfit_lab.files import json_text, replacing
+from ulmfit_lab.utils.errors import ConfigError, DataError
+from ulmfit_lab.utils.files import atomic_write, json_text
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
-    from ulmfit_lab.home import Home
-    from ulmfit_lab.inference import TrainedClassifier
+    from ulmfit_lab.data.formats import Document
+    from ulmfit_lab.inference.predict import TrainedClassifier
     from ulmfit_lab.report.explanations import Explanation
-    from ulmfit_lab.text.formats import Document
-    from ulmfit_lab.tracking.tracked import TrackedRun
+    from ulmfit_lab.tracking.records import TrackedRun
+    from ulmfit_lab.utils.home import Home
 
 LONGEST = 60
 """Characters of a text that a table shows."""
@@ -75,7 +75,7 @@ def use_commands(add: Add) -> None:
 
 def new_command(args: argparse.Namespace) -> int:
     """Write the module, and say what comes next."""
-    from ulmfit_lab.lab.template import new_experiment
+    from ulmfit_lab.experiment.template import new_experiment
 
     print(f"Written: {new_experiment(args.name, Path('experiments'))}")
     print(f"Look at what it would do: ulmfit-lab plan {args.name} --scale demo")
@@ -84,25 +84,25 @@ def new_command(args: argparse.Namespace) -> int:
 
 def import_command(args: argparse.Namespace) -> int:
     """Take in a model, and say how to use it."""
-    from ulmfit_lab.home import open_home
-    from ulmfit_lab.stages.imported import as_option, import_fastai
+    from ulmfit_lab.pipeline.imported_models import import_fastai, model_option
+    from ulmfit_lab.utils.home import open_home
 
     files = Path(args.weights), Path(args.vocab)
     found = import_fastai(*files, args.name, open_home(args.home).imported, backwards=args.backwards)
-    changes = {"imported": args.name, **found.options} | ({"lm.backwards": True} if args.backwards else {})
+    changes = {"imported": args.name, **found.required_config} | ({"lm.backwards": True} if args.backwards else {})
     usual = {"lm.tie_weights": True, "vocabulary.units": "words"}
     options = {path: value for path, value in changes.items() if usual.get(path) != value}
     print(f"{found.sizes.words:,} words, {found.sizes.n_layers} layers: kept in {found.folder}.")
-    print("Use it in a sweep: " + " ".join(as_option(path, value) for path, value in options.items()))
+    print("Use it in a sweep: " + " ".join(model_option(path, value) for path, value in options.items()))
     return 0
 
 
 def export_command(args: argparse.Namespace) -> int:
     """Write a run's language model and its words."""
-    from ulmfit_lab.inference import load_language_model
-    from ulmfit_lab.stages.imported import export_fastai
+    from ulmfit_lab.inference.predict import load_language_model
+    from ulmfit_lab.pipeline.imported_models import export_fastai
 
-    home, run = chosen(args, args.run_name)
+    home, run = choose_run(args, args.run_name)
     trained = load_language_model(run, home)
     written = export_fastai(trained.model, trained.vocabulary, Path(args.to))
     print("Written: " + ", ".join(str(path) for path in written))
@@ -113,10 +113,10 @@ def predict_command(args: argparse.Namespace) -> int:
     """Print label and probabilities of each text, and what they rest on if asked."""
     from rich.console import Console
 
-    from ulmfit_lab.inference import explain, labels_of, load_classifier, predict
-    from ulmfit_lab.report.explanations import NOTHING, coloured, html_page, told
+    from ulmfit_lab.inference.predict import explain, labels_of, load_classifier, predict
+    from ulmfit_lab.report.explanations import NOTHING, color_words, format_explanation, html_page
 
-    home, run = chosen(args, args.run_name)
+    home, run = choose_run(args, args.run_name)
     trained = load_classifier(run, home)
     documents = documents_of(args, trained)
     scores = predict(trained, documents)
@@ -131,9 +131,9 @@ def predict_command(args: argparse.Namespace) -> int:
         console = Console()
         console.print(prediction_table(trained.classes, documents, labels, scores))
         for explanation in explained:
-            console.print(told(explanation) if explanation else NOTHING, markup=False, highlight=False)
+            console.print(format_explanation(explanation) if explanation else NOTHING, markup=False, highlight=False)
             if explanation:
-                console.print(coloured(explanation))
+                console.print(color_words(explanation))
     if args.html:
         write_page(Path(args.html), html_page(explained))
     return 0
@@ -141,7 +141,7 @@ def predict_command(args: argparse.Namespace) -> int:
 
 def documents_of(args: argparse.Namespace, trained: TrainedClassifier) -> list[Document]:
     """The documents that a command line gives: its own texts, the rows of a file, or the lines of standard input."""
-    from ulmfit_lab.inference import read_file, read_plain
+    from ulmfit_lab.inference.predict import read_file, read_plain
 
     if args.file and args.text:
         raise ConfigError("Texts come from the command line or from --file, not from both; leave one out.")
@@ -199,7 +199,7 @@ def prediction_table(
 def write_page(path: Path, page: str) -> None:
     """Write a page, whole or not at all."""
     try:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}; name a file in a folder that exists.") from error
@@ -208,9 +208,9 @@ def write_page(path: Path, page: str) -> None:
 
 def generate_command(args: argparse.Namespace) -> int:
     """Print a text that a run's language model goes on with."""
-    from ulmfit_lab.inference import generate, load_language_model
+    from ulmfit_lab.inference.predict import generate, load_language_model
 
-    home, run = chosen(args, args.run_name)
+    home, run = choose_run(args, args.run_name)
     options = {"tokens": args.tokens, "temperature": args.temperature, "seed": args.seed}
     print(generate(load_language_model(run, home), args.prompt, **options))
     return 0
@@ -220,15 +220,15 @@ def neighbours_command(args: argparse.Namespace) -> int:
     """Print the nearest words of each word, a column for every model that has vectors."""
     from rich.console import Console
 
-    from ulmfit_lab.inference import nearest_words, spaces_of
+    from ulmfit_lab.inference.predict import embedding_tables, nearest_words
     from ulmfit_lab.report.tables import text_table
-    from ulmfit_lab.results.reproduce import config_of
+    from ulmfit_lab.runs.reproduce import config_of
 
     found = []
     for name in args.run_name:
-        home, run = chosen(args, name)
+        home, run = choose_run(args, name)
         language = config_of(run).language
-        found += [(f"{space.name} of {run.variant}", space, language) for space in spaces_of(run, home)]
+        found += [(f"{space.name} of {run.variant}", space, language) for space in embedding_tables(run, home)]
     for word in args.words:
         columns = [nearest_words(space, word, args.count, language) for _, space, language in found]
         height = max(map(len, columns))
@@ -242,12 +242,12 @@ def compare_command(args: argparse.Namespace) -> int:
     """Print the fields in which runs differ, their metrics, and their variants over shared seeds."""
     from rich.console import Console
 
-    from ulmfit_lab.report.tables import p_words, text_table
-    from ulmfit_lab.results.comparing import compare_runs
-    from ulmfit_lab.results.finding import find_named
+    from ulmfit_lab.report.tables import format_p_value, text_table
+    from ulmfit_lab.runs.compare import compare_runs
+    from ulmfit_lab.runs.lookup import find_named_run
 
     _, tracker = open_lab(args, write=False)
-    found = compare_runs([find_named(name, tracker, Path(args.results)) for name in args.runs], tracker)
+    found = compare_runs([find_named_run(name, tracker, Path(args.results)) for name in args.runs], tracker)
     console, names = Console(), [f"{run.experiment}\n{run.name}\n{run.origin[:8]}" for run in found.runs]
     fields = [[path, *("" if v is None else v for v in values)] for path, values in found.fields.items()]
     metrics = [[name, *("" if v is None else f"{v:.6g}" for v in values)] for name, values in found.metrics.items()]
@@ -259,7 +259,7 @@ def compare_command(args: argparse.Namespace) -> int:
             f"{row.variant} - {row.against}",
             f"{row.result.difference:+.4g}",
             f"{row.result.low:+.4g} to {row.result.high:+.4g}",
-            p_words(row.corrected_p),
+            format_p_value(row.corrected_p),
             row.verdict,
             str(row.result.n),
         ]
@@ -277,27 +277,27 @@ def register_command(args: argparse.Namespace) -> int:
     """Log a run's classifier as a model of MLflow's, and say how to load it."""
     import tempfile
 
-    from ulmfit_lab import served
-    from ulmfit_lab.home import redact
-    from ulmfit_lab.inference import load_classifier
+    from ulmfit_lab.inference import serving
+    from ulmfit_lab.inference.predict import load_classifier
     from ulmfit_lab.tracking.tracker import example_rows
+    from ulmfit_lab.utils.home import redact
 
     _, tracker = open_lab(args)
-    home, run = chosen(args, args.run_name)
+    home, run = choose_run(args, args.run_name)
     trained = load_classifier(run, home)
     with tempfile.TemporaryDirectory(prefix="ulmfit-lab-") as place:
         folder = Path(place) / "classifier"
-        served.write_served(trained, folder)
-        reads, gives = served.inputs(trained), served.columns(trained.classes)
-        uri = tracker.log_model(run.run_id, folder, served.__name__, reads, gives, args.name)
+        serving.write_served(trained, folder)
+        reads, gives = serving.inputs(trained), serving.columns(trained.classes)
+        uri = tracker.log_model(run.run_id, folder, serving.__name__, reads, gives, args.name)
     print(f"Logged with run {run.run_id}. Where MLFLOW_TRACKING_URI is {redact(tracker.uri)}:")
     print(f"  mlflow.pyfunc.load_model({uri!r}).predict({example_rows(reads)})")
     return 0
 
 
-def chosen(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
+def choose_run(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
     """The home, and the run of this name."""
-    from ulmfit_lab.results.finding import find_named
+    from ulmfit_lab.runs.lookup import find_named_run
 
     home, tracker = open_lab(args, write=False)
-    return home, find_named(name, tracker, Path(args.results))
+    return home, find_named_run(name, tracker, Path(args.results))

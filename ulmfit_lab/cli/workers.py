@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from subprocess import DEVNULL
 from typing import IO, cast
 
-from ulmfit_lab.errors import ConfigError
-from ulmfit_lab.interrupts import end_with_parent
+from ulmfit_lab.utils.errors import ConfigError
+from ulmfit_lab.utils.interrupts import exit_with_parent
 
 BEGIN = b"begin\n"
 
 
 @dataclass
-class Crew:
+class WorkerPool:
     """Workers that run the same command; locks share the work out.
 
     A worker imports what it needs while the command plans, which takes either of them seconds, and waits for its word.
@@ -49,7 +49,7 @@ class Crew:
             cast(IO[bytes], process.stdin).close()
 
 
-def others_of(args: argparse.Namespace) -> int:
+def worker_arguments(args: argparse.Namespace) -> int:
     """How many processes are to share the work beside this one."""
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers {args.workers} must be 1 or more.")
@@ -57,9 +57,9 @@ def others_of(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def crew(argv: Sequence[str], size: int) -> Iterator[Crew]:
+def start_workers(argv: Sequence[str], size: int) -> Iterator[WorkerPool]:
     """Workers that are started now, and ended at the end."""
-    made = Crew(argv, size)
+    made = WorkerPool(argv, size)
     made.start()
     try:
         yield made
@@ -70,7 +70,7 @@ def crew(argv: Sequence[str], size: int) -> Iterator[Crew]:
             cast(IO[bytes], process.stdin).close()
 
 
-def told_to_begin(waits: bool) -> bool:
+def wait_for_start(waits: bool) -> bool:
     """In a worker that waits: whether it was told to begin, once it has; it was not where the command has ended.
 
     From then on it ends when the command does.
@@ -79,5 +79,5 @@ def told_to_begin(waits: bool) -> bool:
         return True
     begun = sys.stdin.buffer.readline() == BEGIN
     if begun:
-        end_with_parent()
+        exit_with_parent()
     return begun

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from ulmfit_lab.config import ClassifierFit, LanguageModelConfig
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelConfig
 from ulmfit_lab.models.dropout import drop_connect, embedding_dropout, locked_dropout
-from ulmfit_lab.models.wide_lstm import is_low, is_wide, wide_lstm
+from ulmfit_lab.models.wide_lstm import autocasts_to_bfloat16, is_wide, wide_lstm
 
 # cuDNN reads its weights from one piece of memory, into which torch copies ours at every call: 40 MB for a layer of
 # 1,150 units. Thinned weights are new ones at every call anyway.
@@ -37,7 +37,7 @@ class Dropouts:
     hidden: float = 0.0
 
     @classmethod
-    def scaled(cls, rates: LanguageModelConfig | ClassifierFit) -> Dropouts:
+    def scaled(cls, rates: LanguageModelConfig | ClassifierConfig) -> Dropouts:
         """A config's rates times its multiplier."""
         names = ("input", "output", "weight", "embedding", "hidden")
         return cls(**{name: getattr(rates, f"{name}_dropout") * rates.drop_mult for name in names})
@@ -63,7 +63,7 @@ class LSTMLayer(nn.Module):
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run over time: x (T, B, I), state (h, c) each (B, H) -> output (T, B, H) and the state after step T."""
         thinned = drop_connect(self.weight_hh, self.weight_dropout, self.training)
-        if is_low(x) and is_wide(x.shape[2], self.hidden_size):
+        if autocasts_to_bfloat16(x) and is_wide(x.shape[2], self.hidden_size):
             return wide_lstm(x, state, self.weight_ih, thinned, self.bias_ih + self.bias_hh)
         weights = [self.weight_ih, thinned, self.bias_ih, self.bias_hh]
         if x.is_cuda and torch.is_autocast_enabled("cuda"):
@@ -181,7 +181,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], state: Tree) -> Tree:
     return cast(Tree, tree_map_only(Tensor, function, state))
 
 
-def lstm_groups(encoder: AWDLSTM) -> list[list[nn.Parameter]]:
+def rnn_layer_groups(encoder: AWDLSTM) -> list[list[nn.Parameter]]:
     """Parameters of each LSTM layer, bottom to top."""
     return [list(lstm.parameters()) for lstm in encoder.lstms]
 

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ulmfit_lab.errors import DataError, MismatchError
-from ulmfit_lab.files import replacing
+from ulmfit_lab.utils.errors import DataError, MismatchError
+from ulmfit_lab.utils.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Stamp:
 def save_checkpoint(path: Path, module: nn.Module, stamp: Stamp) -> None:
     """Write a module's weights, a shared one once, and the stamp; the file is replaced whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in distinct(module).items()}
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata=asdict(stamp))
 
 
@@ -96,7 +96,7 @@ def shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training state (tensors, numbers, strings, lists, dicts) so that it survives a power cut."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(dict(state), temporary)
 
 

@@ -50,7 +50,7 @@ def linear_metrics(
     nll = torch.zeros((), dtype=torch.float64, device=hidden.device)
     correct = torch.zeros((), dtype=torch.int64, device=hidden.device)
     with torch.autocast(hidden.device.type, enabled=False):
-        h, w = products_in(precision == "bfloat16", hidden.to(weight.dtype), weight)
+        h, w = matmul_dtype(precision == "bfloat16", hidden.to(weight.dtype), weight)
         for rows, logits in blocks(h, w, bias):
             target = targets[rows, None]
             correct += (logits.argmax(1, keepdim=True) == target).sum()
@@ -66,7 +66,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, low: bool, wanted: tuple[bool, ...]
     ) -> Tensor:
         """Loss and gradients, block by block; the gradients wait for the backward pass."""
-        h, w = products_in(low, hidden, weight)
+        h, w = matmul_dtype(low, hidden, weight)
         total = hidden.new_zeros(())
         d_hidden, d_weight, d_bias = (
             torch.zeros_like(tensor) if wish else None
@@ -97,7 +97,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         return (*(None if d is None else d * (scale / ctx.n) for d in ctx.saved_tensors), None, None, None)
 
 
-def products_in(low: bool, hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def matmul_dtype(low: bool, hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The factors of the matrix products, in bfloat16 where that is wanted."""
     return (hidden.bfloat16(), weight.bfloat16()) if low else (hidden, weight)
 

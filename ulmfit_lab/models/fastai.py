@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ulmfit_lab.errors import DataError, MismatchError
-from ulmfit_lab.files import replacing
+from ulmfit_lab.data.rules import BOS, FIELD, PAD, PAD_ID, REPEAT, SPECIALS, UNK, UPPER, WORD_REPEAT
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.models.transfer import move_language_model
-from ulmfit_lab.text.rules import BOS, FIELD, PAD, PAD_ID, REPEAT, SPECIALS, UNK, UPPER, WORD_REPEAT
+from ulmfit_lab.utils.errors import DataError, MismatchError
+from ulmfit_lab.utils.files import atomic_write
 
 OLD_MARKERS = {
     "_unk_": UNK, "_pad_": PAD, "xbos": BOS, "xfld": FIELD, "t_up": UPPER, "tk_rep": REPEAT, "tk_wrep": WORD_REPEAT,
@@ -56,7 +56,7 @@ def read_fastai(weights: Path, vocabulary: Sequence[str]) -> tuple[LanguageModel
     gets its own embedding as decoder. Raises DataError for a file that holds no such model (naming what is missing or
     has a wrong shape) and MismatchError for a vocabulary of another size.
     """
-    tensors = our_names(read_tensors(weights), weights)
+    tensors = map_tensor_names(read_tensors(weights), weights)
     sizes = check_shapes(tensors, weights)
     if sizes.words != len(vocabulary):
         raise MismatchError(
@@ -73,11 +73,11 @@ def read_fastai(weights: Path, vocabulary: Sequence[str]) -> tuple[LanguageModel
     )
     model = LanguageModel(encoder, tie_weights=sizes.tie_weights)
     model.load_state_dict(tensors)
-    old, new = renamed(vocabulary)
+    old, new = rename_tensors(vocabulary)
     return move_language_model(model, old, new, "mean", torch.Generator()), new, sizes
 
 
-def renamed(vocabulary: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+def rename_tensors(vocabulary: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """fastai's words with our markers' names, in their order; and the vocabulary here: ours first, fillers left out.
 
     Raises DataError for a word that is there twice.
@@ -113,7 +113,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in found.items()}
 
 
-def our_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+def map_tensor_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """fastai's weights under the names of `LanguageModel`, float32; a decoder bias of zeros where there is none.
 
     Raises DataError for weights that an AWD-LSTM does not have, or that are not finite numbers.
@@ -121,7 +121,7 @@ def our_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if not is_sound(tensor):
-            raise DataError(f"{path}: {shown(name)} holds other things than finite numbers; use a sound file.")
+            raise DataError(f"{path}: {format_shapes(name)} holds other things than finite numbers; use a sound file.")
         plain = name.removeprefix("0.").removeprefix("module.")
         recurrent = RECURRENT.fullmatch(plain)
         if recurrent:
@@ -136,7 +136,7 @@ def our_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
         elif name == "1.decoder.bias":
             found["decoder_bias"] = tensor.float()
         elif plain not in COPIES:
-            raise DataError(f"{path} holds {shown(name)}, which an AWD-LSTM does not have; give an AWD-LSTM's.")
+            raise DataError(f"{path} holds {format_shapes(name)}, which an AWD-LSTM does not have; give an AWD-LSTM's.")
     embedding = found.get("encoder.embedding.weight")
     if embedding is not None:
         found.setdefault("decoder_bias", torch.zeros(embedding.shape[:1]))
@@ -152,7 +152,7 @@ def is_sound(tensor: Tensor) -> bool:
     return whole and bool(torch.isfinite(tensor).all())
 
 
-def shown(name: str) -> str:
+def format_shapes(name: str) -> str:
     """A name from a file, fit to be shown."""
     return ascii(name[:80])
 
@@ -167,7 +167,7 @@ def check_shapes(tensors: Mapping[str, Tensor], path: Path) -> Sizes:
     ]
     missing = [fastai_name(name) for name in names if name not in tensors]
     if missing:
-        raise DataError(f"{path} lacks {listed(missing)}; give a whole language model or encoder of fastai's.")
+        raise DataError(f"{path} lacks {format_names(missing)}; give a whole language model or encoder of fastai's.")
     embedding, recurrent = tensors["encoder.embedding.weight"], tensors["encoder.lstms.0.weight_hh"]
     words, emb_size = embedding.shape if embedding.dim() == 2 else (0, 0)
     hidden_size = recurrent.shape[-1] if recurrent.dim() == 2 else 0
@@ -206,11 +206,11 @@ def write_fastai(model: LanguageModel, path: Path) -> None:
     state: dict[str, Any] = {fastai_name(name): tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     state["0.encoder_dp.emb.weight"] = state["0.encoder.weight"]
     state["1.decoder.weight"] = model.decoder_weight.detach().cpu()
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(state, temporary)
 
 
-def listed(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

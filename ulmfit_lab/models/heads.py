@@ -8,9 +8,9 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
-from ulmfit_lab.models.awd_lstm import AWDLSTM, State, lstm_groups, parameters_of
+from ulmfit_lab.models.awd_lstm import AWDLSTM, State, parameters_of, rnn_layer_groups
 from ulmfit_lab.models.dropout import locked_dropout
-from ulmfit_lab.models.reading import Reading, Windows, read_documents
+from ulmfit_lab.models.windowed_encoding import Reading, Windows, read_documents
 
 DEFAULT_WINDOWS = Windows()
 Features: TypeAlias = Literal["last", "mix", "embeddings"]
@@ -43,7 +43,7 @@ class LanguageModel(nn.Module):
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Each LSTM layer from the bottom, then embedding and decoder, which tying makes one (as in fastai)."""
         top = [*parameters_of([self.encoder.embedding]), self.decoder_bias]
-        return [*lstm_groups(self.encoder), top + ([] if self.untied_weight is None else [self.untied_weight])]
+        return [*rnn_layer_groups(self.encoder), top + ([] if self.untied_weight is None else [self.untied_weight])]
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -156,5 +156,5 @@ class Classifier(nn.Module):
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
         """Embedding, each LSTM layer that is run, head."""
-        lstms = [] if self.pooling == "embeddings" else lstm_groups(self.encoder)
+        lstms = [] if self.pooling == "embeddings" else rnn_layer_groups(self.encoder)
         return [parameters_of([self.encoder.embedding]), *lstms, parameters_of([self.head])]

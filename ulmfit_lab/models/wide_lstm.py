@@ -27,7 +27,7 @@ def is_wide(input_size: int, hidden_size: int) -> bool:
     return input_size + hidden_size >= WIDE
 
 
-def is_low(x: Tensor) -> bool:
+def autocasts_to_bfloat16(x: Tensor) -> bool:
     """Whether autocast has what is done with x computed in bfloat16 on a CPU."""
     low = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     return low and x.device.type == "cpu"

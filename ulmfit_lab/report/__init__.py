@@ -1,1 +1,1 @@
-"""Verdicts, tables and figures, regenerated from runs."""
+"""Tables, figures and texts of the results, and the results folder."""

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from ulmfit_lab.report.association import (
+from ulmfit_lab.analysis.association import (
     FEWEST_MODELS,
     RESAMPLES,
     Correlations,
     Estimate,
-    Steadiness,
+    Stability,
     correlations_of,
     steadiness_of,
 )
-from ulmfit_lab.report.spec import FEWEST_SEEDS, Associations, ReportSpec
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ReportSpec
 
 Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""
@@ -45,10 +45,10 @@ def association_parts(runs: pd.DataFrame, spec: ReportSpec) -> list[str | Cells]
     declared, parts = spec.associations, list[str | Cells]()
     if found := steadiness_of(runs, spec):
         parts += ["## Steadiness", STEADINESS, steadiness_cells(found, declared)]
-        parts += [f"**{steadiness_words(each, declared)}**" for each in found]
+        parts += [f"**{format_stability(each, declared)}**" for each in found]
     if correlated := correlations_of(runs, spec):
         parts += ["## What tells the better classifier", TELLS, correlation_cells(correlated, declared)]
-        parts += [f"**{correlation_words(correlated, declared)}**"]
+        parts += [f"**{format_correlation(correlated, declared)}**"]
     return parts
 
 
@@ -57,11 +57,11 @@ def association_verdicts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     if spec.associations is None:
         return []
     found, correlated = steadiness_of(runs, spec), correlations_of(runs, spec)
-    last = [correlation_words(correlated, spec.associations)] if correlated else []
-    return [*(steadiness_words(each, spec.associations) for each in found), *last]
+    last = [format_correlation(correlated, spec.associations)] if correlated else []
+    return [*(format_stability(each, spec.associations) for each in found), *last]
 
 
-def steadiness_cells(found: list[Steadiness], declared: Associations) -> Cells:
+def steadiness_cells(found: list[Stability], declared: Associations) -> Cells:
     """A number a row, for each kind of noise."""
     rows = [
         [
@@ -69,8 +69,8 @@ def steadiness_cells(found: list[Steadiness], declared: Associations) -> Cells:
             x.name,
             f"{noise.between:.3f} {x.unit}",
             f"{noise.within:.3f} {x.unit}",
-            percent(noise.share.value),
-            interval_words(noise.share, percent),
+            format_percent(noise.share.value),
+            format_interval(noise.share, format_percent),
             str(each.models),
         ]
         for each in found
@@ -81,12 +81,12 @@ def steadiness_cells(found: list[Steadiness], declared: Associations) -> Cells:
     ], rows  # fmt: skip
 
 
-def steadiness_words(found: Steadiness, declared: Associations) -> str:
+def format_stability(found: Stability, declared: Associations) -> str:
     """Which of the two numbers is steadier."""
     first, second = (x.name for x in declared.x)
     ratio = (
-        f"relative to the spread between models, the noise of {second} is {plain(found.ratio.value)} times that of "
-        f"{first} (95% interval {interval_words(found.ratio, plain)})"
+        f"relative to the spread between models, the noise of {second} is {format_plain(found.ratio.value)} times that "
+        f"of {first} (95% interval {format_interval(found.ratio, format_plain)})"
     )
     words = {
         "less": f"{second} is steadier than {first}",
@@ -94,7 +94,7 @@ def steadiness_words(found: Steadiness, declared: Associations) -> str:
         "no difference shown": f"no difference in steadiness is shown between {second} and {first}",
     }
     shown = "" if math.isnan(found.ratio.low) else f": {ratio}"
-    return f"Over {OVER[found.over]}, {verdict_words(found, words)}{shown}."
+    return f"Over {OVER[found.over]}, {format_verdict(found, words)}{shown}."
 
 
 def correlation_cells(found: dict[str, Correlations], declared: Associations) -> Cells:
@@ -107,10 +107,10 @@ def correlation_cells(found: dict[str, Correlations], declared: Associations) ->
 
 def both_words(estimates: list[Estimate]) -> list[str]:
     """Estimates and their intervals in cells."""
-    return [cell for each in estimates for cell in (signed(each.value), interval_words(each, signed))]
+    return [cell for each in estimates for cell in (format_signed(each.value), format_interval(each, format_signed))]
 
 
-def correlation_words(found: dict[str, Correlations], declared: Associations) -> str:
+def format_correlation(found: dict[str, Correlations], declared: Associations) -> str:
     """Which of the two numbers tells more of the outcome, and whether each tells anything."""
     first, second = (x.name for x in declared.x)
     main, check = found["Spearman"], found["Kendall"]
@@ -119,10 +119,10 @@ def correlation_words(found: dict[str, Correlations], declared: Associations) ->
         "less": f"{second} tells less of the outcome than {first}",
         "no difference shown": f"no difference is shown in how well {second} and {first} tell the outcome",
     }
-    verdict = verdict_words(main, words)
-    doubt = "" if check.outcome == main.outcome else f"; but by Kendall's tau {verdict_words(check, words)}"
+    verdict = format_verdict(main, words)
+    doubt = "" if check.outcome == main.outcome else f"; but by Kendall's tau {format_verdict(check, words)}"
     each = " and ".join(
-        f"{signed(e.value)} for {x.name}{caution(e, x.lower_is_better == declared.y_lower_is_better)}"
+        f"{format_signed(e.value)} for {x.name}{caution(e, x.lower_is_better == declared.y_lower_is_better)}"
         for x, e in zip(declared.x, main.each, strict=True)
     )
     return f"{verdict[0].upper()}{verdict[1:]} (Spearman {each.removesuffix(',')}){doubt}."
@@ -136,7 +136,7 @@ def caution(found: Estimate, rising: bool) -> str:
     return ", which is the wrong way round," if wrong else ""
 
 
-def verdict_words(found: Steadiness | Correlations, words: Mapping[str, str]) -> str:
+def format_verdict(found: Stability | Correlations, words: Mapping[str, str]) -> str:
     """An outcome in the words that belong to it."""
     too_few = {
         "too few models": f"no claim is made from {found.models} models ({FEWEST_MODELS} are needed)",
@@ -146,21 +146,21 @@ def verdict_words(found: Steadiness | Correlations, words: Mapping[str, str]) ->
     return {**too_few, **words}[found.outcome]
 
 
-def interval_words(found: Estimate, show: Callable[[float], str]) -> str:
+def format_interval(found: Estimate, show: Callable[[float], str]) -> str:
     """An interval in a cell; empty where there is none."""
     return "" if math.isnan(found.low) else f"{show(found.low)} to {show(found.high)}"
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """A share as a percentage."""
     return "unknown" if math.isnan(share) else f"{100 * share:.1f}"
 
 
-def plain(ratio: float) -> str:
+def format_plain(ratio: float) -> str:
     """A ratio."""
     return f"{ratio:.2f}"
 
 
-def signed(value: float) -> str:
+def format_signed(value: float) -> str:
     """A correlation with its sign; what rounds to zero has a plus."""
     return "unknown" if math.isnan(value) else f"{value:+z.2f}"

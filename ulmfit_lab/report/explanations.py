@@ -40,7 +40,7 @@ class Explanation:
     gap: float
 
 
-def told(explanation: Explanation) -> str:
+def format_explanation(explanation: Explanation) -> str:
     """Guess and probabilities in a line."""
     return (
         f"{explanation.label}: probability {explanation.probability:.3f}, {explanation.baseline:.3f} without words "
@@ -54,7 +54,7 @@ def strengths(explanation: Explanation) -> list[float]:
     return [float(value) / largest if largest else 0.0 for value in explanation.values]
 
 
-def coloured(explanation: Explanation) -> Text:
+def color_words(explanation: Explanation) -> Text:
     """The words for a terminal, the strongest on full colour."""
     text = Text()
     for word, strength in zip(explanation.words, strengths(explanation), strict=True):
@@ -80,7 +80,7 @@ def _section(explanation: Explanation | None) -> str:
         colour = f"rgba({red},{green},{blue},{abs(strength):.2f})"
         shown = html.escape(printable(word))
         spans.append(f'<span style="background:{colour}" title="{float(value):+.4f}">{shown}</span>')
-    return f"<h2>{html.escape(told(explanation))}</h2>\n<p>{' '.join(spans)}</p>"
+    return f"<h2>{html.escape(format_explanation(explanation))}</h2>\n<p>{' '.join(spans)}</p>"
 
 
 def printable(word: str) -> str:

@@ -20,10 +20,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ulmfit_lab.report.compare import summaries, values
-from ulmfit_lab.report.runs import trained
-from ulmfit_lab.report.spec import ReportSpec, level_words
-from ulmfit_lab.report.statistics import Summary
+from ulmfit_lab.analysis.comparisons import summarize_variants, values
+from ulmfit_lab.analysis.run_table import trained_runs
+from ulmfit_lab.analysis.spec import ReportSpec, level_words
+from ulmfit_lab.analysis.statistics import Summary
 
 MARKERS = "oDs^vPX*"
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 1)), (0, (9, 2)), (0, (2, 2)))
@@ -60,10 +60,10 @@ def figure_bytes(
     formats: Sequence[str] = ("svg", "png"),
 ) -> dict[str, bytes]:
     """File name -> bytes of the figure that `picture` draws, as SVG and as PNG."""
-    return saved(lambda: picture(runs, spec), "figure", formats)
+    return save_figure(lambda: picture(runs, spec), "figure", formats)
 
 
-def saved(picture: Callable[[], Figure], name: str, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
+def save_figure(picture: Callable[[], Figure], name: str, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
     """File name -> bytes of a figure, without date or version; it is drawn anew for each format."""
     options: Mapping[str, dict[str, Any]] = {
         "svg": {"metadata": {"Date": None, "Creator": None}},
@@ -78,15 +78,15 @@ def saved(picture: Callable[[], Figure], name: str, formats: Sequence[str] = ("s
 
 def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
     """The measure against the crossed field, a line a variant; without numbers to cross, a row a variant."""
-    rows = len(drawn(spec)) * (0.34 if len(spec.levels) == 1 else 0.12 + 0.2 * len(spec.levels))
+    rows = len(plotted_variants(spec)) * (0.34 if len(spec.levels) == 1 else 0.12 + 0.2 * len(spec.levels))
     figure = Figure(figsize=(WIDTH, 4.4 if on_axis(spec) else 1.9 + rows), layout="constrained")
     axis = figure.subplots()
-    found = summaries(runs, spec)
+    found = summarize_variants(runs, spec)
     if on_axis(spec):
         draw_lines(axis, found, spec)
     else:
         draw_rows(axis, found, runs, spec)
-    window = window_of(trained(runs)[spec.measure] * spec.measure_scale, list(found.values()))
+    window = window_of(trained_runs(runs)[spec.metric] * spec.metric_scale, list(found.values()))
     if window:
         (axis.set_ylim if on_axis(spec) else axis.set_xlim)(window)
     sns.despine(ax=axis)
@@ -104,7 +104,7 @@ def window_of(seeds: pd.Series[float], found: Sequence[Summary]) -> tuple[float,
 
 def annotate(figure: Figure, spec: ReportSpec, found: Found, *, cut: bool) -> None:
     """The question above, the caption below, and what each mark means."""
-    entitle(figure, spec.question, caption_of(spec, cut=cut))
+    set_title(figure, spec.question, caption_of(spec, cut=cut))
     axis = figure.axes[0]
     # an interval's caps say nothing in a legend: the line with its marker is enough
     handles, labels = axis.get_legend_handles_labels()
@@ -120,7 +120,7 @@ def annotate(figure: Figure, spec: ReportSpec, found: Found, *, cut: bool) -> No
         axis.legend(list(marks.values()), list(marks), frameon=False, ncols=min(len(marks), 4), **look)
 
 
-def entitle(figure: Figure, question: str, caption: str) -> None:
+def set_title(figure: Figure, question: str, caption: str) -> None:
     """The question above a figure and its caption below, wrapped."""
     figure.suptitle(textwrap.fill(question, WRAP_TITLE), x=0.012, ha="left", fontsize=10.5, fontweight="bold")
     figure.supxlabel(textwrap.fill(caption, WRAP_CAPTION), x=0.012, ha="left", fontsize=7.5, color="0.35")
@@ -133,7 +133,7 @@ def caption_of(spec: ReportSpec, *, cut: bool = False) -> str:
     if spec.looks:
         mean = f"mean and 95% t interval over n = {spec.looks[0]} to {n} seeds, not adjusted for the looks"
     points = [] if lines or n == 1 else ["small dots are single seeds"]
-    banded = n > 1 and len(drawn(spec)) < len(spec.variants)
+    banded = n > 1 and len(plotted_variants(spec)) < len(spec.variants)
     band = ["the grey band is the reference's interval"] if banded else []
     aside = ["variants stand slightly side by side at a level"] if lines else []
     beyond = ["intervals reach beyond the axis"] if cut else []
@@ -154,7 +154,7 @@ def on_axis(spec: ReportSpec) -> bool:
     return len(spec.levels) > 1 and all(is_number(level) for level in spec.levels)
 
 
-def drawn(spec: ReportSpec) -> list[str]:
+def plotted_variants(spec: ReportSpec) -> list[str]:
     """The variants with a look of their own: all but the reference, which is a line unless several levels are rows."""
     lined = spec.reference if on_axis(spec) or len(spec.levels) == 1 else None
     return [variant for variant in spec.variants if variant != lined]
@@ -167,16 +167,16 @@ def draw_lines(axis: Axes, found: Found, spec: ReportSpec) -> None:
     levels = [spec.levels[i] for i in order]
     if spec.reference:
         draw_reference_line(axis, places[order], [found[spec.reference, level] for level in levels], spec.reference)
-    names = drawn(spec)
+    names = plotted_variants(spec)
     for number, variant in enumerate(names):
-        x = aside(places[order], (number - (len(names) - 1) / 2) * ASIDE, log)
+        x = legend_beside(places[order], (number - (len(names) - 1) / 2) * ASIDE, log)
         means, error = bars([found[variant, level] for level in levels])
-        axis.errorbar(x, means, yerr=error, label=variant, **look_of(number), zorder=3)
+        axis.errorbar(x, means, yerr=error, label=variant, **style_of(number), zorder=3)
     place_levels(axis, places[order], levels, log)
-    axis.set(xlabel=spec.level_label or spec.level_name, ylabel=spec.measure_label)
+    axis.set(xlabel=spec.level_label or spec.level_name, ylabel=spec.metric_label)
 
 
-def aside(places: np.ndarray, share: float, log: bool) -> np.ndarray:
+def legend_beside(places: np.ndarray, share: float, log: bool) -> np.ndarray:
     """Places moved by a share of the axis."""
     if log:
         return np.asarray(places * (places[-1] / places[0]) ** share)
@@ -209,7 +209,7 @@ def place_levels(axis: Axes, places: np.ndarray, levels: Sequence[str], log: boo
 
 def draw_rows(axis: Axes, found: Found, runs: pd.DataFrame, spec: ReportSpec) -> None:
     """A row for each variant, for each of its levels where there are several: seeds, mean and interval."""
-    names, step = drawn(spec), 0.8 / len(spec.levels)
+    names, step = plotted_variants(spec), 0.8 / len(spec.levels)
     for number, level in enumerate(spec.levels):
         places = np.arange(len(names)) + (number - (len(spec.levels) - 1) / 2) * step
         draw_level(axis, places, [found[name, level] for name in names], number, level, spec)
@@ -223,7 +223,7 @@ def draw_rows(axis: Axes, found: Found, runs: pd.DataFrame, spec: ReportSpec) ->
     axis.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     axis.tick_params(axis="y", length=0)
     alone = len(spec.levels) == 1 and spec.levels[0]
-    axis.set(xlabel=spec.measure_label + (f", {spec.level_name} {level_words(spec.levels[0])}" if alone else ""))
+    axis.set(xlabel=spec.metric_label + (f", {spec.level_name} {level_words(spec.levels[0])}" if alone else ""))
 
 
 def draw_level(
@@ -232,7 +232,7 @@ def draw_level(
     """Means and intervals of all variants at one level."""
     means, error = bars(found)
     name = f"{spec.level_label or spec.level_name}: {level_words(level)}" if len(spec.levels) > 1 else None
-    axis.errorbar(means, rows, xerr=error, label=name, **{**look_of(number), "linestyle": "none"}, zorder=3)
+    axis.errorbar(means, rows, xerr=error, label=name, **{**style_of(number), "linestyle": "none"}, zorder=3)
 
 
 def draw_reference_upright(axis: Axes, found: Summary, name: str) -> None:
@@ -242,7 +242,7 @@ def draw_reference_upright(axis: Axes, found: Summary, name: str) -> None:
     axis.axvline(found.mean, color="black", linestyle="--", linewidth=1.4, label=name, zorder=2)
 
 
-def look_of(number: int) -> dict[str, Any]:
+def style_of(number: int) -> dict[str, Any]:
     """Colour, marker and dashes, each enough to tell eight variants apart."""
     mark = MARKERS[number % len(MARKERS)]
     return {

@@ -8,12 +8,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ulmfit_lab.analysis.comparisons import (
+    SHOWN,
+    Comparison,
+    compare_variants,
+    direction,
+    group_by_answer,
+    seeds_words,
+    summarize_variants,
+)
+from ulmfit_lab.analysis.sequential import level_at
+from ulmfit_lab.analysis.spec import Published, ReportSpec, level_words
+from ulmfit_lab.analysis.statistics import ALPHA, smallest_difference
 from ulmfit_lab.report.association_words import association_verdicts
-from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, seeds_words, summaries
-from ulmfit_lab.report.sequential import level_at
-from ulmfit_lab.report.spec import Published, ReportSpec, level_words
-from ulmfit_lab.report.statistics import ALPHA, smallest_difference
-from ulmfit_lab.report.tables import duration, markdown, signed
+from ulmfit_lab.report.tables import format_duration, markdown, signed
 
 Contrast = tuple[str, str, str]
 """Variant, against, level."""
@@ -38,7 +46,7 @@ MOST_PUBLISHED = 3
 class Headline:
     """A contrast that answers the claim."""
 
-    row: Row
+    row: Comparison
     against_mean: float
     """Mean of the variant compared with, in the report's unit."""
     smallest: float | None
@@ -55,7 +63,7 @@ class Result:
 
     spec: ReportSpec
     headlines: tuple[Headline, ...]
-    published: tuple[tuple[Published, Row], ...]
+    published: tuple[tuple[Published, Comparison], ...]
     """Published figures beside what was found: those of headline contrasts, or else all, at the last level."""
     seconds: float
     associated: tuple[str, ...] = ()
@@ -78,8 +86,8 @@ class Entry:
 
 def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast]) -> Result:
     """What the runs of a complete grid say of the contrasts that answer the claim."""
-    rows = comparisons(runs, spec)
-    found, hardest = summaries(runs, spec), ALPHA / max(len(rows), 1)
+    rows = compare_variants(runs, spec)
+    found, hardest = summarize_variants(runs, spec), ALPHA / max(len(rows), 1)
     if spec.looks:  # what is open was looked at to the end; the last look alone would have shown it
         hardest = level_at(spec.looks, spec.looks[-1], hardest)
     chosen = [row for contrast in contrasts for row in rows if (row.variant, row.against, row.level) == contrast]
@@ -89,7 +97,9 @@ def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast
         )
         for row in chosen
     ]
-    beside = [(each, row) for each in spec.published for row in answers(rows, each) if row.level == spec.levels[-1]]
+    beside = [
+        (each, row) for each in spec.published for row in group_by_answer(rows, each) if row.level == spec.levels[-1]
+    ]
     pairs = {(variant, against) for variant, against, _ in contrasts}
     asked = [(each, row) for each, row in beside if {(row.variant, row.against), (row.against, row.variant)} & pairs]
     cost, associated = float(runs["computed_seconds"].sum()), tuple(association_verdicts(runs, spec))
@@ -117,14 +127,14 @@ def ledger_row(entry: Entry) -> list[str]:
         [difference_words(each.row, spec) for each in result.headlines],
         [power_words(each, spec) for each in result.headlines],
         published_words(result),
-        [duration(result.seconds)],
+        [format_duration(result.seconds)],
     ]
     links = f"[table]({entry.link}/table.md), [figure]({entry.link}/figure.svg)"
-    experiment = f"`{entry.name}`, scale {spec.scale}: {spec.measure_label}; {links}"
+    experiment = f"`{entry.name}`, scale {spec.scale}: {spec.metric_label}; {links}"
     return [entry.claim, entry.source, experiment, *("<br>".join(cell) for cell in lines)]
 
 
-def contrast_words(row: Row, spec: ReportSpec) -> str:
+def contrast_words(row: Comparison, spec: ReportSpec) -> str:
     """A contrast by its names, with its level where there is one."""
     level = f" ({spec.level_name} {level_words(row.level)})" if row.level else ""
     return f"{row.variant} - {row.against}{level}"
@@ -136,7 +146,7 @@ def verdict_words(headline: Headline, spec: ReportSpec) -> str:
     return f"{contrast_words(headline.row, spec)}: **{headline.row.verdict}**{why}"
 
 
-def difference_words(row: Row, spec: ReportSpec) -> str:
+def difference_words(row: Comparison, spec: ReportSpec) -> str:
     """The difference with its interval."""
     if not row.result.n:
         return "-"

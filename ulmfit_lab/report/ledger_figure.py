@@ -17,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.statistics import Verdict
 from ulmfit_lab.report.figures import WIDTH, WRAP_CAPTION
 from ulmfit_lab.report.ledger import Entry, Headline, contrast_words
-from ulmfit_lab.report.spec import ReportSpec
-from ulmfit_lab.report.statistics import Verdict
 
 ROW = 0.2  # inches
 CUT = 2.5
@@ -32,7 +32,7 @@ CAPTION = (
 )
 
 
-def look(verdict: Verdict) -> dict[str, Any]:
+def style_of_verdict(verdict: Verdict) -> dict[str, Any]:
     """Colour, marker and filling, each enough to tell the verdicts apart in grey."""
     colours = sns.color_palette("colorblind", 10)
     looks: Mapping[Verdict, tuple[Any, str, bool]] = {
@@ -69,7 +69,7 @@ def draw_ledger(entries: Sequence[Entry]) -> Figure:
     return figure
 
 
-def oriented(headline: Headline, spec: ReportSpec) -> tuple[float, float, float]:
+def orient_difference(headline: Headline, spec: ReportSpec) -> tuple[float, float, float]:
     """Difference and interval in percent, turned so that left is better; nan where there is no interval."""
     result, sign = headline.row.result, 1 if spec.lower_is_better else -1
     middle, *ends = (sign * headline.percent(v) for v in (result.difference, result.low, result.high))
@@ -79,8 +79,8 @@ def oriented(headline: Headline, spec: ReportSpec) -> tuple[float, float, float]
 
 def draw_headline(axis: Axes, place: int, headline: Headline, spec: ReportSpec) -> None:
     """A mark with its interval."""
-    middle, low, high = oriented(headline, spec)
-    style = look(headline.row.verdict)
+    middle, low, high = orient_difference(headline, spec)
+    style = style_of_verdict(headline.row.verdict)
     if not math.isnan(low):
         axis.plot([low, high], [place, place], color=style["color"], linewidth=1.5, zorder=2)
     axis.plot([middle], [place], linestyle="none", zorder=3, **style)
@@ -88,7 +88,7 @@ def draw_headline(axis: Axes, place: int, headline: Headline, spec: ReportSpec) 
 
 def window(axis: Axes, placed: Sequence[tuple[Headline, ReportSpec]]) -> bool:
     """Cut the axis where a few wide intervals would flatten all else; returns whether any reaches beyond."""
-    values = np.abs([oriented(*each) for each in placed])
+    values = np.abs([orient_difference(*each) for each in placed])
     points, reach = float(np.nanmax(values[:, 0])), float(np.nanmax(values))
     if points > 0:
         limit = min(CUT * points, 1.05 * reach)
@@ -113,6 +113,6 @@ def annotate(figure: Figure, axis: Axes, verdicts: Sequence[Verdict], *, cut: bo
     beyond = " Some intervals reach beyond the axis." if cut else ""
     caption = textwrap.fill(CAPTION + beyond, WRAP_CAPTION)
     figure.supxlabel(caption, x=0.012, ha="left", fontsize=7.5, color="0.35")
-    marks = [Line2D([], [], linewidth=1.5, label=name, **look(name)) for name in dict.fromkeys(verdicts)]
+    marks = [Line2D([], [], linewidth=1.5, label=name, **style_of_verdict(name)) for name in dict.fromkeys(verdicts)]
     where: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
     axis.legend(handles=marks, frameon=False, ncols=len(marks), fontsize=8, **where)

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from ulmfit_lab.report.association import correlations_of, outcome_of, values_of
-from ulmfit_lab.report.association_words import interval_words, signed
-from ulmfit_lab.report.figures import MARKERS, WIDTH, WRAP_NAME, entitle, look_of
-from ulmfit_lab.report.spec import Associations, Predictor, ReportSpec
+from ulmfit_lab.analysis.association import correlations_of, outcome_of, values_of
+from ulmfit_lab.analysis.spec import Associations, Predictor, ReportSpec
+from ulmfit_lab.report.association_words import format_interval, format_signed
+from ulmfit_lab.report.figures import MARKERS, WIDTH, WRAP_NAME, set_title, style_of
 
 HEIGHT = 4.2  # inches
 
@@ -31,20 +31,20 @@ def draw_scatter(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
     for place, (axis, x) in enumerate(zip(axes, declared.x, strict=True)):
         scatter(axis, x, runs, spec, declared)
         if each:
-            interval = interval_words(each[place], signed)
+            interval = format_interval(each[place], format_signed)
             within = f" ({interval})" if interval else ""
-            axis.set_title(f"Spearman {signed(each[place].value)}{within}", fontsize=8.5, loc="left")
+            axis.set_title(f"Spearman {format_signed(each[place].value)}{within}", fontsize=8.5, loc="left")
     axes[0].set_ylabel(declared.y_label)
     marks, names = axes[0].get_legend_handles_labels()
     look: dict[str, Any] = {"loc": "outside right center", "handletextpad": 0.3, "labelspacing": 0.8}
     figure.legend(marks, [textwrap.fill(name, WRAP_NAME) for name in names], frameon=False, **look)
-    entitle(figure, spec.question, scatter_caption(spec, declared))
+    set_title(figure, spec.question, scatter_caption(spec, declared))
     return figure
 
 
 def scatter(axis: Axes, x: Predictor, runs: pd.DataFrame, spec: ReportSpec, declared: Associations) -> None:
     """One panel: the runs of each model with its own colour and marker."""
-    across = values_of(runs, x.measure, spec.models, spec.seeds) * x.scale
+    across = values_of(runs, x.metric, spec.models, spec.seeds) * x.scale
     up = outcome_of(runs, spec, declared)
     for number, model in enumerate(spec.models):
         axis.plot(across[number], up[number], label=model, **dots_of(number))
@@ -60,7 +60,7 @@ def scatter(axis: Axes, x: Predictor, runs: pd.DataFrame, spec: ReportSpec, decl
 
 def dots_of(number: int) -> dict[str, Any]:
     """Marks without a line; from the ninth model on they are hollow."""
-    look = look_of(number)
+    look = style_of(number)
     hollow = number // len(MARKERS) % 2
     return {
         "linestyle": "none",

@@ -12,13 +12,22 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from ulmfit_lab.report.association_words import association_parts, association_verdicts
-from ulmfit_lab.report.compare import SHOWN, Row, answers, comparisons, direction, headline, seeds_words, summaries
-from ulmfit_lab.report.runs import check_grid
-from ulmfit_lab.report.sequential import RULE
-from ulmfit_lab.report.spec import ReportSpec, level_words
-from ulmfit_lab.report.statistics import MOST_SEEDS, Summary
-from ulmfit_lab.report.tuning import (
+from ulmfit_lab.analysis.comparisons import (
+    SHOWN,
+    Comparison,
+    compare_variants,
+    direction,
+    group_by_answer,
+    headline,
+    seeds_words,
+    summarize_variants,
+)
+from ulmfit_lab.analysis.manipulation_checks import check_rows, diverged_lines, find_failed_checks
+from ulmfit_lab.analysis.run_table import check_grid
+from ulmfit_lab.analysis.sequential import RULE
+from ulmfit_lab.analysis.spec import ReportSpec, level_words
+from ulmfit_lab.analysis.statistics import MOST_SEEDS, Summary
+from ulmfit_lab.analysis.tuning_table import (
     DIVERGED,
     PRUNED,
     TRIALS_SHOWN,
@@ -30,7 +39,7 @@ from ulmfit_lab.report.tuning import (
     measure_words,
     values_words,
 )
-from ulmfit_lab.report.voids import check_rows, diverged_lines, voids
+from ulmfit_lab.report.association_words import association_parts, association_verdicts
 
 Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""
@@ -56,23 +65,23 @@ def markdown_report(
     searched: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole table.md: question, results, comparisons, recipes, cost and provenance. Free of dates and paths."""
-    rows = comparisons(runs, spec)
+    rows = compare_variants(runs, spec)
     parts = [
         f"# {spec.name}",
         spec.question,
         *claim_part(spec),
         f"**{headline(rows, spec)}**",
-        f"## {spec.measure_label}",
+        f"## {spec.metric_label}",
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
         *checks_part(runs, spec),
         *also_part(runs, spec),
-        *(["## Comparisons", tests_words(spec), markdown(*comparison_cells(rows, spec))] if rows else []),
+        *(["## Comparisons", describe_tests(spec), markdown(*comparison_cells(rows, spec))] if rows else []),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
         *tuning_part(tuning, searched),
         "## Runs",
-        "\n".join(f"- {line}" for line in [*facts(runs, spec), *spec.notes]),
+        "\n".join(f"- {line}" for line in [*format_facts(runs, spec), *spec.notes]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -101,9 +110,9 @@ def better(spec: ReportSpec) -> str:
 
 def result_cells(runs: pd.DataFrame, spec: ReportSpec) -> Cells:
     """A variant a row, a level a column."""
-    found = summaries(runs, spec)
+    found = summarize_variants(runs, spec)
     header = ["variant", *(f"{spec.level_name} {level_words(level)}" if level else "result" for level in spec.levels)]
-    marks = {place: f"; void: {why}" for place, why in voids(runs, spec).items()}
+    marks = {place: f"; void: {why}" for place, why in find_failed_checks(runs, spec).items()}
     cells = {place: mean_sd(each, spec) + marks.get(place, "") for place, each in found.items()}
     return header, [[v, *(cells[v, level] for level in spec.levels)] for v in spec.variants]
 
@@ -119,7 +128,7 @@ def checks_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     return [*parts, "## Diverged", f"Left out of means and comparisons:\n\n{lines}"] if lines else parts
 
 
-def tests_words(spec: ReportSpec) -> str:
+def describe_tests(spec: ReportSpec) -> str:
     """What the numbers of the comparisons are."""
     return LOOKED.format(looks=", ".join(map(str, spec.looks)), rule=RULE) if spec.looks else TESTS
 
@@ -127,8 +136,8 @@ def tests_words(spec: ReportSpec) -> str:
 def also_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     """The further numbers that are shown and not tested, a table each."""
     parts = []
-    for also in spec.also:
-        shown = replace(spec, measure=also.measure, measure_label=also.label, measure_scale=also.scale)
+    for also in spec.extra_metrics:
+        shown = replace(spec, metric=also.metric, metric_label=also.label, metric_scale=also.scale)
         parts += [f"## {also.label}", "Beside the measure, and not tested.", markdown(*result_cells(runs, shown))]
     return parts
 
@@ -141,7 +150,7 @@ def mean_sd(summary: Summary, spec: ReportSpec) -> str:
     return f"{summary.mean:.{spec.decimals}f}{sd} ({summary.n})"
 
 
-def comparison_cells(rows: Sequence[Row], spec: ReportSpec) -> Cells:
+def comparison_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
     """A comparison a row; the level has a column where there is one, further seeds where they may be added."""
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
     header = ["variant", "against", *levels, spec.difference_label, "95% interval", "p", "verdict", "n"]
@@ -150,14 +159,14 @@ def comparison_cells(rows: Sequence[Row], spec: ReportSpec) -> Cells:
     return [*header, "further seeds"], [comparison_row(row, spec) for row in rows]
 
 
-def comparison_row(row: Row, spec: ReportSpec) -> list[str]:
+def comparison_row(row: Comparison, spec: ReportSpec) -> list[str]:
     """One comparison in cells."""
     result = row.result
     interval = "" if math.isnan(result.low) else f"{signed(result.low, spec)} to {signed(result.high, spec)}"
     level = [level_words(row.level)] if spec.levels != ("",) else []
     difference = signed(result.difference, spec) if result.n else ""
-    numbers = [difference, interval, p_words(row.corrected_p)]
-    return [row.variant, row.against, *level, *numbers, row.verdict, str(result.n), further_words(row)]
+    numbers = [difference, interval, format_p_value(row.corrected_p)]
+    return [row.variant, row.against, *level, *numbers, row.verdict, str(result.n), format_further_seeds(row)]
 
 
 def signed(difference: float, spec: ReportSpec) -> str:
@@ -165,12 +174,12 @@ def signed(difference: float, spec: ReportSpec) -> str:
     return f"{difference:+z.{spec.decimals}f}"
 
 
-def p_words(p: float) -> str:
+def format_p_value(p: float) -> str:
     """A p-value in a cell; empty where there is none."""
     return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
-def further_words(row: Row) -> str:
+def format_further_seeds(row: Comparison) -> str:
     """Seeds to add, in a cell: none where a difference is shown already."""
     if row.verdict in SHOWN:
         return "none"
@@ -179,7 +188,7 @@ def further_words(row: Row) -> str:
     return f"more than {MOST_SEEDS}" if row.further_seeds > MOST_SEEDS else str(row.further_seeds)
 
 
-def published_part(rows: Sequence[Row], spec: ReportSpec) -> list[str]:
+def published_part(rows: Sequence[Comparison], spec: ReportSpec) -> list[str]:
     """Published differences beside those found here, and whether their directions agree."""
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
     cells = [
@@ -193,7 +202,7 @@ def published_part(rows: Sequence[Row], spec: ReportSpec) -> list[str]:
             published.source,
         ]
         for published in spec.published
-        for row in answers(rows, published)
+        for row in group_by_answer(rows, published)
     ]
     header = [spec.difference_label, *levels, "here", "published", "direction", "published on", "source"]
     return ["## Published", markdown(header, cells)] if cells else []
@@ -213,7 +222,7 @@ def tuning_part(tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None 
         [
             str(row["variant"]),
             *(str(row[name]) for name in trial),
-            *(value_words(row[f]) for f in fields),
+            *(format_value(row[f]) for f in fields),
             f"{scale * row[measure]:.{2 if scale > 1 else 4}f}",
             "chosen" if i in best else "",
         ]
@@ -227,7 +236,7 @@ def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:
     """The search in words: fields and their ranges, the budget, and how a recipe was chosen."""
     space = {path: values_words(values) for path, values in searched.get("space", {}).items()}
     fields = ", ".join(f"{f} ({space[f]})" if f in space else f for f in fields_of(tuning))
-    at = "".join(f" at {path} = {value_words(level)}" for path, level in searched.get("level", {}).items())
+    at = "".join(f" at {path} = {format_value(level)}" for path, level in searched.get("level", {}).items())
     tries = " or ".join(str(n) for n in sorted(set(tuning.groupby("variant").size())))
     words = measure_words(measure_of(tuning))[0].removesuffix(" (%)")
     extreme = "lowest" if lower_is_better(tuning) else "highest"
@@ -253,12 +262,12 @@ def own_space(space: Mapping[str, Any]) -> str:
     return ", ".join(f"{path} ({values_words(values)})" for path, values in space.items())
 
 
-def value_words(value: object) -> str:
+def format_value(value: object) -> str:
     """A config value in a cell."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+def format_facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     """How many runs, on which data, what they cost, and which code made them; a line each."""
     seeds = ", ".join(str(seed) for seed in spec.seeds)
     most = len(spec.variants) * len(spec.levels) * len(spec.seeds)
@@ -270,8 +279,8 @@ def facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
         *(saved if spec.looks else []),
         *([f"{shared} of them are another's run, which differs in nothing that it reads."] if shared else []),
         *data_line(runs),
-        f"Computing took {duration(runs['computed_seconds'].sum())}; "
-        f"reusing stages saved {duration(runs['reused_seconds'].sum())}.",
+        f"Computing took {format_duration(runs['computed_seconds'].sum())}; "
+        f"reusing stages saved {format_duration(runs['reused_seconds'].sum())}.",
         commit_line(runs),
     ]
 
@@ -279,7 +288,9 @@ def facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
 def data_line(runs: pd.DataFrame) -> list[str]:
     """The named sets that the runs read; a user's own path is not shown."""
     parts = []
-    alone = set(column(runs, "param/until")) == {"pretrained"}  # a language model that reads the general corpus only
+    alone = set(column(runs, "param/last_stage")) == {
+        "pretrained"
+    }  # a language model that reads the general corpus only
     for role in ("general",) if alone else ("target", "general", "unlabelled"):
         names = [column(runs, f"param/{role}.{field}") for field in ("name", "split", "path")]
         sets = {f"{name} ({split})" if not path else "own files" for name, split, path in zip(*names, strict=True)}
@@ -302,7 +313,7 @@ def commit_line(runs: pd.DataFrame) -> str:
     return f"Commit {', '.join(parts)}{changed}."
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds in the unit that people would use."""
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -319,12 +330,12 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
     """The tables and the verdict, to print on a terminal; raises IncompleteError for a grid with holes."""
     runs = check_grid(runs, spec)
-    rows = comparisons(runs, spec)
+    rows = compare_variants(runs, spec)
     header, cells = result_cells(runs, spec)
     over, kind = (seeds_words(rows), "repeated ") if spec.looks and rows else (str(len(spec.seeds)), "")
     return Group(
         Text(spec.question, style="bold"),
-        Text(f"{spec.measure_label}, mean ± sd over {over} seeds; {better(spec)}"),
+        Text(f"{spec.metric_label}, mean ± sd over {over} seeds; {better(spec)}"),
         text_table(header, [[cell.removesuffix(f" ({over})") for cell in row] for row in cells]),
         Text(f"\nVariant minus against, paired by seed; 95% {kind}interval; {kind}p corrected (Holm)"),
         text_table(*compact_cells(rows, spec)),
@@ -335,7 +346,7 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
     )
 
 
-def compact_cells(rows: Sequence[Row], spec: ReportSpec) -> Cells:
+def compact_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
     """The comparisons in the width of a terminal: the pair in one column, further seeds beside the verdict."""
     header, cells = comparison_cells(rows, spec)
     if spec.looks:

@@ -20,9 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ulmfit_lab.files import json_text, replacing
-from ulmfit_lab.report.figures import WIDTH, WRAP_CAPTION, WRAP_NAME, look_of, saved
-from ulmfit_lab.report.tuning import (
+from ulmfit_lab.analysis.tuning_table import (
     COMPLETE,
     PRUNED,
     fields_of,
@@ -31,6 +29,8 @@ from ulmfit_lab.report.tuning import (
     measure_words,
     read_tuning,
 )
+from ulmfit_lab.report.figures import WIDTH, WRAP_CAPTION, WRAP_NAME, save_figure, style_of
+from ulmfit_lab.utils.files import atomic_write, json_text
 
 
 def write_tuning(table: pd.DataFrame, facts: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -51,14 +51,14 @@ def put(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     """Write files, each whole."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        with replacing(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             temporary.write_bytes(content)
     return [folder / name for name in files]
 
 
 def tuning_figure(table: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, bytes]:
     """File name -> bytes of the figure, as SVG and as PNG."""
-    return saved(partial(draw_tuning, table, facts), "tuning")
+    return save_figure(partial(draw_tuning, table, facts), "tuning")
 
 
 def draw_tuning(table: pd.DataFrame, facts: Mapping[str, Any]) -> Figure:
@@ -97,7 +97,7 @@ def draw_progress(axis: Axes, table: pd.DataFrame) -> None:
         best = best_so_far(table, variant) * scale
         better = np.flatnonzero(np.diff(best, prepend=np.inf) != 0)
         # a step has no error bars, which is all that these two are for
-        look = {name: value for name, value in look_of(number).items() if name not in ("elinewidth", "capsize")}
+        look = {name: value for name, value in style_of(number).items() if name not in ("elinewidth", "capsize")}
         trials = np.arange(1, len(best) + 1)
         axis.plot(trials, best, drawstyle="steps-post", markevery=better.tolist(), label=variant, **look)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -111,7 +111,7 @@ def draw_importance(
     for number, variant in enumerate(variants):
         found = importance.get(variant, {})
         rows = np.arange(len(fields)) + (number - (len(variants) - 1) / 2) * 0.6 / len(variants)
-        look = {n: v for n, v in look_of(number).items() if n not in ("elinewidth", "capsize")}
+        look = {n: v for n, v in style_of(number).items() if n not in ("elinewidth", "capsize")}
         shares = [found.get(path, np.nan) for path in fields]
         axis.plot(shares, rows, **{**look, "linestyle": "none"}, label=variant)
     axis.set_yticks(range(len(fields)), [textwrap.fill(path, WRAP_NAME) for path in fields])

@@ -9,8 +9,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulmfit_lab.fields import fingerprint
-from ulmfit_lab.files import replacing
+from ulmfit_lab.config.paths import fingerprint
+from ulmfit_lab.utils.files import atomic_write
 
 SIGNATURE = "run.json"
 """File in a stage's folder: the run that computed it, and the digest of the URI of the store that holds the run."""
@@ -18,13 +18,13 @@ SHOWN = 8
 """Digits of a fingerprint that are shown."""
 
 
-def sign(folder: Path, name: str, page: str, uri: str) -> None:
+def sign_origin(folder: Path, name: str, page: str, uri: str) -> None:
     """Note in a stage's folder the name of the run that computed it, and the run's page in the UI of its store."""
-    with replacing(folder / SIGNATURE) as place:
+    with atomic_write(folder / SIGNATURE) as place:
         place.write_text(json.dumps({"name": name, "page": page, "store": fingerprint(uri)}), encoding="utf-8")
 
 
-def came_from(folder: Path, name: str, fresh: bool, uri: str) -> str:
+def read_origin(folder: Path, name: str, fresh: bool, uri: str) -> str:
     """A line on a stage: its name, its fingerprint's first digits, and the run that computed it, as a link if known.
 
     fresh: the run that the line is for computed it.
@@ -41,6 +41,6 @@ def came_from(folder: Path, name: str, fresh: bool, uri: str) -> str:
     return f"{stage}, reused"
 
 
-def with_origins(about: str, lines: Sequence[str]) -> str:
+def add_origins(about: str, lines: Sequence[str]) -> str:
     """A run's description with a list of what it came from, if there is anything."""
     return "\n".join([about, "", "Came from:", "", *(f"- {line}" for line in lines)]) if lines else about

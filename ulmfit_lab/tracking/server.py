@@ -7,8 +7,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from ulmfit_lab import interrupts
-from ulmfit_lab.home import Home, redact
+from ulmfit_lab.utils import interrupts
+from ulmfit_lab.utils.home import Home, redact
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

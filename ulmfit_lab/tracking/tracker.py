@@ -37,15 +37,24 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from ulmfit_lab.errors import LabError, first_line
-from ulmfit_lab.home import Home, mlflow_command, redact, sqlite_uri, write_ahead
-from ulmfit_lab.interrupts import shielded
-from ulmfit_lab.provenance import source_tags, version_of
-from ulmfit_lab.tracking.patience import is_away, patient
-from ulmfit_lab.tracking.places import old_places, repoint
-from ulmfit_lab.tracking.tracked import IMPORTED, LOGGED_ONCE, Measured, TrackedRun, tracked, unbounded
+from ulmfit_lab.tracking.moved_home import old_places, repoint
+from ulmfit_lab.tracking.names import (
+    KIND,
+    LONGEST_TAG,
+    NOTE,
+    REPRODUCTIONS,
+    describe_cell,
+    format_title,
+    metric_names,
+    truncate,
+)
+from ulmfit_lab.tracking.records import IMPORTED, LOGGED_ONCE, LoggedMetric, TrackedRun, is_tracked, unbounded
 from ulmfit_lab.tracking.views import page_of, pages_of, runs_view, view_tags
-from ulmfit_lab.tracking.wording import KIND, LONGEST_TAG, NOTE, REPRODUCTIONS, cut, describe_cell, metric_names, title
+from ulmfit_lab.utils.errors import LabError, first_line
+from ulmfit_lab.utils.home import Home, mlflow_command, redact, sqlite_uri, write_ahead
+from ulmfit_lab.utils.interrupts import shield_from_interrupts
+from ulmfit_lab.utils.provenance import source_tags, version_of
+from ulmfit_lab.utils.retry import is_connection_error, retry
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
     from ulmfit_lab.training.loop import Point
@@ -76,7 +85,11 @@ class Client(MlflowClient):  # type: ignore[misc]
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        return permitted(patient(shielded(found))) if not name.startswith("_") and inspect.ismethod(found) else found
+        return (
+            permitted(retry(shield_from_interrupts(found)))
+            if not name.startswith("_") and inspect.ismethod(found)
+            else found
+        )
 
 
 def permitted(call: Callable[P, T]) -> Callable[P, T]:
@@ -87,14 +100,14 @@ def permitted(call: Callable[P, T]) -> Callable[P, T]:
         try:
             return call(*args, **kwargs)
         except (MlflowException, SQLAlchemyError) as error:
-            if cure := cure_of(error):
+            if cure := suggest_fix(error):
                 raise LabError(f"The MLflow store refuses: {redact(first_line(error))}; {cure}.") from error
             raise
 
     return asking
 
 
-def cure_of(error: MlflowException | SQLAlchemyError) -> str:
+def suggest_fix(error: MlflowException | SQLAlchemyError) -> str:
     """What to do about a store's refusal; empty where it is another error."""
     said = f"{getattr(error, 'error_code', '')} {error}"
     return next((cure for words, cure in REFUSALS.items() if words in said), "")
@@ -132,9 +145,9 @@ class RunLog:
             self.buffer += [Metric(f"{prefix}/{name}", v, now, point.step) for name, v in point.values.items()]
         if time.monotonic() - self.flushed > FLUSH_SECONDS or (len(self.buffer) >= BATCH and not self.away):
             try:
-                self._write(shielded(partial(MlflowClient.log_batch, self.client)))
+                self._write(shield_from_interrupts(partial(MlflowClient.log_batch, self.client)))
             except Exception as error:
-                if not is_away(error):
+                if not is_connection_error(error):
                     raise
                 self.away, self.flushed = True, time.monotonic()
 
@@ -236,7 +249,7 @@ class Tracker:
 
     def find_experiment(self, experiment: str, scale: str) -> str | None:
         """The id of the MLflow experiment of an experiment at a scale, if there is one."""
-        found = self.client.get_experiment_by_name(title(experiment, scale))
+        found = self.client.get_experiment_by_name(format_title(experiment, scale))
         if found and found.lifecycle_stage == "deleted":
             cure = mlflow_command(self.uri, "experiments", "restore", "--experiment-id", str(found.experiment_id))
             raise LabError(f"{found.name} was deleted in MLflow; restore it: {cure}")
@@ -249,7 +262,7 @@ class Tracker:
         with self.lock():
             found = self.find_experiment(experiment, scale)
             tags = {**KIND, NOTE: description}
-            return found or str(self.client.create_experiment(title(experiment, scale), place, tags))
+            return found or str(self.client.create_experiment(format_title(experiment, scale), place, tags))
 
     def pages(self) -> dict[str, dict[str, str]]:
         """Name of every experiment that holds runs of the lab -> what there is to see of it -> page of the UI."""
@@ -272,7 +285,7 @@ class Tracker:
             if found:
                 self.client.update_run(found[0].info.run_id, status="RUNNING")
                 return str(found[0].info.run_id)
-            every = {**tags, **own, **source_tags(tags), NOTE: cut(description)}
+            every = {**tags, **own, **source_tags(tags), NOTE: truncate(description)}
             run = self.client.create_run(where, run_name=f"{experiment} ({scale})", tags=every)
             return str(run.info.run_id)
 
@@ -329,7 +342,7 @@ class Tracker:
             page = self.client.search_runs(
                 list(where), wanted, ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], token
             )
-            found += [tracked(run) for run in page]
+            found += [is_tracked(run) for run in page]
             token = page.token
             if not token:
                 return found
@@ -338,13 +351,13 @@ class Tracker:
         """The declaration that a sweep's parent run is found by."""
         return str(self.client.get_run(parent).data.tags["lab.declaration"])
 
-    def histories(self, run: TrackedRun) -> dict[str, list[Measured]]:
+    def histories(self, run: TrackedRun) -> dict[str, list[LoggedMetric]]:
         """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
         names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
         found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
         return {name: [(m.step, unbounded(m.value), m.timestamp) for m in points] for name, points in found.items()}
 
-    def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[Measured]]) -> None:
+    def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[LoggedMetric]]) -> None:
         """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
 
         Raises LabError where MLflow refuses what it holds.
@@ -406,7 +419,7 @@ class Tracker:
         """Mark as KILLED the running runs of cells that no process is running."""
         for run in self.runs(experiment, scale, "RUNNING"):
             # A cell that was alive when it was listed may have ended its run since.
-            if not alive(run.cell) and self.client.get_run(run.run_id).info.status == "RUNNING":
+            if not alive(run.fingerprint) and self.client.get_run(run.run_id).info.status == "RUNNING":
                 RunLog(self.client, run.run_id).finish("KILLED", "its process ended without closing the run")
 
     def finish_sweep(self, parent: str, status: str, reason: str = "") -> None:
@@ -424,7 +437,7 @@ class Tracker:
     ) -> None:
         """Put the comparison on the parent run: means, table, figures."""
         log = RunLog(self.client, parent)
-        log.set_tags({NOTE: cut(description)})
+        log.set_tags({NOTE: truncate(description)})
         for path in artifacts:
             log.log_artifact(path)
         log.log_final(dict(zip(metric_names(metrics), metrics.values(), strict=True)))
@@ -445,7 +458,7 @@ def open_tracker(home: Home, tracking_uri: str | None = None, *, moved: bool = T
         return open_to_read(home, uri)
     home.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(home.root / "mlflow.lock"):
-        first_use(uri)  # migrates, which several at once do not survive
+        initialize_store(uri)  # migrates, which several at once do not survive
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
         if uri == home.own_uri and moved and (places := old_places(home)):
@@ -472,26 +485,26 @@ def open_to_read(home: Home, uri: str) -> Tracker:
             cure = "set ULMFIT_LAB_HOME to another folder"
             raise LabError(f"{home.root} holds no runs, and {home.unwritable} may not be written by this user; {cure}.")
         uri = sqlite_uri(home.runs_database, read_only=True)
-    first_use(uri)
+    initialize_store(uri)
     return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
 
 
-def first_use(uri: str) -> None:
+def initialize_store(uri: str) -> None:
     """Open a store, which makes and migrates it; raises LabError where that cannot be."""
     try:
         # whoever gave a wrong address should not wait: of a database MLflow tries again for minutes
         if uri.startswith("postgresql"):
-            knock(uri)
+            check_connection(uri)
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError) as error:
-        why = f"{redact(first_line(error))}; {cure_of(error) or 'see ulmfit-lab doctor'}"
+        why = f"{redact(first_line(error))}; {suggest_fix(error) or 'see ulmfit-lab doctor'}"
         raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
     except ImportError as error:
         cure = "pip install 'ulmfit_lab[cluster]', and let the address begin with postgresql+psycopg://"
         raise LabError(f"The MLflow store {redact(uri)} cannot be opened ({error}); {cure}") from error
 
 
-def knock(uri: str) -> None:
+def check_connection(uri: str) -> None:
     """Raise SQLAlchemyError where a database does not answer, ImportError where its driver is not installed."""
     engine = create_engine(uri)
     try:

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ulmfit_lab.tracking.wording import NOTE
-from ulmfit_lab.training.measures import find_measure, of_predictions
+from ulmfit_lab.tracking.names import NOTE
+from ulmfit_lab.training.metrics import find_metric, prediction_metrics
 
 KEY = "runs"
 VIEW = f"mlflow.sharedViewState.{KEY}"
@@ -39,11 +39,11 @@ def runs_view(measure: str) -> dict[str, Any]:
 
     It shows them best first, with variant, level, seed and what the experiment measures.
     """
-    others = (*(f"final/{metric.name}" for metric in of_predictions()), "final/lm_perplexity")
+    others = (*(f"final/{metric.name}" for metric in prediction_metrics()), "final/lm_perplexity")
     return {
         "searchFilter": CELLS,
         "orderByKey": f"metrics.`{measure}`",
-        "orderByAsc": find_measure(measure).lower_is_better,
+        "orderByAsc": find_metric(measure).lower_is_better,
         "selectedColumns": [
             *(f"tags.`{name}`" for name in ("variant", "level", "seed")),
             *(f"metrics.`{name}`" for name in dict.fromkeys([measure, *others])),

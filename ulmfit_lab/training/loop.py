@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulmfit_lab.config import Fit
-from ulmfit_lab.errors import DataError, TrainingError
+from ulmfit_lab.config.schema import TrainingConfig
 from ulmfit_lab.models.awd_lstm import map_tensors
 from ulmfit_lab.models.checkpoint import load_resume_state, save_resume_state
-from ulmfit_lab.training.optimizers import Average, make_optimizer, set_rates, should_average
+from ulmfit_lab.training.optimizers import WeightAverage, make_optimizer, set_rates, should_average
 from ulmfit_lab.training.schedules import cycle_epochs, dropout_factor, layer_rates, lr_factor, trainable_groups
 from ulmfit_lab.training.steps import Step, autocast
+from ulmfit_lab.utils.errors import DataError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Training:
 
     model: Any
     optimizer: torch.optim.Optimizer
-    average: Average
+    average: WeightAverage
     at: Position = field(default_factory=Position)
     best: dict[str, Any] = field(default_factory=dict)
     """Metrics, epoch and, if they are to be kept, weights of the best epoch so far."""
@@ -116,7 +116,7 @@ def fit(
     batches: Any,
     step: Step,
     evaluate: Callable[[nn.Module], dict[str, float]],
-    config: Fit,
+    config: TrainingConfig,
     *,
     seed: int,
     resume: Path | None = None,
@@ -143,7 +143,7 @@ def fit(
     rates = layer_rates(config.lr, config.layer_lr_decay, len(groups))
     counts = [batches.count(epoch) for epoch in range(config.epochs)]
     torch.manual_seed(seed)
-    training = Training(model, make_optimizer(groups, config), Average(list(model.parameters())))
+    training = Training(model, make_optimizer(groups, config), WeightAverage(list(model.parameters())))
     restore(resume, training, device)
     at, optimizer, average = training.at, training.optimizer, training.average
     every = math.ceil(sum(counts) / min(POINTS, POINTS_PER_EPOCH * max(config.epochs, 1)))
@@ -200,7 +200,7 @@ def fit(
     return FitResult(at.history, best, final, at.step, at.tokens, time.monotonic() - began, stopped, average.began)
 
 
-def reason_to_stop(config: Fit, done: int, best: Mapping[str, Any]) -> str:
+def reason_to_stop(config: TrainingConfig, done: int, best: Mapping[str, Any]) -> str:
     """Why training ends after this many epochs; empty where it goes on."""
     if config.patience and best and done - 1 - best["epoch"] >= config.patience:
         return f"no better validation loss in {config.patience} epochs"
@@ -212,7 +212,7 @@ def reads_every_loss(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def cycle_steps(config: Fit, counts: Sequence[int], epoch: int, n_groups: int) -> tuple[int, int]:
+def cycle_steps(config: TrainingConfig, counts: Sequence[int], epoch: int, n_groups: int) -> tuple[int, int]:
     """The step at which the schedule's cycle of this epoch begins, and its number of steps."""
     if not config.restart_schedule:
         return 0, sum(counts)
@@ -228,7 +228,7 @@ def freeze(groups: list[list[nn.Parameter]], trainable: frozenset[int]) -> None:
 
 
 def finish_epoch(
-    training: Training, evaluate: Callable[[nn.Module], dict[str, float]], config: Fit
+    training: Training, evaluate: Callable[[nn.Module], dict[str, float]], config: TrainingConfig
 ) -> dict[str, float]:
     """Validate (on the averaged weights, once there are any), remember the best epoch, and start averaging if due."""
     at, average, best = training.at, training.average, training.best
@@ -237,7 +237,7 @@ def finish_epoch(
     check_finite(metrics["loss"], at, training.optimizer.param_groups[-1]["lr"], "validation loss")
     at.history.append(metrics)
     if not best or is_better(metrics, best["metrics"], config):
-        weights = {} if config.keep == "last" else copy.deepcopy(training.model.state_dict())
+        weights = {} if config.checkpoint == "last" else copy.deepcopy(training.model.state_dict())
         best.update(metrics=metrics, epoch=at.epoch, weights=weights)
     average.swap()
     losses = [epoch["loss"] for epoch in at.history]
@@ -246,9 +246,9 @@ def finish_epoch(
     return metrics
 
 
-def is_better(metrics: Mapping[str, float], best: Mapping[str, float], config: Fit) -> bool:
+def is_better(metrics: Mapping[str, float], best: Mapping[str, float], config: TrainingConfig) -> bool:
     """Whether an epoch's validation metrics beat the best so far: in loss, or in accuracy if that one is kept by."""
-    if config.keep == "best-accuracy":
+    if config.checkpoint == "best-accuracy":
         return metrics["accuracy"] > best["accuracy"]
     return metrics["loss"] < best["loss"]
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ulmfit_lab.config import Fit
-from ulmfit_lab.errors import TrainingError
+from ulmfit_lab.config.schema import TrainingConfig
 from ulmfit_lab.training.optimizers import make_optimizer, set_rates
 from ulmfit_lab.training.schedules import layer_rates
 from ulmfit_lab.training.steps import Step, autocast
+from ulmfit_lab.utils.errors import TrainingError
 
 SMOOTHING = 0.9
 """Share of the past in the exponential mean of the losses; the mean is corrected for its short beginning."""
@@ -37,7 +37,7 @@ def find_lr(
     model: Any,
     batches: Any,
     step: Step,
-    config: Fit,
+    config: TrainingConfig,
     *,
     device: torch.device,
     precision: str = "float32",
@@ -65,7 +65,13 @@ def find_lr(
 
 
 def sweep(
-    model: Any, batches: Any, step: Step, config: Fit, rates: list[float], device: torch.device, precision: str
+    model: Any,
+    batches: Any,
+    step: Step,
+    config: TrainingConfig,
+    rates: list[float],
+    device: torch.device,
+    precision: str,
 ) -> Iterator[float]:
     """Loss before each of the steps that are made at these rates, over as many epochs as they take."""
     groups = model.layer_groups()

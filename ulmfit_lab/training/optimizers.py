@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulmfit_lab.config import Fit
+from ulmfit_lab.config.schema import TrainingConfig
 
 
-def make_optimizer(groups: Sequence[list[nn.Parameter]], config: Fit) -> torch.optim.Optimizer:
+def make_optimizer(groups: Sequence[list[nn.Parameter]], config: TrainingConfig) -> torch.optim.Optimizer:
     """An optimiser with one parameter group a layer group, whose rates the loop sets before each step.
 
     Adam's weight decay is decoupled (Loshchilov & Hutter 2019), SGD's is an L2 penalty. Parameters without a
@@ -40,7 +40,7 @@ def should_average(losses: Sequence[float], n: int) -> bool:
     return len(before) > n and newest > min(before[:-n])
 
 
-class Average:
+class WeightAverage:
     """The running mean of a model's weights since averaging began; nothing before.
 
     The weights after every step count alike (ASGD with t0 = 0 and lambd = 0).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ulmfit_lab.errors import ConfigError
+from ulmfit_lab.utils.errors import ConfigError
 
 CUT_FRACTION, RATIO = 0.1, 32
 """Slanted triangular: share of the steps in which the rate rises, and the peak over the lowest rate."""

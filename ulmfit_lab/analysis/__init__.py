@@ -1,0 +1,1 @@
+"""Statistics of tracked runs: comparisons, intervals, interim analyses, associations. Numbers only."""

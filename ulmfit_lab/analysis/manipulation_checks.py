@@ -1,0 +1,58 @@
+"""What makes runs no test of what they compare: training that diverged, a manipulation that did not happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ulmfit_lab.analysis.run_table import DIVERGED, trained_runs
+from ulmfit_lab.analysis.spec import ManipulationCheck, ReportSpec
+
+Voids = Mapping[tuple[str, str], str]
+"""(variant, level) -> why nothing is claimed of its runs."""
+
+
+def find_failed_checks(runs: pd.DataFrame, spec: ReportSpec) -> Voids:
+    """The variants and levels of which nothing is claimed: a run diverged, or their check passed in none."""
+    checks, found = dict(spec.checks), {}
+    for variant in spec.variants:
+        for level in spec.levels:
+            mine = runs[(runs["variant"] == variant) & (runs["level"] == level)]
+            diverged = len(mine) - len(trained_runs(mine))
+            reasons = [f"{diverged} of {len(mine)} runs diverged"] if diverged else []
+            if variant in checks and not passed(mine, checks[variant]):
+                reasons.append(f"{checks[variant].statement} in 0 of {len(mine)} runs")
+            if reasons:
+                found[variant, level] = "; ".join(reasons)
+    return found
+
+
+def measured(runs: pd.DataFrame, check: ManipulationCheck) -> list[float]:
+    """What runs measured of a check; nan: nothing."""
+    return [float(value) for value in runs[check.metric]] if check.metric in runs else [float("nan")] * len(runs)
+
+
+def passed(runs: pd.DataFrame, check: ManipulationCheck) -> int:
+    """In how many runs it happened."""
+    return sum(map(check.passes, measured(runs, check)))
+
+
+def check_rows(runs: pd.DataFrame, spec: ReportSpec) -> list[list[str]]:
+    """Variant, level, what should have happened, in how many runs it did, and what each measured, seed by seed."""
+    rows = []
+    for variant, check in spec.checks:
+        for level in spec.levels:
+            mine = runs[(runs["variant"] == variant) & (runs["level"] == level)]
+            values = ", ".join(f"{value:g}" for value in measured(mine, check))
+            rows.append([variant, level, check.statement, f"{passed(mine, check)} of {len(mine)}", values])
+    return rows
+
+
+def diverged_lines(runs: pd.DataFrame) -> list[str]:
+    """A line for each run that diverged: which, how, and what to do."""
+    if DIVERGED not in runs.columns:
+        return []
+    rows = runs[runs[DIVERGED] != ""]
+    cells = zip(rows["variant"], rows["level"], rows["seed"], rows[DIVERGED], strict=True)
+    return [f"{v}{f' @ {level}' if level else ''}, seed {seed}: {how}" for v, level, seed, how in cells]

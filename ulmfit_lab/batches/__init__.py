@@ -1,1 +1,0 @@
-"""Windows of a stream for language models, padded documents for classifiers."""

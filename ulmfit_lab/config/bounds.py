@@ -1,0 +1,98 @@
+"""What a run's config may hold: types, bounds, and what must fit together."""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ulmfit_lab.config.paths import field_types, flatten
+from ulmfit_lab.utils.errors import ConfigError, suggest
+
+# Bounds are inclusive; a field is looked up by its last name, so every field of one name has one meaning.
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "max_tokens": (0, 1e12), "valid_tokens": (100, 1e9), "test_tokens": (0, 1e9), "n_labels": (0, 1e9),
+    "n_valid": (1, 1e9), "n_test": (0, 1e9), "test_share": (0.01, 0.9), "max_length": (0, 1e6), "max_size": (10, 1e8),
+    "min_freq": (1, 1e9), "window": (1, 1000), "negative": (1, 1000), "min_count": (1, 1e9), "sample": (0, 1),
+    "epochs": (0, 100_000), "emb_size": (1, 65_536), "hidden_size": (1, 65_536), "n_layers": (1, 64),
+    "drop_mult": (0, 10), "head_dropout": (0, 0.999), "batch_size": (1, 1_000_000),
+    "eval_batch_size": (1, 1_000_000), "lr": (1e-12, 1e6),
+    "beta1": (0, 0.999999), "beta2": (0, 0.999999), "weight_decay": (0, 1e3), "clip": (0, 1e9),
+    "layer_lr_decay": (1, 1e6), "patience": (0, 1e6), "bptt": (5, 100_000), "alpha": (0, 1e6), "beta": (0, 1e6),
+    "head_size": (1, 65_536), "backprop_windows": (1, 1e6),
+    "max_positions": (1, 1e9), "non_monotone": (1, 1e6), "threads": (1, 1024), "seed": (0, 2**32 - 1),
+}  # fmt: skip
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_dropout", "hidden_dropout")
+
+
+def check_config(config: Any) -> None:
+    """Refuse values of a run's config that are of a wrong type or out of bounds, naming the field's path.
+
+    Raises ConfigError. A dropout times its multiplier, or twice that where a schedule doubles it, must stay below 1.
+    """
+    kinds = field_types(type(config))
+    values = flatten(config)
+    for path, value in values.items():
+        _check_type(path, value, kinds[path])
+        low, high = BOUNDS.get(path.rsplit(".", 1)[-1], (-math.inf, math.inf))
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            raise ConfigError(f"{path} = {value} is out of bounds; it must lie between {low:g} and {high:g}.")
+    if not DEVICE.fullmatch(config.compute.device):
+        raise ConfigError(f"compute.device = {config.compute.device!r} is not a device; use auto, cpu, cuda or cuda:N.")
+    for group in ("lm", "classifier"):
+        multiplier = values[f"{group}.drop_mult"]
+        for name in DROPOUTS:
+            rate = values[f"{group}.{name}"]
+            if not 0 <= rate < 1 or rate * multiplier >= 1:
+                raise ConfigError(
+                    f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} must lie between 0 and 1."
+                )
+    if values["classifier.unfreeze"] == "last" and values["classifier.dropout_schedule"] != "constant":
+        raise ConfigError(
+            "classifier.dropout_schedule changes the encoder's dropouts, and with classifier.unfreeze = 'last' it has "
+            "none; set the schedule to constant."
+        )
+    for fit, group in (("pretraining", "lm"), ("fine_tuning", "lm"), ("classifier", "classifier")):
+        _check_doubled(values, fit, group)
+
+
+def _check_doubled(values: Mapping[str, Any], fit: str, group: str) -> None:
+    """Refuse a dropout that a fit's schedule would raise to 1; the classifier's output_dropout, its head's, is kept."""
+    schedule, multiplier = values[f"{fit}.dropout_schedule"], values[f"{group}.drop_mult"]
+    if schedule == "constant":
+        return
+    for name in DROPOUTS:
+        rate = values[f"{group}.{name}"]
+        in_head = group == "classifier" and name == "output_dropout"
+        if not in_head and 2 * rate * multiplier >= 1:
+            raise ConfigError(
+                f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} is doubled by "
+                f"{fit}.dropout_schedule = {schedule!r} and must then stay below 1; lower it."
+            )
+
+
+def _check_type(path: str, value: Any, kind: Any) -> None:
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to write one of 4,300 digits
+        raise ConfigError(f"{path} is a whole number of {value.bit_length()} bits, more than any field takes.")
+    if typing.get_origin(kind) is Literal:
+        options = typing.get_args(kind)
+        if value not in options:
+            raise ConfigError(f"{path} = {value!r} is not an option. {suggest(str(value), map(str, options))}")
+        return
+    allowed = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if bool not in allowed and isinstance(value, bool):
+        raise ConfigError(f"{path} = {value!r} must be a {_name(kind)}, not a bool.")
+    if float in allowed and isinstance(value, int):
+        return
+    if isinstance(value, str) and any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigError(f"{path} = {value!r} holds what is no character of a text; type it anew.")
+    if not isinstance(value, allowed):
+        raise ConfigError(f"{path} = {value!r} must be a {_name(kind)}, not a {type(value).__name__}.")
+
+
+def _name(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))

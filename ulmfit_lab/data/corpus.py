@@ -1,0 +1,238 @@
+"""A corpus of tokens on disk, memory-mapped: opened in milliseconds whatever its size.
+
+Folder: `ids.npy` (all documents end to end, as places in the corpus's own lexicon), `offsets.npy`, `counts.npy`,
+`labels.npy` where documents have labels, `lexicon.json` (each distinct word, in order of first appearance) and
+`corpus.json`, which is written last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulmfit_lab.data.formats import Document
+from ulmfit_lab.data.tokenizer import has_words, tokenize
+from ulmfit_lab.data.vocabulary import Vocabulary, read_words
+from ulmfit_lab.utils.errors import DataError
+
+BLOCK = 2**22
+"""Tokens copied at a time."""
+UNLABELLED = -1
+"""Label of a document without one."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenCorpus:
+    """Tokens of a corpus; the arrays are read-only maps of files.
+
+    ids      (n_tokens,)        uint16 up to 65,536 distinct words, else uint32: places in `lexicon`
+    offsets  (n_documents + 1,) int64   document i is ids[offsets[i]:offsets[i + 1]]
+    counts   (n_words,)         int64   how often each word of the lexicon occurs
+    labels   (n_documents,)     int64   places in label_names, -1 for none; None where no document has a label
+    """
+
+    folder: Path
+    language: str
+    ids: np.ndarray
+    offsets: np.ndarray
+    counts: np.ndarray
+    labels: np.ndarray | None
+    label_names: tuple[str, ...]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all documents."""
+        return len(self.ids)
+
+    @property
+    def n_documents(self) -> int:
+        """How many documents there are."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lexicon(self) -> tuple[str, ...]:
+        """Each distinct word, in order of first appearance; read when first asked for."""
+        return read_words(self.folder / "lexicon.json")
+
+    def words(self, number: int) -> list[str]:
+        """The tokens of one document."""
+        return [self.lexicon[place] for place in self.ids[self.offsets[number] : self.offsets[number + 1]]]
+
+    def stream(self, vocabulary: Vocabulary, numbers: np.ndarray | None = None) -> np.ndarray:
+        """The documents of these numbers (none: all) end to end, (n,) int32 ids of the vocabulary."""
+        return vocabulary.table(self.lexicon).expand(self._places(numbers))
+
+    def documents(
+        self, vocabulary: Vocabulary, numbers: np.ndarray | None = None, max_words: int | None = None
+    ) -> list[np.ndarray]:
+        """Each of the documents of these numbers (none: all), (length,) int32 ids of the vocabulary.
+
+        Documents are cut after max_words words, of which a vocabulary of pieces makes more ids than words.
+        """
+        numbers = np.arange(self.n_documents) if numbers is None else numbers
+        places = self._places(numbers, max_words)
+        ends = np.cumsum(np.minimum(np.diff(self.offsets)[numbers], max_words or self.n_tokens))
+        table = vocabulary.table(self.lexicon)
+        return np.split(table.expand(places), np.cumsum(table.lengths[places])[ends - 1])[:-1]
+
+    def count_words(self, numbers: np.ndarray | None = None) -> Counter[str]:
+        """Word -> how often it occurs in the documents of these numbers (none: all), words that do not left out."""
+        counts = self.counts
+        if numbers is not None:
+            counts = np.bincount(self._places(numbers), minlength=len(self.lexicon))
+        return Counter({self.lexicon[place]: int(counts[place]) for place in np.flatnonzero(counts)})
+
+    def _places(self, numbers: np.ndarray | None, max_words: int | None = None) -> np.ndarray:
+        if numbers is None:
+            return self.ids
+        parts = [self.ids[self.offsets[number] : self.offsets[number + 1]][:max_words] for number in numbers]
+        return np.concatenate(parts) if parts else self.ids[:0]
+
+
+def write_corpus(documents: Iterable[Document], language: str, folder: Path) -> None:
+    """Tokenise documents into a folder, holding no more than one of them and the lexicon in memory.
+
+    The folder is whole once this returns; to write a corpus in one move, give a temporary folder and rename it.
+    Raises DataError for a document without a token, and for no documents at all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    labels: list[str | None] = []
+    lexicon: defaultdict[str, int] = defaultdict()
+    lexicon.default_factory = lexicon.__len__  # a new word gets the next place
+    raw = folder / "ids.raw"
+    pending: deque[str] = deque()
+    lengths = _write_places(tokenize(_noting(documents, labels, pending), language), pending, lexicon, raw)
+    if not lengths:
+        raise DataError("There are no documents; name a file, folder or set that has some.")
+    np.save(folder / "offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
+    np.save(folder / "counts.npy", _narrow(raw, folder / "ids.npy", len(lexicon)))
+    raw.unlink()
+    names = _write_labels(labels, folder / "labels.npy")
+    _write_json(folder / "lexicon.json", list(lexicon))
+    summary = {"language": language, "n_tokens": sum(lengths), "n_documents": len(lengths), "label_names": names}
+    _write_json(folder / "corpus.json", summary)
+
+
+def _noting(documents: Iterable[Document], labels: list[str | None], pending: deque[str]) -> Iterator[str]:
+    """The documents' texts; each one's label and place are appended to labels and pending as it goes by."""
+    for number, document in enumerate(documents, 1):
+        labels.append(document.label)
+        pending.append(document.where or f"document {number}")
+        yield document.text
+
+
+def _write_places(
+    documents: Iterable[list[str]], pending: deque[str], lexicon: defaultdict[str, int], path: Path
+) -> list[int]:
+    """Append every document's places in the lexicon, uint32, and return the documents' lengths.
+
+    pending: where the documents stand that have gone by
+    """
+    lengths: list[int] = []
+    with path.open("wb") as file:
+        for tokens in documents:
+            where = pending.popleft()
+            if not has_words(tokens):
+                raise DataError(f"{where}: the text has no words once its markup is removed; give it some or drop it.")
+            file.write(np.fromiter(map(lexicon.__getitem__, tokens), np.uint32, len(tokens)).data)
+            lengths.append(len(tokens))
+    return lengths
+
+
+def _narrow(raw: Path, path: Path, n_words: int) -> np.ndarray:
+    """Copy places into the narrowest type that holds them, and return how often each occurs."""
+    wide = np.memmap(raw, np.uint32, "r")
+    dtype = np.uint16 if n_words <= 2**16 else np.uint32
+    narrow = np.lib.format.open_memmap(path, "w+", dtype, wide.shape)
+    counts = np.zeros(n_words, np.int64)
+    for start in range(0, len(wide), BLOCK):
+        block = wide[start : start + BLOCK]
+        narrow[start : start + BLOCK] = block
+        counts += np.bincount(block, minlength=n_words)
+    narrow.flush()
+    return counts
+
+
+def _write_labels(labels: Sequence[str | None], path: Path) -> list[str]:
+    """Write each document's place among the sorted label names, and return those; no file where there are none."""
+    names = sorted({label for label in labels if label is not None})
+    path.unlink(missing_ok=True)
+    if names:
+        places = {name: place for place, name in enumerate(names)}
+        np.save(path, np.array([UNLABELLED if label is None else places[label] for label in labels], np.int64))
+    return names
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+
+def open_corpus(folder: Path) -> TokenCorpus:
+    """Open what `write_corpus` wrote; raises DataError where the folder is not a whole corpus."""
+    try:
+        summary = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        ids, offsets, counts = (_map(folder / f"{name}.npy") for name in ("ids", "offsets", "counts"))
+        names = tuple(summary["label_names"])
+        labels = _map(folder / "labels.npy") if names else None
+        sizes = (summary["n_tokens"], summary["n_documents"] + 1)
+        whole = (ids.shape, offsets.shape) == ((sizes[0],), (sizes[1],)) and offsets[-1] == len(ids)
+        language = str(summary["language"])
+    except Exception as error:  # numpy alone raises seven kinds for a damaged header
+        raise DataError(f"{folder} is not a whole corpus of tokens ({error}); tokenise the texts again.") from error
+    if not whole:
+        raise DataError(f"{folder} is damaged: its tokens and documents do not add up; tokenise the texts again.")
+    return TokenCorpus(folder, language, ids, offsets, counts, labels, names)
+
+
+def _map(path: Path) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+@dataclass(frozen=True)
+class DocumentSplit:
+    """Numbers of the documents that train, validate and test a language model, int64 each; `test` may be empty."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def split_documents(
+    corpus: TokenCorpus, max_tokens: int, valid_tokens: int, test_tokens: int = 0, among: np.ndarray | None = None
+) -> DocumentSplit:
+    """Which documents train, validate and test a language model.
+
+    The fewest last documents with at least valid_tokens validate, whatever max_tokens is, and the fewest before them
+    with at least test_tokens (0: none) test; of the others the first ones train, up to max_tokens (0: all). Documents
+    are never cut. `among` limits all parts to these documents. Raises DataError where nothing is left to train on.
+    """
+    numbers = np.arange(corpus.n_documents) if among is None else np.asarray(among, np.int64)
+    lengths = np.diff(corpus.offsets)[numbers]
+    from_end = np.cumsum(lengths[::-1])
+    first_valid = len(numbers) - int(np.searchsorted(from_end, valid_tokens)) - 1
+    before = from_end[len(numbers) - first_valid - 1] if first_valid >= 0 else 0
+    held_for_test = int(np.searchsorted(from_end, before + test_tokens)) + 1 if test_tokens else 0
+    first_test = len(numbers) - held_for_test if test_tokens else first_valid
+    if first_test <= 0:
+        wanted = f"valid_tokens = {valid_tokens}" + (f" and test_tokens = {test_tokens}" if test_tokens else "")
+        raise DataError(
+            f"The corpus has {lengths.sum()} tokens in {len(numbers)} documents, too little to hold out {wanted} "
+            "and train on the rest; lower what is held out, or give more (or shorter) documents."
+        )
+    train, test, valid = np.split(numbers, [first_test, first_valid])
+    if max_tokens:
+        train = train[: np.searchsorted(np.cumsum(lengths), max_tokens, side="right")]
+    if not len(train):
+        raise DataError(
+            f"The first document has {lengths[0]} tokens, more than max_tokens = {max_tokens}; raise it, as with "
+            f"--unlabelled.max-tokens {lengths.sum()}, or give shorter documents."
+        )
+    return DocumentSplit(train, valid, test)

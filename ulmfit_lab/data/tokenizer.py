@@ -1,0 +1,201 @@
+"""Texts to tokens: spaCy's tokenizer for the language, then ULMFiT's rules.
+
+spaCy's rule-based tokenizer splits at whitespace and then treats each piece alone. So do the rules, and both are
+worked out once for each distinct piece: most of a text is pieces that were met before, and costs a look-up.
+Languages written without spaces, whose tokenizers need the context, go through their tokenizer line by line.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, lru_cache, partial
+from itertools import chain, islice
+from typing import Any
+
+from ulmfit_lab.data.rules import (
+    BOS,
+    FIELD,
+    FIELD_BREAK,
+    NEWLINE,
+    Unit,
+    fix_markup,
+    mark_repeat,
+    mark_repeated_words,
+    mark_word,
+    separate,
+    split_repeats,
+)
+from ulmfit_lab.utils.errors import DataError, suggest
+
+REMEMBERED, REMEMBERED_CHARACTERS = 2**18, 2**26
+"""Distinct pieces that are remembered, about 100 MB; a bound on memory, without effect on the tokens."""
+LONGEST_PIECE = 1000
+"""Characters between two blanks that spaCy is given at once: its time for brackets in a row grows with their square.
+
+Longer ones are split as several; IMDB's reviews have none of more than 76.
+"""
+PACKAGES = {
+    "ja": "pip install sudachipy sudachidict_core",
+    "ko": "install mecab-ko with mecab-ko-dic, and pip install natto-py",
+    "th": "pip install pythainlp",
+    "vi": "pip install pyvi",
+}
+"""What the tokenizers need that spaCy does not bring; Chinese is split into characters, which needs nothing."""
+
+
+def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool = False) -> Iterator[list[str]]:
+    r"""The tokens of each text, in order; the first is always `xxbos`.
+
+    Words are in lower case. With mark_capitals a word that began with a capital follows `xxmaj`. A change of line is
+    one "\n", other whitespace only separates. Raises DataError, at once, for a language that cannot be had.
+
+    >>> list(tokenize(["Soooo GOOD!<br />No no no."]))
+    [['xxbos', 's', 'xxrep', '4', 'o', 'xxup', 'good', '!', '\n', 'xxwrep', '3', 'no', '.']]
+    """
+    split = splitter(language, mark_capitals)
+    return (tokenize_text(text, split) for text in texts)
+
+
+def has_words(tokens: Sequence[str]) -> bool:
+    """Whether a document holds more than the marks of its beginning and of its fields.
+
+    >>> has_words(["xxbos", "xxfld", "1", "xxfld", "2"]), has_words(["xxbos", "."])
+    (False, True)
+    """
+    return len(tokens) > 1 + 2 * tokens.count(FIELD)
+
+
+# Kept, so that what was worked out for one text serves all later ones; it only saves time.
+@cache
+def splitter(language: str, mark_capitals: bool) -> SubwordSplitter | LineSplitter:
+    """What splits the lines of texts in a language; raises DataError for a language that cannot be had."""
+    tokenizer = load_tokenizer(language)
+    if is_rule_based(tokenizer):
+        return SubwordSplitter(tokenizer, mark_capitals)
+    return LineSplitter(tokenizer, mark_capitals)
+
+
+def load_tokenizer(language: str) -> Callable[[str], Any]:
+    """spaCy's tokenizer of a language, by its code such as `en` or `de`.
+
+    Raises DataError that names the nearest language, or the packages the language needs.
+    """
+    # spaCy is slow to import, and training on what is tokenised needs none of it
+    import spacy
+    import spacy.lang
+
+    known = sorted(module.name for module in pkgutil.iter_modules(spacy.lang.__path__) if module.ispkg)
+    if language not in known:
+        raise DataError(f"spaCy has no language {language!r}. {suggest(language, known)}")
+    try:
+        blank = spacy.blank(language)
+    except ImportError as error:
+        cure = PACKAGES.get(language, f"pip install 'spacy[{language}]'")
+        raise DataError(f"Language {language!r} needs a package that is not installed: {cure}.") from error
+    tokenizer: Callable[[str], Any] = blank.tokenizer
+    if is_rule_based(tokenizer):
+        # It looks at a word's text alone; without this, spaCy works out each new word's shape, norm and so on.
+        blank.vocab.lex_attr_getters = {}
+    return tokenizer
+
+
+def is_rule_based(tokenizer: Callable[[str], Any]) -> bool:
+    """Whether a tokenizer is spaCy's own, which splits at whitespace and treats each piece alone."""
+    from spacy.tokenizer import Tokenizer
+
+    return type(tokenizer) is Tokenizer
+
+
+class SubwordSplitter:
+    """Splits where whitespace is, and remembers the units of each piece: for spaCy's rule-based tokenizer."""
+
+    def __init__(self, tokenizer: Callable[[str], Any], mark_capitals: bool) -> None:
+        self.tokenizer = tokenizer
+        self.mark = lru_cache(REMEMBERED)(partial(mark_word, mark_capitals=mark_capitals))
+        self.known: dict[str, tuple[Unit, ...]] = {NEWLINE: ((NEWLINE,),)}
+        self.characters = 0
+
+    def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
+        """The units of a text's lines."""
+        pieces = [piece for line in lines for piece in (NEWLINE, *line.split())]
+        if len(self.known) > REMEMBERED or self.characters > REMEMBERED_CHARACTERS:
+            self.known, self.characters = {NEWLINE: ((NEWLINE,),)}, 0
+        known = self.known  # another thread may start anew, but not take these away
+        new = set(pieces).difference(known)
+        if new:
+            self.characters += sum(map(len, new))
+            known.update(self.learn(new))
+        return islice(chain.from_iterable(map(known.__getitem__, pieces)), 1, None)
+
+    def learn(self, new: Iterable[str]) -> Iterator[tuple[str, tuple[Unit, ...]]]:
+        """The units of new pieces, worked out."""
+        parts = {
+            piece: [
+                part
+                for word in separate(piece).split()
+                for pair in split_repeats(word)
+                for part in split_long_texts(*pair)
+            ]
+            for piece in new
+        }
+        words = iter(split_words([plain for pairs in parts.values() for plain, _ in pairs if plain], self.tokenizer))
+        for piece, pairs in parts.items():
+            units: list[Unit] = []
+            for plain, run in pairs:
+                units += map(self.mark, next(words) if plain else ())
+                units += [mark_repeat(run)] if run else []
+            yield piece, tuple(units)
+
+
+def split_long_texts(plain: str, run: str) -> Iterator[tuple[str, str]]:
+    """Ordinary text in parts that spaCy can be given, the last of them with the run of characters behind it."""
+    last = max(len(plain) - 1, 0) // LONGEST_PIECE * LONGEST_PIECE
+    for start in range(0, last, LONGEST_PIECE):
+        yield plain[start : start + LONGEST_PIECE], ""
+    yield plain[last:], run
+
+
+def split_words(pieces: Sequence[str], tokenizer: Callable[[str], Any]) -> list[list[str]]:
+    """The tokenizer's words for each piece; pieces are not empty and hold no whitespace.
+
+    One call for all costs less than a call for each, and the line between two keeps them from being looked at together.
+    """
+    words: list[list[str]] = [[]]
+    for token in tokenizer("\n".join(pieces)):
+        text = token.text
+        if text == "\n":
+            words.append([])
+        else:
+            words[-1].append(text)
+    return words
+
+
+class LineSplitter:
+    """Splits line by line: for tokenizers that need the context."""
+
+    def __init__(self, tokenizer: Callable[[str], Any], mark_capitals: bool) -> None:
+        self.tokenizer = tokenizer
+        self.mark_capitals = mark_capitals
+
+    def __call__(self, lines: Iterable[str]) -> Iterator[Unit]:
+        """The units of a text's lines."""
+        for number, line in enumerate(lines):
+            if number:
+                yield (NEWLINE,)
+            for plain, run in split_repeats(separate(line)):
+                words = (token.text for token in self.tokenizer(plain))
+                yield from (mark_word(word, self.mark_capitals) for word in words if not word.isspace())
+                if run:
+                    yield mark_repeat(run)
+
+
+def tokenize_text(text: str, split: SubwordSplitter | LineSplitter) -> list[str]:
+    """The tokens of one text, whose lines a splitter turns into units."""
+    fields = fix_markup(text).split(FIELD_BREAK)
+    units: list[Unit] = [(BOS,)]
+    for number, field in enumerate(fields, 1):
+        if len(fields) > 1:
+            units.append((FIELD, str(number)))
+        units += split(line for line in field.splitlines() if line and not line.isspace())
+    return list(chain.from_iterable(mark_repeated_words(units)))

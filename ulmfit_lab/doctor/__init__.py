@@ -1,0 +1,1 @@
+"""Diagnosis and repair of a home folder and an installation."""

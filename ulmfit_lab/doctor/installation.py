@@ -1,0 +1,97 @@
+"""What the lab runs on here: Python, torch, processor, GPU, disk."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+from ulmfit_lab.config.schema import ComputeConfig
+from ulmfit_lab.pipeline.devices import device_of, matmul_flops
+from ulmfit_lab.utils.home import Home
+from ulmfit_lab.utils.provenance import PACKAGES, machine, version_of
+
+FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""What decides how fast a processor multiplies matrices, in float32 and in bfloat16."""
+CLEARLY = 0.8
+"""Below this share of float32's rate bfloat16 counts as slower: more than noise."""
+LEAST_FREE = 2e9
+"""Bytes of disk that should be free: a sweep's stages take some hundred MB, MLflow and its artifacts some more."""
+
+
+def installation(home: Home) -> list[str]:
+    """A line for each part of the installation."""
+    free = shutil.disk_usage(home.root).free
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
+    return [
+        f"Python {platform.python_version()} on {machine()}",
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+        f"CPU features: {', '.join(features()) or 'none of ' + ', '.join(FEATURES) + ' is known'}",
+        f"Matrix products: {format_speed(product_speeds())}",
+        f"GPU: {gpu}",
+        f"Home: {home.root}, {free / 1e9:.1f} GB free",
+    ]
+
+
+def product_speeds(size: int = 512, tries: int = 8) -> dict[str, float]:
+    """FLOP/s of the CPU's matrix products, the fastest of a few tries, by compute.precision."""
+    matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in ("float32", "bfloat16")}
+    return {name: max(matmul_flops(each, each, 1) for _ in range(tries)) for name, each in matrices.items()}
+
+
+def format_speed(speeds: Mapping[str, float]) -> str:
+    """The speeds, and what to do where bfloat16, in which the scales compute, is clearly the slower one.
+
+    >>> format_speed({"float32": 150e9, "bfloat16": 360e9})
+    '150 GFLOP/s in float32, 360 in bfloat16'
+    >>> format_speed({"float32": 340e9, "bfloat16": 180e9})
+    '340 GFLOP/s in float32, 180 in bfloat16, which is the slower here: try --compute.precision float32'
+    """
+    found = f"{speeds['float32'] / 1e9:.0f} GFLOP/s in float32, {speeds['bfloat16'] / 1e9:.0f} in bfloat16"
+    slower = ", which is the slower here: try --compute.precision float32"
+    return found + (slower if bfloat16_is_slower(speeds) else "")
+
+
+def bfloat16_is_slower(speeds: Mapping[str, float]) -> bool:
+    """Whether bfloat16's products are clearly slower than float32's."""
+    return speeds["bfloat16"] < CLEARLY * speeds["float32"]
+
+
+def warn_of_bfloat16(
+    computes: Iterable[ComputeConfig], measure: Callable[[], Mapping[str, float]] = product_speeds
+) -> str:
+    """A line for runs that compute in bfloat16 on a CPU which is clearly slower at it; empty where none do.
+
+    >>> from ulmfit_lab.config.schema import ComputeConfig
+    >>> slow = {"float32": 340e9, "bfloat16": 180e9}
+    >>> warn_of_bfloat16([ComputeConfig(device="cpu", precision="float32")], lambda: slow)
+    ''
+    >>> warn_of_bfloat16([ComputeConfig(device="cpu", precision="bfloat16")], lambda: slow).partition(":")[0]
+    'Matrix products here'
+    """
+    if not any(each.precision == "bfloat16" and device_of(each).type == "cpu" for each in computes):
+        return ""
+    speeds = measure()
+    return f"Matrix products here: {format_speed(speeds)}." if bfloat16_is_slower(speeds) else ""
+
+
+def missing_packages(home: Home) -> list[tuple[str, str]]:
+    """What is missing from the installation, and what to do about it."""
+    needed = [name for name in PACKAGES if name != "ulmfit-lab"]  # which may be run from its checkout
+    found = [(f"Package {name} is not installed", "install the lab again") for name in needed if not version_of(name)]
+    if shutil.disk_usage(home.root).free < LEAST_FREE:
+        found.append((f"The disk of {home.root} has less than {LEAST_FREE / 1e9:.0f} GB free", "make room on it"))
+    return found
+
+
+def features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Those of the features that the processor has, where the system tells."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return [name for name in FEATURES if name in flags]

@@ -1,0 +1,1 @@
+"""Declaring an experiment: variants, search space, confound checks, plan."""

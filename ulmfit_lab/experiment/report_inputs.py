@@ -1,0 +1,91 @@
+"""From tracked runs and a declaration to what the report needs: a tidy table and a specification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
+from ulmfit_lab.tracking.records import LOOKS, TrackedRun
+from ulmfit_lab.training.metrics import find_metric
+from ulmfit_lab.utils.errors import ConfigError
+
+FACTS = ("run_id", "status", "experiment", "scale", "variant", "level", "seed")
+
+
+def runs_table(runs: Iterable[TrackedRun]) -> pd.DataFrame:
+    """One row a run: identity, provenance, cost, metrics, params under `param/`, data digests under `data/`."""
+    rows = [run_row(run) for run in runs]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(FACTS))
+
+
+def run_row(run: TrackedRun) -> dict[str, object]:
+    """A run as a row of the table."""
+    identity = {name: getattr(run, name) for name in FACTS} | {"run_id": run.origin, "cell": run.fingerprint}
+    identity |= {"commit": run.tags.get("lab.commit", ""), "dirty": run.tags.get("lab.dirty", "")}
+    cost = {
+        "computed_seconds": run.metrics.get("cost/computed_seconds", float("nan")),
+        "reused_seconds": run.metrics.get("cost/reused_seconds", float("nan")),
+    }
+    values = {k: v for k, v in sorted(run.metrics.items()) if k.startswith(("final/", "best/"))}
+    stages = {f"stage/{k.removeprefix('stage.')}": v for k, v in sorted(run.tags.items()) if k.startswith("stage.")}
+    params = {f"param/{k}": v for k, v in sorted(run.params.items())} | {
+        "param/vocabulary": run.tags.get("vocabulary", "")
+    }
+    data: dict[str, str] = {}
+    for name, digest, _, _ in sorted(run.inputs):  # files of two folders may have one name
+        data[f"data/{name}"] = f"{data.get(f'data/{name}', '')} {digest}".strip()
+    told = {"diverged": run.diverged} if run.diverged else {}
+    return identity | cost | values | stages | params | data | told
+
+
+def looks_tag(experiment: Experiment) -> dict[str, str]:
+    """What a run keeps, wherever it travels, of the plan of looks that it was made by."""
+    return {LOOKS: ", ".join(map(str, experiment.design.looks))} if experiment.design.looks else {}
+
+
+def refuse_other_looks(runs: Iterable[TrackedRun], experiment: Experiment) -> None:
+    """Raise ConfigError where a run was made by another plan of looks: changed afterwards, no p would hold.
+
+    Without looks there is nothing to refuse: the seeds are those that were declared before any run.
+    """
+    planned = looks_tag(experiment).get(LOOKS)
+    for looks in (run.tags[LOOKS] for run in runs if planned and LOOKS in run.tags):
+        if looks != planned:
+            raise ConfigError(
+                f"{experiment.name}: runs were made to be looked at after {looks} seeds, not after {planned}; with "
+                "other looks afterwards no p or interval would hold. Keep to those (--max-seeds, --batch-seeds), or "
+                "start anew in another --home."
+            )
+
+
+def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
+    """What the report compares, at a scale."""
+    declared, measure = run_specs(experiment, scale, overrides), find_metric(experiment.metric)
+    return ReportSpec(
+        name=experiment.name,
+        scale=scale,
+        question=experiment.question,
+        claim=experiment.claim,
+        source=experiment.source,
+        baseline=experiment.baseline,
+        variants=tuple(experiment.variants),
+        levels=tuple(dict.fromkeys(c.level_name for c in declared)),
+        level_name=experiment.factor.rsplit(".", 1)[-1],
+        level_label=experiment.report.factor_label,
+        seeds=tuple(experiment.seeds),
+        metric=measure.name,
+        metric_label=measure.label,
+        metric_scale=measure.scale,
+        lower_is_better=measure.lower_is_better,
+        reference=experiment.report.reference,
+        contrasts=tuple(experiment.design.contrasts),
+        published=tuple(experiment.report.published),
+        notes=tuple(experiment.report.notes),
+        associations=experiment.report.associations,
+        extra_metrics=tuple(experiment.report.extra_metrics),
+        looks=tuple(experiment.design.looks),
+        checks=tuple(experiment.design.checks.items()),
+    )

@@ -1,1 +1,0 @@
-"""What is wrong with a home or an installation, and its repair."""

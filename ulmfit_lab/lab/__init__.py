@@ -1,1 +1,0 @@
-"""Experiments: what is compared, at which scale, at which cost."""

@@ -1,0 +1,143 @@
+"""Classifiers without a language model: logistic regression on TF-IDF, or on the vectors of a sentence encoder.
+
+They are trained and tested on the very documents that the other variants get, cut after as many words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.data.rules import SPECIALS
+from ulmfit_lab.models.sentence_encoder import load_encoder
+from ulmfit_lab.pipeline.devices import configure_torch
+from ulmfit_lab.pipeline.labelled_data import (
+    LabelledData,
+    documents_to_encode,
+    draw_labelled,
+    load_labelled_data,
+    load_prediction_metrics,
+    save_confusion,
+    save_labels,
+)
+from ulmfit_lab.pipeline.store import StageContext, StageResult
+from ulmfit_lab.training.steps import autocast
+
+REGULARISATIONS = (1.0, 10.0, 100.0)
+"""Inverse strengths that logistic regression tries; the best on the validation documents is tested."""
+
+
+def fit_tf_idf(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """TF-IDF of 1- and 2-grams with logistic regression."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = load_labelled_data(work.inputs, config)
+    draw = draw_labelled(texts, config.target.n_labels, seed)
+    vectorizer = TfidfVectorizer(analyzer=one_and_two_grams, sublinear_tf=True)
+    (words, labels), *others = (
+        texts.words(*part, config) for part in ((texts.train, draw), texts.part("valid"), texts.part("test"))
+    )
+    counted = vectorizer.fit_transform(words), labels
+    valid, test = ((vectorizer.transform(words), labels) for words, labels in others)
+    return evaluate_baseline(work, texts, counted, valid, test)
+
+
+def one_and_two_grams(words: Sequence[str]) -> list[str]:
+    """The words and the pairs of neighbours of a document."""
+    return [*words, *(f"{a} {b}" for a, b in pairwise(words))]
+
+
+def encode_documents(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Sentence vectors of the target's texts, or of the test documents that the config asks for."""
+    corpus, numbers = documents_to_encode(work.inputs, config)
+    device = configure_torch(config.compute)
+    texts = [plain_text(corpus.words(int(number))[: config.target.max_words]) for number in numbers]
+    with autocast(device, config.compute.precision):
+        vectors = load_encoder(device).encode(texts)
+    return save_vectors(work, numbers, vectors)
+
+
+def plain_text(words: Sequence[str]) -> str:
+    """Words joined by blanks, marker tokens left out: what a model with a tokenizer of its own is given.
+
+    >>> plain_text(["xxbos", "xxup", "good", "film", "!"])
+    'good film !'
+    """
+    return " ".join(word for word in words if word not in SPECIALS)
+
+
+def fit_sentence_encoder(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Logistic regression on sentence vectors."""
+    texts = load_labelled_data(work.inputs, config)
+    draw = draw_labelled(texts, config.target.n_labels, seed)
+    own = work.inputs["sentence vectors"]
+    held_out = work.inputs.get("test sentence vectors", own)
+    train, valid, test = (
+        (load_document_vectors(stored, numbers), texts.label_ids(corpus, numbers))
+        for stored, corpus, numbers in (
+            (own, texts.train, draw),
+            (own, *texts.part("valid")),
+            (held_out, *texts.part("test")),
+        )
+    )
+    return evaluate_baseline(work, texts, train, valid, test)
+
+
+def save_vectors(work: StageContext, numbers: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
+    """Save vectors (n, d) of the documents numbered (n,) for `load_document_vectors`; returns the stage's summary."""
+    np.save(work.folder / "documents.npy", numbers)
+    np.save(work.folder / "vectors.npy", vectors)
+    return {"documents": len(vectors), "size": vectors.shape[1]}
+
+
+def load_document_vectors(stored: StageResult, numbers: np.ndarray) -> np.ndarray:
+    """Stored vectors (n, d) of the documents of these numbers (n,)."""
+    documents = np.load(stored.folder / "documents.npy", allow_pickle=False)
+    vectors = np.load(stored.folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    order = np.argsort(documents)
+    rows: np.ndarray = vectors[order[np.searchsorted(documents, numbers, sorter=order)]]
+    return rows
+
+
+def evaluate_baseline(
+    work: StageContext,
+    texts: LabelledData,
+    train: tuple[Any, np.ndarray],
+    valid: tuple[Any, np.ndarray],
+    test: tuple[Any, np.ndarray],
+) -> dict[str, Any]:
+    """Fit and test logistic regression on pairs of features (n, d) and labels (n,); returns the stage's summary.
+
+    The probabilities are kept, as those of every classifier are.
+    """
+    strength, probabilities = logistic_regression(train, valid, test, len(texts.classes))
+    for part, found in probabilities.items():
+        np.save(work.folder / f"{part}_predictions.npy", found)
+    save_labels(work, texts)
+    save_confusion(work, texts, probabilities["test"].argmax(1))
+    final = load_prediction_metrics(work.folder)
+    return {"final": final, "best": {"error": final["valid_error"]}, "C": strength, "labels": len(train[1])}
+
+
+def logistic_regression(
+    train: tuple[Any, np.ndarray], valid: tuple[Any, np.ndarray], test: tuple[Any, np.ndarray], n_classes: int
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Logistic regression on pairs of features (n, d) and labels (n,), its strength chosen on the validation pairs.
+
+    Returns the strength, and the probabilities (n, n_classes) of the `valid` and the `test` documents.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    tries = [LogisticRegression(C=c, max_iter=1000).fit(*train) for c in REGULARISATIONS]
+    model = max(tries, key=lambda tried: tried.score(*valid))
+    found = {}
+    for part, (features, _) in (("valid", valid), ("test", test)):
+        probabilities = model.predict_proba(features)
+        # in their own type: sums of what is float32 are not 1 to the precision that float64 would promise
+        found[part] = np.zeros((len(probabilities), n_classes), probabilities.dtype)
+        found[part][:, model.classes_] = probabilities
+    return float(model.C), found

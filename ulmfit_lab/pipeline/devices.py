@@ -1,0 +1,90 @@
+"""The device that a run computes on."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from functools import cache
+
+import torch
+
+from ulmfit_lab.config.schema import ComputeConfig
+from ulmfit_lab.utils.errors import ConfigError, DataError
+
+
+def device_of(compute: ComputeConfig) -> torch.device:
+    """The device that the config names, with `auto` resolved."""
+    if compute.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(compute.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DataError(f"compute.device = {compute.device!r}, but torch sees no GPU here; use auto or cpu.")
+    return device
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given; what a CPU is given is done at once."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matmul_flops(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
+    """Floating-point operations/s of a matrix product, over so many in a row, after one more."""
+    left @ right
+    wait_for(left.device)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        left @ right
+    wait_for(left.device)
+    return 2 * left.numel() * right.shape[1] * repeats / (time.perf_counter() - began)
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Names of glibc's malloc.h."""
+KEPT = 2**30
+"""Bytes of freed memory that a process keeps for itself, and of an allocation that is given back at once."""
+
+
+@cache
+def has_bfloat16_lstm() -> bool:
+    """Whether this CPU computes an LSTM in bfloat16: torch's own needs AVX-512, and fails without it."""
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            torch.nn.LSTM(8, 8)(torch.zeros(2, 2, 8))
+    except RuntimeError:
+        return False
+    return True
+
+
+def check_precision(compute: ComputeConfig) -> None:
+    """Raise ConfigError for a precision in which this machine's device cannot train a language model."""
+    if compute.precision == "bfloat16" and device_of(compute).type == "cpu" and not has_bfloat16_lstm():
+        raise ConfigError(
+            "compute.precision = 'bfloat16', but this processor has no LSTM in bfloat16; set it to float32."
+        )
+
+
+def configure_torch(compute: ComputeConfig) -> torch.device:
+    """Set torch up as the config says; returns the device. Raises ConfigError for a precision that it lacks."""
+    check_precision(compute)
+    keep_freed_memory()
+    torch.set_num_threads(compute.threads)
+    torch.set_flush_denormal(True)
+    return device_of(compute)
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Have the C library keep freed memory for what is allocated next; whether it could be told so.
+
+    A training step frees and takes the same hundreds of MB again. Given back to the system in between, each page of
+    it costs a fault and is cleared again, a third of a classifier's training time. Moves no number.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, KEPT) and mallopt(M_TRIM_THRESHOLD, KEPT))

@@ -1,0 +1,312 @@
+"""How language models and classifiers are trained, tested and stored.
+
+Each takes the stage's `StageContext`, the run's config and the stage's seed. Runs report the numbers of the summary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ulmfit_lab.config.schema import LanguageModelConfig, LanguageModelTrainingConfig, RunConfig, TrainingConfig
+from ulmfit_lab.data.corpus import open_corpus
+from ulmfit_lab.data.document_batches import DocumentBatches, FeatureBatches, padding_share
+from ulmfit_lab.data.rules import PAD_ID
+from ulmfit_lab.data.stream_batches import StreamBatches
+from ulmfit_lab.data.vocabulary import Vocabulary
+from ulmfit_lab.models.heads import LanguageModel
+from ulmfit_lab.pipeline.baselines import load_document_vectors, save_vectors
+from ulmfit_lab.pipeline.build_models import build_classifier, new_language_model, restore_language_model, save_model
+from ulmfit_lab.pipeline.devices import configure_torch
+from ulmfit_lab.pipeline.labelled_data import (
+    LabelledData,
+    documents_to_encode,
+    draw_labelled,
+    load_labelled_data,
+    save_confusion,
+    save_labels,
+)
+from ulmfit_lab.pipeline.store import StageContext
+from ulmfit_lab.pipeline.text_stages import Streams, load_streams, split_corpus, unlabelled_documents
+from ulmfit_lab.training.curves import draw_curves
+from ulmfit_lab.training.evaluation import (
+    ClassifierEvaluation,
+    compute_features,
+    evaluate_classifier,
+    evaluate_language_model,
+)
+from ulmfit_lab.training.loop import FitResult, Point, fit
+from ulmfit_lab.training.metrics import classification_metrics
+from ulmfit_lab.training.steps import Step, classifier_step, head_step, language_model_step
+from ulmfit_lab.utils.errors import DataError
+
+EVALUATION_BATCH = 32
+"""Documents side by side in evaluation; does not change any metric."""
+EVALUATION_WINDOW = 70
+"""Steps of a language model's windows in evaluation; the state is carried, so it changes no metric."""
+
+
+def pretrain(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """A language model trained from random weights on the general corpus."""
+    corpus = open_corpus(work.inputs["corpus"].folder)
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = new_language_model(config, len(vocabulary.words))
+    streams = load_streams(corpus, split_corpus(corpus, config.general), vocabulary)
+    return _train_language_model(work, "pretraining", config, config.pretraining, seed, model, vocabulary, streams)
+
+
+def fine_tune(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """The pretrained language model, moved to the target's vocabulary and trained on the unlabelled text."""
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = restore_language_model(vocabulary, work.inputs["language model"], config)
+    streams = load_streams(*unlabelled_documents(work.inputs, config, seed), vocabulary)
+    return _train_language_model(work, "fine-tuning", config, config.fine_tuning, seed, model, vocabulary, streams)
+
+
+def _train_language_model(
+    work: StageContext,
+    name: str,
+    config: RunConfig,
+    recipe: LanguageModelTrainingConfig,
+    seed: int,
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    streams: Streams,
+) -> dict[str, Any]:
+    device, precision = configure_torch(config.compute), config.compute.precision
+    refuse_short(name.replace("-", "_"), recipe, config.lm, streams)
+    train = StreamBatches(
+        streams.train,
+        batch_size=recipe.batch_size,
+        bptt=recipe.bptt,
+        stochastic=recipe.stochastic_bptt,
+        rescale_lr=recipe.rescale_lr,
+        seed=seed,
+        backwards=config.lm.backwards,
+    ).to(device)
+
+    def evaluate(model: torch.nn.Module, stream: np.ndarray = streams.valid) -> dict[str, float]:
+        batches = make_evaluation_batches(stream, config.lm).to(device)
+        return evaluate_language_model(model, batches, device=device, precision=precision)
+
+    result = _train(work, name, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
+    save_model(work, config, model, "language-model", vocabulary)
+    tested = evaluate(model, streams.test) if len(streams.test) else {}
+    sizes = {f"{name}_tokens": len(stream) for name, stream in vars(streams).items()}
+    summary = summarize_training(result, recipe, tested | epoch_spread(result.history)) | sizes
+    return summary | check_divergence(summary, len(vocabulary.words), name, recipe)
+
+
+def check_divergence(
+    summary: Mapping[str, Any], n_words: int, name: str, recipe: LanguageModelTrainingConfig
+) -> dict[str, str]:
+    """What to tell of a language model that was trained and ended worse than guessing all words alike; else nothing.
+
+    A perplexity above the number of words is no result: gradients exploded, or the rate kept the weights from settling.
+    """
+    loss, bound = summary["final"]["valid_loss"], math.log(n_words)
+    if not summary["steps"] or loss <= bound:
+        return {}
+    at = name.replace("-", "_")
+    found = f"validation loss {loss:.4g} nats is above {bound:.4g}, that of guessing all {n_words:,} words alike"
+    return {"diverged": f"{found}; lower {at}.lr ({recipe.lr:g}) or clip harder ({at}.clip, {recipe.clip:g})"}
+
+
+def make_evaluation_batches(stream: np.ndarray, lm: LanguageModelConfig) -> StreamBatches:
+    """A stream as every language model is evaluated on it: the batch that trained has no say, nor have its windows.
+
+    Raises DataError for a stream of less than a token a column.
+    """
+    size, window = lm.eval_batch_size, EVALUATION_WINDOW
+    return StreamBatches(stream, batch_size=size, bptt=window, stochastic=False, backwards=lm.backwards)
+
+
+def refuse_short(group: str, recipe: LanguageModelTrainingConfig, lm: LanguageModelConfig, streams: Streams) -> None:
+    """Raise DataError, with the field, where a part has no token for each column of its batch, and one more."""
+    for part, stream in vars(streams).items():
+        field, size = (f"{group}.batch_size", recipe.batch_size)
+        if part != "train":
+            field, size = ("lm.eval_batch_size", lm.eval_batch_size)
+        if len(stream) <= size and (len(stream) or part != "test"):
+            short = f"{field} = {size} takes more than the {len(stream)} {part} tokens there are"
+            raise DataError(f"{short}; lower it, or give more text.")
+
+
+def _train(
+    work: StageContext,
+    name: str,
+    config: RunConfig,
+    recipe: TrainingConfig,
+    seed: int,
+    model: torch.nn.Module,
+    batches: StreamBatches | DocumentBatches | FeatureBatches,
+    step: Step,
+    evaluate: Callable[[torch.nn.Module], dict[str, float]],
+) -> FitResult:
+    """Train a model in place, going on from where an interruption left the stage's folder."""
+    device, resume = configure_torch(config.compute), work.folder / "resume.pt"
+    points: list[Point] = []
+
+    def record(point: Point) -> None:
+        points.append(point)
+        work.record(point)
+
+    result = fit(
+        model.to(device),
+        batches,
+        step,
+        evaluate,
+        recipe,
+        seed=seed,
+        resume=resume,
+        record=record,
+        progress=work.progress,
+        device=device,
+        precision=config.compute.precision,
+    )
+    resume.unlink(missing_ok=True)
+    if points:  # none where no epoch was asked for
+        draw_curves({name: points}).savefig(work.folder / f"losses-{name}.png")
+    return result
+
+
+def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """A classifier trained on the labelled documents that the seed draws, tested once at the end."""
+    texts = load_labelled_data(work.inputs, config)
+    save_labels(work, texts)
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    model = build_classifier(vocabulary, work.inputs, config, len(texts.classes))
+    device, precision, recipe = configure_torch(config.compute), config.compute.precision, config.classifier
+    draw = draw_labelled(texts, config.target.n_labels, seed)
+    parts = {"train": (texts.train, draw), "valid": texts.part("valid"), "test": texts.part("test")}
+    documents = {
+        name: make_document_batches(
+            *texts.select(*part, vocabulary, config),
+            config,
+            *((recipe.sampler, recipe.batch_size) if name == "train" else ("sorted", EVALUATION_BATCH)),
+            seed,
+        )
+        for name, part in parts.items()
+    }
+    trained: torch.nn.Module = model
+    step, batches = classifier_step(recipe), dict[str, DocumentBatches | FeatureBatches](documents)
+    if recipe.unfreeze == "last":  # the encoder stays as it is, and so does what it makes of each document
+        trained, step = model.head, head_step
+        batches = {name: FeatureBatches(documents[name], stored_features(work, name, parts[name][1])) for name in parts}
+
+    def evaluate(trained: torch.nn.Module, part: str) -> ClassifierEvaluation:
+        return evaluate_classifier(trained, batches[part], device=device, precision=precision)
+
+    def validate(trained: torch.nn.Module) -> dict[str, float]:
+        return evaluate(trained, "valid").metrics
+
+    result = _train(work, "classifier", config, recipe, seed, trained, batches["train"], step, validate)
+    save_model(work, config, model, "classifier", vocabulary)
+    tested, seen = evaluate(trained, "test"), evaluate(trained, "valid")
+    np.save(work.folder / "test_predictions.npy", tested.probabilities)
+    np.save(work.folder / "valid_predictions.npy", seen.probabilities)
+    (work.folder / "samples.txt").write_text(format_samples(texts, tested.probabilities, config), encoding="utf-8")
+    save_confusion(work, texts, tested.probabilities.argmax(1))
+    padding = {"padding": padding_share(documents["train"].epoch(0))}
+    summary = summarize_training(result, recipe, tested.metrics | padding)
+    return summary | {"labels": len(draw), "classes": list(texts.classes)}
+
+
+def encode_features(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """What a frozen encoder makes of the target's texts, or of its test documents: a head's inputs, without dropout."""
+    corpus, numbers = documents_to_encode(work.inputs, config)
+    vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
+    torch.manual_seed(seed)
+    device = configure_torch(config.compute)
+    model = build_classifier(vocabulary, work.inputs, config, n_classes=2).to(device)  # of which the encoder counts
+    ids = corpus.documents(vocabulary, numbers, config.target.max_words)
+    batches = make_document_batches(ids, np.zeros(len(ids), np.int64), config, "sorted", EVALUATION_BATCH)
+    features = compute_features(model, batches, device=device, precision=config.compute.precision)
+    return save_vectors(work, numbers, features)
+
+
+def stored_features(work: StageContext, part: str, numbers: np.ndarray) -> np.ndarray:
+    """Features (n, F) of the documents of these numbers (n,) in the train, valid or test part."""
+    own = work.inputs["features"]
+    return load_document_vectors(work.inputs.get("test features", own) if part == "test" else own, numbers)
+
+
+def average_classifiers(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """The mean of two classifiers' probabilities, one reading forwards and one backwards, tested."""
+    texts = load_labelled_data(work.inputs, config)
+    save_labels(work, texts)
+    final: dict[str, float] = {}
+    for part, prefix in (("test", ""), ("valid", "valid_")):
+        files = [work.inputs[name].folder / f"{part}_predictions.npy" for name in ("forwards", "backwards")]
+        scores = np.mean([np.load(file, allow_pickle=False) for file in files], axis=0)
+        corpus, documents = texts.part(part)
+        truth = texts.label_ids(corpus, documents)
+        final |= {f"{prefix}{name}": value for name, value in classification_metrics(scores, truth).items()}
+        np.save(work.folder / f"{part}_predictions.npy", scores)
+        if part == "test":
+            save_confusion(work, texts, scores.argmax(1))
+    best = {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
+    return {"final": final, "best": best}
+
+
+def format_samples(texts: LabelledData, predictions: np.ndarray, config: RunConfig, n: int = 10) -> str:
+    """The first test documents as the model read them, with label, guess and its probability (n, C)."""
+    words, labels = texts.words(texts.test, texts.tested[:n], config)
+    lines = []
+    for document, label, scores in zip(words, labels, predictions, strict=False):
+        guess = int(scores.argmax())
+        told = f"{texts.classes[label]}, guessed {texts.classes[guess]} ({scores[guess]:.2f})"
+        lines.append(f"{told}\n  {' '.join(document[:60])}\n")
+    return "\n".join(lines)
+
+
+def make_document_batches(
+    documents: list[np.ndarray], labels: np.ndarray, config: RunConfig, sampler: str, batch_size: int, seed: int = 0
+) -> DocumentBatches:
+    """Batches of documents in the direction that the config's model reads."""
+    return DocumentBatches(
+        documents,
+        labels,
+        batch_size=batch_size,
+        sampler=sampler,
+        seed=seed,
+        pad=PAD_ID,
+        backwards=config.lm.backwards,
+    )
+
+
+def summarize_training(result: FitResult, recipe: TrainingConfig, tested: Mapping[str, float]) -> dict[str, Any]:
+    """What a stage tells about its training: `final` has the test metrics, and `valid_` ones of the kept weights."""
+    kept = result.final if recipe.checkpoint == "last" else result.best
+    return {
+        "best": dict(result.best),
+        "final": dict(tested) | {f"valid_{name}": value for name, value in kept.items()},
+        "steps": result.steps,
+        "trained_tokens": result.tokens,
+        "seconds": result.seconds,
+        "stopped": result.stopped,
+        "averaging_began": result.averaging_began,
+    }
+
+
+def epoch_spread(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """How much a language model's validation numbers still move: their sd over the last half of its epochs.
+
+    A run keeps only last values, from which nobody can tell whether a number was steady when it got there. The
+    perplexity is taken on the log scale (nats): its spread then does not grow with the perplexity itself. A trend
+    counts as spread: to who tracks a number, going up while the model stays as good is as misleading as jumping.
+    Nothing is told of fewer than two such epochs.
+    """
+    last = history[len(history) // 2 :]
+    if len(last) < 2:
+        return {}
+    measures = {"perplexity": "loss", "accuracy": "accuracy"}
+    spread = {name: float(np.std([epoch[key] for epoch in last], ddof=1)) for name, key in measures.items()}
+    return {f"valid_{name}_epoch_sd": sd for name, sd in spread.items()}

@@ -1,0 +1,99 @@
+"""Publish an experiment: its report in the results folder, its verdict on the parent run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.tuning_table import read_tuning
+from ulmfit_lab.experiment.consistency import unknown_fields
+from ulmfit_lab.experiment.declaration import Changes, Experiment, declaration
+from ulmfit_lab.experiment.plan import plan_runs
+from ulmfit_lab.experiment.report_inputs import make_report_spec, refuse_other_looks, runs_table
+from ulmfit_lab.experiment.run_names import declared_runs, name_runs
+from ulmfit_lab.pipeline.store import StageStore
+from ulmfit_lab.report.committed import Committed, committed_grid
+from ulmfit_lab.report.new_metrics import keep_metrics
+from ulmfit_lab.report.tables import print_report, verdict_first
+from ulmfit_lab.report.tuning_figure import draw_again
+from ulmfit_lab.report.withdrawn import withdrawal_of
+from ulmfit_lab.report.write import sweep_metrics, write_report
+from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.utils.errors import IncompleteError, LabError
+from ulmfit_lab.utils.home import Home, redact
+from ulmfit_lab.utils.provenance import provenance
+
+
+def publish(
+    experiment: Experiment,
+    scale: str,
+    overrides: Changes | None,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    folder: Path,
+) -> list[Path]:
+    """Write runs.csv, table.md and the figures, print the table, and put all of it on the sweep's parent run.
+
+    Raises IncompleteError for a grid with holes, ConfigError for runs that were made by other looks.
+    """
+    spec = make_report_spec(experiment, scale, overrides)
+    tracked = keep_metrics(tracker.runs(experiment.name, scale), StageStore(home.stages), tracker)
+    if not tracked:
+        runs = committed_runs(experiment, scale, overrides, folder)
+        written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
+        print_report(runs, spec)
+        return written
+    planned = plan_runs(experiment, scale, overrides, data, (), home.imported)
+    mine = declared_runs(tracked, planned)
+    refuse_other_looks(mine, experiment)
+    name_runs(tracked, planned, tracker)
+    runs = runs_table(mine)
+    print(f"Source: {len({run.run_id for run in mine})} tracked runs in {redact(tracker.uri)}.")
+    written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
+    print_report(runs, spec)
+    summarise(experiment, scale, overrides, tracker, runs, spec, folder)
+    return written
+
+
+def committed_runs(experiment: Experiment, scale: str, overrides: Changes | None, folder: Path) -> pd.DataFrame:
+    """The runs that an earlier report kept; what a clone has in place of a tracking store.
+
+    Raises LabError, naming the file, where they are not the declared runs.
+    """
+    path, cure = folder / "runs.csv", f"ulmfit-lab sweep {experiment.name} --scale {scale}"
+    if old := withdrawal_of(folder):
+        raise IncompleteError(f"{experiment.name}: {old} (as it was: {old.folder}); make new runs: {cure}")
+    if not path.is_file():
+        raise IncompleteError(
+            f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; make them: {cure}"
+        )
+    try:
+        runs, _ = committed_grid(Committed(experiment, scale, folder), overrides)
+    except LabError as error:
+        raise type(error)(f"{path}: {error}") from error
+    print(f"Source: {path}, since no runs of {experiment.name} at scale {scale} are tracked here.")
+    if fields := unknown_fields(runs, experiment, scale, overrides):
+        print(f"note: it does not hold {', '.join(fields)}, which may have had another value than today's.")
+    return runs
+
+
+def summarise(
+    experiment: Experiment,
+    scale: str,
+    overrides: Changes | None,
+    tracker: Tracker,
+    runs: pd.DataFrame,
+    spec: ReportSpec,
+    folder: Path,
+) -> None:
+    """Mean, sd and n of every variant, the report as description, and the figure, on the parent run."""
+    parent = tracker.open_sweep(
+        experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
+    )
+    report = verdict_first((folder / "table.md").read_text(encoding="utf-8"))
+    figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
+    tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED")
+    tracker.show(parent, experiment.metric, experiment.question)

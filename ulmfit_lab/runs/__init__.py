@@ -1,0 +1,1 @@
+"""Finished runs: lookup, comparison, reproduction, export and import."""

@@ -1,0 +1,97 @@
+"""Runs side by side: the fields in which they differ, their metrics, and their variants over the seeds they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ulmfit_lab.analysis.comparisons import Comparison
+from ulmfit_lab.analysis.statistics import compare_paired, holm, verdict
+from ulmfit_lab.experiment.declaration import load_experiment
+from ulmfit_lab.tracking.records import TrackedRun
+from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.training.metrics import RunMetric, find_metric
+from ulmfit_lab.utils.errors import ConfigError, LabError
+
+FINAL = ("final/", "best/", "cost/")
+FEWEST = 2
+"""Seeds that two variants must share to be compared; with fewer there is no spread."""
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Two or more runs beside each other; what a run lacks is None."""
+
+    runs: tuple[TrackedRun, ...]
+    fields: Mapping[str, tuple[str | None, ...]]
+    """Config fields whose values differ."""
+    metrics: Mapping[str, tuple[float | None, ...]]
+    measure: RunMetric
+    rows: tuple[Comparison, ...]
+    """Each run's variant against the first run's, over the seeds that both have; p corrected over the rows (Holm)."""
+
+
+def compare_runs(runs: Sequence[TrackedRun], tracker: Tracker) -> RunComparison:
+    """Runs side by side; raises LabError for fewer than two different ones."""
+    if len({run.origin for run in runs}) < 2:
+        raise LabError("Two different runs are needed to compare; name another one.")
+    paths = dict.fromkeys(path for run in runs for path in run.params)
+    values = {path: tuple(run.params.get(path) for run in runs) for path in paths}
+    names = sorted({name for run in runs for name in run.metrics if name.startswith(FINAL)})
+    measure = measure_of(runs[0].experiment)
+    return RunComparison(
+        tuple(runs),
+        {path: found for path, found in values.items() if len(set(found)) > 1},
+        {name: tuple(run.metrics.get(name) for run in runs) for name in names},
+        measure,
+        tuple(paired_rows(runs, measure, tracker)),
+    )
+
+
+def measure_of(experiment: str) -> RunMetric:
+    """What an experiment compares; the test error where its module is not here."""
+    try:
+        return find_metric(load_experiment(experiment).metric)
+    except ConfigError:
+        return find_metric("final/error")
+
+
+def paired_rows(runs: Sequence[TrackedRun], measure: RunMetric, tracker: Tracker) -> list[Comparison]:
+    """The variant of each further run against that of the first, where both belong to one experiment and scale."""
+    first, *others = runs
+    reference = seeds_of(first, measure, tracker)
+    found = []
+    for other in {(run.variant, run.level): run for run in others}.values():
+        if (other.experiment, other.scale) != (first.experiment, first.scale):
+            continue
+        own = seeds_of(other, measure, tracker)
+        seeds = sorted(own.keys() & reference.keys())
+        if _place(other) != _place(first) and len(seeds) >= FEWEST:
+            result = compare_paired(*([values[seed] * measure.scale for seed in seeds] for values in (own, reference)))
+            found.append((other, result))
+    corrected = holm([result.p for _, result in found])
+    return [
+        Comparison(run.level, _place(run), _place(first), result, p, verdict(result, p, measure.lower_is_better), None)
+        for (run, result), p in zip(found, corrected, strict=True)
+    ]
+
+
+def seeds_of(run: TrackedRun, measure: RunMetric, tracker: Tracker) -> dict[int, float]:
+    """Seed -> measure of the finished runs that differ from a run in their seed alone; the newest of each seed."""
+    tracked = tracker.runs(run.experiment, run.scale, "FINISHED")
+    every = [run, *(cell for each in tracked for cell in each.declared_runs())]
+    return {
+        each.seed: each.metrics[measure.name]
+        for each in every
+        if (_place(each), _recipe(each), each.data) == (_place(run), _recipe(run), run.data)
+        and math.isfinite(each.metrics.get(measure.name, math.nan))
+    }
+
+
+def _place(run: TrackedRun) -> str:
+    return f"{run.variant} @ {run.level}" if run.level else run.variant
+
+
+def _recipe(run: TrackedRun) -> dict[str, str]:
+    return {path: text for path, text in run.params.items() if path != "seed"}

@@ -1,0 +1,113 @@
+"""A run as people name it, and the stages that it left in the store."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from ulmfit_lab.config.paths import override
+from ulmfit_lab.config.scales import SCALES
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.pipeline.store import StageResult, read_stage
+from ulmfit_lab.runs.reproduce import config_of, find_run
+from ulmfit_lab.sweep.runner import BACKWARDS
+from ulmfit_lab.tracking.records import TrackedRun
+from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.utils.errors import LabError, MismatchError
+from ulmfit_lab.utils.home import Home
+
+SHOWN = 4
+"""Runs, and fields of each, that a message names."""
+
+
+def find_named_run(name: str, tracker: Tracker, results: Path) -> TrackedRun:
+    """The finished run of an id that begins so, or `experiment/variant/seed`, or `experiment/variant/level/seed`.
+
+    Of finished runs with one fingerprint, which are the same run made twice, the newest is found. Raises LabError where
+    there is none, or where runs with several fingerprints have the name, and says what tells them apart.
+    """
+    if "/" not in name:
+        return find_run(name, tracker, results)
+    experiment, *middle, seed = name.split("/")
+    if not middle or not seed.isdecimal():
+        raise LabError(f"{name!r} names no run; give its id, or EXPERIMENT/VARIANT/SEED.")
+    found = [
+        cell
+        for scale in SCALES
+        for run in tracker.runs(experiment, scale, "FINISHED")
+        for cell in run.declared_runs()
+        if cell.seed == int(seed) and "/".join(middle) in (cell.variant, f"{cell.variant}/{cell.level}")
+    ]
+    if not found:
+        raise LabError(f"No finished run {name} is tracked; ulmfit-lab runs {experiment} lists them.")
+    different = list({run.fingerprint: run for run in found}.values())
+    if len(different) > 1:
+        told = "; ".join(describe_differences(different)[:SHOWN])
+        raise LabError(f"{len(different)} different runs are named {name}: {told}; give the id of one.")
+    return found[-1]
+
+
+def describe_differences(runs: Sequence[TrackedRun]) -> list[str]:
+    """Each run's id, and in brackets what it does not share with all the others."""
+    facts = [
+        {
+            "scale": run.scale,
+            "variant": run.variant,
+            "level": run.level,
+            "data": run.data,
+            **dict(sorted(run.params.items())),
+        }
+        for run in runs
+    ]
+    names = [name for name in dict.fromkeys(itertools.chain(*facts)) if len({each.get(name) for each in facts}) > 1]
+    if not names:  # as where another version of the code made each
+        facts, names = [{"commit": run.tags.get("lab.commit", "")[:10]} for run in runs], ["commit"]
+    shown = [", ".join(f"{name} {each.get(name) or 'none'}" for name in names[:SHOWN]) for each in facts]
+    return [f"{run.run_id[:12]} ({words})" for run, words in zip(runs, shown, strict=True)]
+
+
+def find_stage(run: TrackedRun, kind: str, home: Home) -> StageResult | None:
+    """A stage of a run, or None where the run has no such stage.
+
+    Raises MismatchError where it had one that is not in the home any more.
+    """
+    fingerprint = run.tags.get(f"stage.{kind}", "")
+    if not fingerprint:
+        return None
+    found = read_stage(home.stages / kind.removesuffix(BACKWARDS) / fingerprint, reused=True)
+    if found is None:
+        raise MismatchError(
+            f"Stage {kind} {fingerprint} of run {run.origin} is not in {home.stages}; make it again: "
+            f"ulmfit-lab reproduce {run.origin} --keep-stages, or in another home "
+            f"ulmfit-lab sweep {run.experiment} --scale {run.scale}"
+        )
+    return found
+
+
+def find_language_model(run: TrackedRun, home: Home) -> StageResult:
+    """The last language model of a run; raises LabError where it has none."""
+    for kind in ("fine-tuned", "pretrained"):
+        if found := find_stage(run, kind, home):
+            return found
+    raise LabError(f"Run {run.origin} ({run.name}) has no language model; name one that is pretrained or fine-tuned.")
+
+
+def find_classifiers(run: TrackedRun, home: Home) -> list[tuple[StageResult, RunConfig]]:
+    """The classifiers of a run, each with its config: one, or one for each direction.
+
+    Raises LabError where the run has none that can be used again.
+    """
+    config = config_of(run)
+    if config.last_stage != "classifier" or config.classifier.model != "awd-lstm":
+        raise LabError(f"Run {run.origin} ({run.name}) keeps no classifier; name one whose classifier is an AWD-LSTM.")
+    if not config.classifier.both_directions:
+        kinds = {"classifier": config}
+    else:
+        kinds = {
+            name: override(config, {"classifier.both_directions": False, "lm.backwards": bool(suffix)})
+            for suffix in ("", BACKWARDS)
+            for name in [f"classifier{suffix}"]
+        }
+    found = [(find_stage(run, kind, home), own) for kind, own in kinds.items()]
+    return [(stored, own) for stored, own in found if stored]

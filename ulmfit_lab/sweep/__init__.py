@@ -1,0 +1,1 @@
+"""Running an experiment: workers, clusters, hyperparameter search."""

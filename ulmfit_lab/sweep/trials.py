@@ -1,0 +1,192 @@
+"""The trials of a search, made one by one: each seed a cell, computed through the store and tracked as a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ulmfit_lab.analysis.tuning_table import COMPLETE, DIVERGED, PRUNED
+from ulmfit_lab.config.paths import fingerprint, override
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.experiment.declaration import Experiment, RunSpec
+from ulmfit_lab.experiment.plan import PlannedRun
+from ulmfit_lab.pipeline.graph import final_stage
+from ulmfit_lab.pipeline.store import Stage
+from ulmfit_lab.sweep.display import ProgressDisplay
+from ulmfit_lab.sweep.optuna_study import FAILED, Search, Trial
+from ulmfit_lab.sweep.runner import SweepContext, cell_lock, track_run
+from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.utils.errors import LabError, TrainingError
+from ulmfit_lab.utils.home import Home
+from ulmfit_lab.utils.locks import hold_lock
+from ulmfit_lab.utils.provenance import provenance
+
+TUNING = "-tuning"
+"""Behind an experiment's name: what the runs of its search are filed under."""
+
+
+@dataclass(frozen=True)
+class TrialCell(RunSpec):
+    """A trial's run with one seed."""
+
+    trial: int
+
+    @property
+    def label(self) -> str:
+        """Name of the run, as people read it."""
+        return f"{self.variant}, trial {self.trial}, seed {self.seed}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What its run is found by."""
+        return super().tags | {"trial": str(self.trial)}
+
+
+@dataclass(frozen=True)
+class SearchedVariant:
+    """A variant that is searched."""
+
+    variant: str
+    level: Any
+    config: RunConfig
+    """With the recipe that it has now."""
+    identity: str
+    """Fingerprint of all that determines its trials, but for the recipe that is the first."""
+    search: Search
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A search: what is to be done, and with what."""
+
+    experiment: Experiment
+    scale: str
+    budget: int
+    data: Path | None
+    home: Home
+    tracker: Tracker
+    variants: Sequence[SearchedVariant]
+
+    @property
+    def name(self) -> str:
+        """What its runs are filed under."""
+        return self.experiment.name + TUNING
+
+    @property
+    def trials(self) -> int:
+        """Trials that every variant is given."""
+        return self.variants[0].search.allowed(self.budget)
+
+    @property
+    def left(self) -> list[SearchedVariant]:
+        """The variants that have trials to make."""
+        return [each for each in self.variants if not each.search.done(self.budget)]
+
+    def lock(self, what: str) -> Path:
+        """The file that is locked while a variant is searched, or one of its runs is made."""
+        return cell_lock(self.home, self.name, self.scale, what)
+
+    def stage(self, each: SearchedVariant, values: Mapping[str, Any], seed: int) -> Stage:
+        """The last stage of a variant's run with these values."""
+        return final_stage(override(each.config, values), seed, self.data, self.home.imported)
+
+    @cached_property
+    def parent(self) -> str:
+        """The run that those of the search lie under."""
+        declared = fingerprint([self.experiment.search.metric, *(each.identity for each in self.variants)])
+        about = f"Search of recipes for {self.experiment.name}: {self.experiment.question}"
+        return self.tracker.open_sweep(self.name, self.scale, declared, about, provenance())
+
+
+class CellFailed(LabError):
+    """A run that failed for a reason that has nothing to do with its recipe."""
+
+
+def search_variants(tuning: Tuning, display: ProgressDisplay, failures: list[tuple[str, str]]) -> list[str]:
+    """Search every variant that no other process is searching; returns the names of those that are left to others."""
+    waiting = tuning.left
+    while waiting:
+        others = [each for each in waiting if not search_variant(tuning, each, display, failures)]
+        if len(others) == len(waiting):
+            break
+        waiting = others
+    return [each.variant for each in waiting if not each.search.done(tuning.budget)]
+
+
+def search_variant(
+    tuning: Tuning, each: SearchedVariant, display: ProgressDisplay, failures: list[tuple[str, str]]
+) -> bool:
+    """Make the trials of a variant that are left, up to one that fails; False where another process is doing so."""
+    try:
+        with hold_lock(tuning.lock(each.identity)):
+            while trial := each.search.next(tuning.budget):
+                try:
+                    run_trial(tuning, each, trial, display)
+                except CellFailed as error:
+                    each.search.end(trial.number, FAILED)
+                    failures.append((f"{each.variant}, trial {trial.number}", str(error)))
+                    break
+        return True
+    except Timeout:
+        return False
+
+
+def run_trial(tuning: Tuning, each: SearchedVariant, trial: Trial, display: ProgressDisplay) -> None:
+    """Run the seeds of a trial that have not been run, as long as it is not hopeless, and close it."""
+    seeds = [seed for seed in tuning.experiment.search.seeds if seed not in trial.seeds]
+    state = COMPLETE
+    for place, seed in enumerate(seeds):
+        if each.search.hopeless(trial.number):
+            state = PRUNED
+            display.passed(len(seeds) - place)
+            break
+        value = measured(tuning, each, trial, seed, display)
+        if not math.isfinite(value):
+            state = DIVERGED
+            display.passed(len(seeds) - place - 1)
+            break
+        each.search.report(trial.number, seed, value)
+    each.search.end(trial.number, state)
+    display.say(format_trial(each, each.search.trials()[trial.number]))
+
+
+def format_trial(each: SearchedVariant, trial: Trial) -> str:
+    """A finished trial in a line."""
+    best = (min if each.search.lower_is_better else max)(
+        (t.mean for t in each.search.counted() if t.state == COMPLETE), default=math.nan
+    )
+    values = ", ".join(f"{path} {value}" for path, value in trial.values.items())
+    shown = f"{trial.mean:.4f} ({trial.state}), best {best:.4f}"
+    return f"{each.variant}, trial {trial.number}: {shown}; {values}"
+
+
+def measured(tuning: Tuning, each: SearchedVariant, trial: Trial, seed: int, display: ProgressDisplay) -> float:
+    """What a trial comes to with a seed, from its finished run or else from a new one; nan where training diverges.
+
+    Raises CellFailed for any other failure, such as a run that has no such measure.
+    """
+    measure = tuning.experiment.search.metric
+    config = override(each.config, trial.values)
+    cell = TrialCell(tuning.name, tuning.scale, each.variant, each.level, seed, config, trial.number)
+    stage = tuning.stage(each, trial.values, seed)
+    with FileLock(tuning.lock(stage.fingerprint)):
+        for run in tuning.tracker.runs(cell.experiment, cell.scale, "FINISHED", stage.fingerprint):
+            if cell.tags.items() <= run.tags.items() and measure in run.metrics:
+                display.passed(1)
+                return run.metrics[measure]
+        display.cell(cell)
+        planned = PlannedRun(cell, stage, is_done=False)
+        asked = replace(tuning.experiment, metric=measure)
+        result = track_run(planned, SweepContext(asked, tuning.parent, tuning.home), tuning.tracker, display)
+    display.cell_done(result.name, result.failure, result.metric)
+    if result.failure.startswith(f"{TrainingError.__name__}:"):
+        return math.nan
+    if result.failure or result.metric is None:
+        raise CellFailed(result.failure or f"The run has no {measure}.")
+    return result.metric

@@ -1,0 +1,246 @@
+"""The search for each variant's recipe: the same number of trials on the same seeds, judged on validation data.
+
+A trial is a point of the experiment's search space; its value is the mean of a validation measure over the search
+seeds. Each trial and seed is a cell like those of a sweep: computed through the store, tracked as a run. A variant
+is searched by one process at a time, so that two that run the same search share the variants; what a process left
+unfinished, the next one goes on with.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from ulmfit_lab.analysis.tuning_table import chosen, measure_of
+from ulmfit_lab.config.paths import fingerprint, flatten, non_defaults, override
+from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.experiment.declaration import Changes, Experiment, search_config, searched_variants
+from ulmfit_lab.experiment.plan import Throughput
+from ulmfit_lab.experiment.search_space import (
+    check_space,
+    extremes,
+    format_space,
+    is_outside,
+    point_differing_everywhere,
+)
+from ulmfit_lab.pipeline.graph import final_stage
+from ulmfit_lab.pipeline.store import StageStore
+from ulmfit_lab.report.new_metrics import refuse_unmeasurable
+from ulmfit_lab.report.tables import tuning_part
+from ulmfit_lab.report.tuning_figure import write_tuning
+from ulmfit_lab.sweep.display import ProgressDisplay, format_time_left
+from ulmfit_lab.sweep.optuna_study import HOPELESS, IMPORTANCE, RUNNING, open_search
+from ulmfit_lab.sweep.runner import is_alive, mark_killed_on_interrupt, sweep_name
+from ulmfit_lab.sweep.trials import TUNING, SearchedVariant, Tuning, search_variants
+from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.training.metrics import find_metric
+from ulmfit_lab.utils.errors import ConfigError, IncompleteError
+from ulmfit_lab.utils.home import Home
+from ulmfit_lab.utils.interrupts import allow_interrupts
+
+
+@dataclass
+class TuningResult:
+    """What `tune` did."""
+
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Name and reason of every run that failed."""
+    elsewhere: list[str] = field(default_factory=list)
+    """Variants that another process is searching."""
+    parent: str = ""
+    """The run that those of the search lie under."""
+    table: pd.DataFrame | None = None
+    """One row a trial; none as long as a variant has trials to make."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What was searched, how, and which fields mattered: what the table does not hold."""
+
+
+def tune(
+    experiment: Experiment,
+    scale: str,
+    *,
+    overrides: Changes | None = None,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    display: ProgressDisplay,
+    budget: int | None = None,
+) -> TuningResult:
+    """Search each variant's recipe; interrupted or killed, it goes on where it was.
+
+    Raises ConfigError where the experiment declares no search, or a recipe of now lies outside of its space.
+    """
+    tuning = plan_tuning(experiment, scale, overrides, home, data, tracker, budget)
+    runs, seconds = runs_left(tuning), predicted_seconds(tuning)
+    display.say(format_cost(tuning, runs, seconds))
+    outcome = TuningResult()
+    if tuning.left:
+        tracker.close_abandoned(tuning.name, scale, is_alive(home, tuning.name, scale))
+        with (
+            allow_interrupts(),
+            mark_killed_on_interrupt(tracker, tuning.parent),
+            display.counting(runs, seconds),
+        ):
+            outcome.elsewhere = search_variants(tuning, display, outcome.failures)
+    if outcome.failures:
+        tracker.finish_sweep(tuning.parent, "FAILED", f"{len(outcome.failures)} of its runs failed")
+    elif not tuning.left:
+        outcome.parent = tuning.parent
+        outcome.table, outcome.facts = tuning_table(tuning), tuning_facts(tuning)
+    return outcome
+
+
+def publish_tuning(outcome: TuningResult, home: Home, tracker: Tracker, folder: Path) -> list[Path]:
+    """Write the table of a finished search, what belongs to it and the figure, and put them on its parent run."""
+    if outcome.table is None:
+        raise IncompleteError("The search is not complete; the same command goes on with it.")
+    with FileLock(home.locks / "tuning.lock"):  # two processes that shared the search may both come to its end
+        written = write_tuning(outcome.table, outcome.facts, folder)
+        best = outcome.table.loc[chosen(outcome.table)]
+        metrics = dict(zip("best/" + best["variant"], best[measure_of(outcome.table)].map(float), strict=True))
+        about = "\n\n".join(tuning_part(outcome.table, outcome.facts))
+        tracker.summarise_sweep(outcome.parent, metrics, about, written, "FINISHED")
+    return written
+
+
+def winners(table: pd.DataFrame, experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Variant -> the values with the best mean; a variant of which no trial completed is left out."""
+    best = table.loc[chosen(table)].to_dict("records")
+    return {row["variant"]: {field: row[field] for field in experiment.search.space} for row in best}
+
+
+def recipes_text(found: Mapping[str, Mapping[str, Any]], experiment: Experiment, scale: str) -> str:
+    """The winners as the experiment module declares them, with what else its recipes hold."""
+    declared = experiment.tuned.get(scale, {})
+    recipes = {
+        variant: {**declared.get(variant, {}), **found.get(variant, {})}
+        for variant in experiment.variants
+        if variant in declared or variant in found
+    }
+    lines = [f"        {variant!r}: {values!r}," for variant, values in recipes.items()]
+    return "\n".join([f"    tuned={{{scale!r}: {{", *lines, "    }},"])
+
+
+def plan_tuning(
+    experiment: Experiment,
+    scale: str,
+    overrides: Changes | None,
+    home: Home,
+    data: Path | None,
+    tracker: Tracker,
+    budget: int | None,
+) -> Tuning:
+    """Open each variant's search."""
+    name = experiment.name
+    if not experiment.search.space:
+        raise ConfigError(f"{name} declares no search; give its EXPERIMENT a search={{field: Range(low, high)}}.")
+    budget = experiment.search.budget if budget is None else budget
+    if budget < 1:
+        raise ConfigError(f"A budget of {budget} trials must be at least 1.")
+    measure, found = find_metric(experiment.search.metric), list[SearchedVariant]()
+    for variant in searched_variants(experiment, scale):
+        level, config = search_config(experiment, scale, variant, overrides)
+        space = experiment.search_space(variant)
+        check_space(space, config)
+        refuse_unmeasurable(name, variant, config, measure)
+        values = flatten(config)
+        recipe = {path: values[path] for path in space}
+        for path in is_outside(space, recipe):
+            where = f"{name}: {variant!r} has {path} = {recipe[path]} now"
+            raise ConfigError(f"{where}, which its search of {space[path]} leaves out; widen the search.")
+        identity = identity_of(experiment, variant, config, data, home.imported)
+        journal, lower = sweep_name(name + TUNING, scale), measure.lower_is_better
+        search = open_search(home, journal, f"{variant} {identity}", space, recipe, lower_is_better=lower)
+        found.append(SearchedVariant(variant, level, config, identity, search))
+    return Tuning(experiment, scale, budget, data, home, tracker, found)
+
+
+def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: Path | None, imported: Path) -> str:
+    """What determines a variant's trials beside the first: config, data, code, space, seeds and measure."""
+    space = experiment.search_space(variant)
+    lowest = override(config, next(extremes(space)))
+    stages = [final_stage(lowest, seed, data, imported).fingerprint for seed in experiment.search.seeds]
+    key = {"config": non_defaults(lowest), "stages": stages, "space": format_space(space)}
+    return fingerprint(key | {"seeds": list(experiment.search.seeds), "measure": experiment.search.metric})
+
+
+def runs_left(tuning: Tuning) -> int:
+    """Runs still to make, if no trial stops early."""
+    seeds, made = len(tuning.experiment.search.seeds), 0
+    for each in tuning.left:
+        trials = each.search.trials()
+        made += seeds * len(each.search.counted()) + sum(len(t.seeds) for t in trials if t.state == RUNNING)
+    return seeds * tuning.trials * len(tuning.left) - made
+
+
+def predicted_seconds(tuning: Tuning) -> float:
+    """Time that the trials left will take, if each costs what the recipe of now would; shared stages count once."""
+    store = StageStore(tuning.home.stages)
+    rates, shared, own = Throughput(store), dict[str, float](), dict[str, float]()
+    for each, seed in itertools.product(tuning.left, tuning.experiment.search.seeds):
+        recipe, left = each.search.recipe, tuning.trials - len(each.search.counted())
+        stage, other = (
+            tuning.stage(each, point, seed) for point in (recipe, point_differing_everywhere(each.search.space, recipe))
+        )
+        common, missing = ({s.fingerprint for s in found} for found in (other.ancestry(), store.missing(stage)))
+        for part in stage.ancestry():
+            if part.fingerprint not in common:
+                own[part.fingerprint] = left * part.tokens / rates.of(part, each.config)
+            elif part.fingerprint in missing:
+                shared[part.fingerprint] = part.tokens / rates.of(part, each.config)
+    return sum(shared.values()) + sum(own.values())
+
+
+def format_cost(tuning: Tuning, runs: int, seconds: float) -> str:
+    """What the search will do and cost, before it starts."""
+    variants, trials, seeds = len(tuning.variants), tuning.trials, len(tuning.experiment.search.seeds)
+    whole = f"{variants} variants x {trials} trials x {seeds} seeds = {variants * trials * seeds} runs"
+    if not tuning.left:
+        return f"{whole}: all trials are finished; nothing to do."
+    return f"{whole}, {runs} of them to make, about {format_time_left(seconds)}; less where hopeless trials stop early."
+
+
+def tuning_table(tuning: Tuning) -> pd.DataFrame:
+    """One row a trial: variant, trial, values, mean validation measure, seeds, state; the same number a variant."""
+    measure = tuning.experiment.search.metric.rpartition("/")[2]
+    rows = [
+        {
+            "variant": each.variant,
+            "trial": t.number,
+            **t.values,
+            measure: t.mean,
+            "seeds": len(t.seeds),
+            "state": t.state,
+        }
+        for each in tuning.variants
+        for t in each.search.counted()[: tuning.trials]
+    ]
+    return pd.DataFrame(rows)
+
+
+def tuning_facts(tuning: Tuning) -> dict[str, Any]:
+    """What was searched and how, and the importance of the fields for each variant."""
+    experiment, runs = tuning.experiment, tuning.tracker.runs(tuning.name, tuning.scale, "FINISHED")
+    mine = [run for run in runs if run.parent == tuning.parent]
+    return {
+        "experiment": experiment.name,
+        "scale": tuning.scale,
+        "level": {experiment.factor: tuning.variants[0].level} if experiment.factor else {},
+        "measure": experiment.search.metric,
+        "budget": tuning.trials,
+        "seeds": list(experiment.search.seeds),
+        "space": format_space(experiment.search.space),
+        "space_of": {variant: format_space(space) for variant, space in experiment.search.for_variants.items()},
+        "sampler": "tree-structured Parzen estimator (Optuna's TPESampler); the first trial is the recipe there was",
+        "pruner": f"Wilcoxon signed-rank test against the best trial, over seeds, p < {HOPELESS}",
+        "importance_method": IMPORTANCE,
+        "importance": {each.variant: each.search.importance(tuning.budget) for each in tuning.variants},
+        "commits": sorted({run.tags.get("lab.commit", "") for run in mine}),
+        "dirty_runs": sum(run.tags.get("lab.dirty") == "true" for run in mine),
+    }

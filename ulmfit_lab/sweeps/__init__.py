@@ -1,1 +1,0 @@
-"""Making the runs of an experiment, and searching its recipes."""

@@ -1,0 +1,1 @@
+"""Errors, files, locks, interrupts, the home folder, provenance, retries."""

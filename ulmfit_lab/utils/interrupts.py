@@ -1,0 +1,101 @@
+"""Ctrl-C and SIGTERM end a sweep in an orderly way, and never in the middle of a database transaction.
+
+An exception raised inside a transaction leaves the connection open and the database locked, so that not even the
+process itself can still write how its run ended.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from types import FrameType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class Held:
+    """How many blocks hold interrupts back, and whether one came meanwhile; signals belong to the whole process."""
+
+    depth: int = 0
+    pending: bool = False
+
+
+HELD = Held()
+
+
+@contextmanager
+def defer_interrupts() -> Iterator[None]:
+    """Hold an interrupt back until the block has ended; for the main thread, which alone receives signals."""
+    HELD.depth += 1
+    try:
+        yield
+    finally:
+        HELD.depth -= 1
+        if HELD.pending and not HELD.depth:
+            HELD.pending = False
+            raise KeyboardInterrupt
+
+
+def shield_from_interrupts(call: Callable[P, T]) -> Callable[P, T]:
+    """The same function, not to be interrupted."""
+
+    @wraps(call)
+    def whole(*args: P.args, **kwargs: P.kwargs) -> T:
+        with defer_interrupts():
+            return call(*args, **kwargs)
+
+    return whole
+
+
+@contextmanager
+def allow_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt for Ctrl-C and SIGTERM alike, at once or at the end of an uninterrupted block."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if not HELD.depth:
+            raise KeyboardInterrupt
+        HELD.pending = True
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def exit_with_parent() -> None:
+    """Have SIGTERM sent to this process as soon as its parent has ended, however that was, or has closed the pipe.
+
+    Standard input must be a pipe whose other end the parent alone holds; it can still be read.
+    """
+    threading.Thread(target=_terminate_at_hangup, daemon=True).start()
+
+
+def _terminate_at_hangup() -> None:
+    poll = select.poll()
+    poll.register(0, 0)  # for a hang-up alone, not for what there is to read
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run_module_with_parent(module: str, *arguments: str) -> None:
+    """Run a module of others as `python -m` does, in a process that ends with its parent."""
+    exit_with_parent()
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    run_module_with_parent(*sys.argv[1:])
