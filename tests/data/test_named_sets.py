@@ -18,6 +18,7 @@ from ulmfit_lab.data.csv_files import read_csv
 from ulmfit_lab.data.files import find_own, texts_digest
 from ulmfit_lab.data.formats import Columns, Document, read_articles, read_trec
 from ulmfit_lab.data.named_sets import (
+    COMBINED_SETS,
     NAMED_SETS,
     SENTIMENT,
     TOPICS,
@@ -131,7 +132,8 @@ def test_the_digest_of_a_named_set_is_that_of_the_first_release_whatever_its_rea
 
 def test_the_config_lists_the_sets_and_their_splits() -> None:
     docs = inspect.getsource(SourceConfig)
-    assert set(re.findall(r"Named set: (.*?)\.", docs)[0].replace(" or ", ", ").split(", ")) == set(NAMED_SETS)
+    listed = re.findall(r"Named set: (.*?)\.", docs, re.DOTALL)[0].partition(" (")[0].replace(" or ", ", ").split(", ")
+    assert set(listed) == set(NAMED)
     missing = {split for splits in NAMED.values() for split in splits if split not in docs}
     assert not missing
 
@@ -182,7 +184,7 @@ def test_a_set_that_is_nowhere_says_where_it_was_looked_for_and_what_to_do(tmp_p
 
 
 def test_every_split_has_a_place_and_a_name_on_the_hub() -> None:
-    assert NAMED.keys() == NAMED_SETS.keys()
+    assert NAMED.keys() == NAMED_SETS.keys() | COMBINED_SETS.keys()
     for name, chosen in NAMED_SETS.items():
         assert len({chosen.places(split) for split in NAMED[name]}) == len(NAMED[name]) or chosen.distribution
         assert chosen.hub is None or set(chosen.hub.splits) == set(NAMED[name])
@@ -240,3 +242,28 @@ def test_real_trec(data_dir: Path) -> None:
     assert (len(train), len(test)) == (5452, 500)
     assert {document.label for document in train} == {"ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"}
     assert Counter(document.label for document in test)["DESC"] == 138
+
+
+def test_imdb_wiki_has_an_article_after_every_75_reviews_and_no_review_that_is_labelled(tmp_path: Path) -> None:
+    (tmp_path / "imdb").mkdir()
+    labelled = {"train": ["A  Good\nfilm."], "test": ["BAD film."]}
+    for split, texts in labelled.items():
+        pd.DataFrame({"text": texts, "label": [0] * len(texts)}).to_parquet(tmp_path / f"imdb/{split}.parquet")
+    reviews = [f"review {number}" for number in range(80)]
+    unsup = ["a good film.", *reviews, "bad film.", "bad film. Not."]
+    pd.DataFrame({"text": unsup, "label": [-1] * len(unsup)}).to_parquet(tmp_path / "imdb/unsup.parquet")
+    (tmp_path / "wikitext-2").mkdir()
+    (tmp_path / "wikitext-2/wiki.train.tokens").write_text(" \n = A = \n \n one \n \n = B = \n \n two \n")
+    texts = [document.text for document in read("imdb-wiki", "train", tmp_path)]
+    assert texts == [*reviews[:75], "= A =\none", *reviews[75:], "bad film. Not.", "= B =\ntwo"]
+    assert len(find_named_set("imdb-wiki", "train", tmp_path).files) == 4, "labelled reviews decide what is left out"
+
+
+def test_real_imdb_wiki_has_no_labelled_review(data_dir: Path) -> None:
+    def normalize(text: str) -> str:
+        return " ".join(text.lower().split())
+
+    documents = read("imdb-wiki", "train", data_dir)
+    assert len(documents) == 49_359 + 600
+    labelled = {normalize(d.text) for split in ("train", "test") for d in read("imdb", split, data_dir)}
+    assert not labelled & {normalize(document.text) for document in documents}

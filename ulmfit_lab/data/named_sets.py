@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -66,9 +67,12 @@ def find_named_set(name: str, split: str, data_dir: Path | None) -> TextSource:
 
     Raises DataError for a name or split that does not exist, or a set that is nowhere to be had.
     """
-    splits, chosen = splits_of(name), NAMED_SETS[name]
+    splits = splits_of(name)
     if split not in splits:
         raise DataError(f"{name} has no split {split!r}. {suggest(split, splits)}")
+    if name in COMBINED_SETS:
+        return COMBINED_SETS[name](partial(find_named_set, data_dir=data_dir))
+    chosen = NAMED_SETS[name]
     for path in _candidates(chosen, split, data_dir):
         if path.exists():
             return chosen.read(path, split)
@@ -188,6 +192,45 @@ def row_articles(rows: Rows) -> Iterator[Document]:
     )
 
 
+# Sets made of others
+
+REVIEWS_PER_ARTICLE = 75
+"""Reviews between two articles of `imdb-wiki`: the 600 articles are spread over the first 45,000 reviews."""
+
+
+def _imdb_wiki(find: Callable[[str, str], TextSource]) -> TextSource:
+    """IMDb's unlabelled reviews and WikiText-2's articles, without the reviews that also occur with a label.
+
+    641 of the 50,000 unlabelled reviews equal a labelled one, up to case and white space: 270 of them are in the test
+    set. A language model that has read those would have read test documents.
+    """
+    reviews, articles = find("imdb", "unsup"), find("wikitext-2", "train")
+    labelled = [find("imdb", split) for split in ("train", "test")]
+
+    def read() -> Iterator[Document]:
+        excluded = {_normalize(document.text) for texts in labelled for document in texts.read()}
+        kept = (document for document in reviews.read() if _normalize(document.text) not in excluded)
+        yield from interleave(kept, articles.read(), REVIEWS_PER_ARTICLE)
+
+    sources = (reviews, articles, *labelled)
+    files = tuple(file for texts in sources for file in texts.files)
+    return TextSource(files, "imdb-wiki", read, lambda: reviews.n_bytes() + articles.n_bytes())
+
+
+def _normalize(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def interleave(documents: Iterable[Document], inserted: Iterable[Document], period: int) -> Iterator[Document]:
+    """All documents, with one of `inserted` after every `period` of them; what is left of `inserted` comes last."""
+    rest = iter(inserted)
+    for number, document in enumerate(documents, 1):
+        yield document
+        if number % period == 0:
+            yield from itertools.islice(rest, 1)
+    yield from rest
+
+
 # The sets
 
 
@@ -242,4 +285,7 @@ NAMED_SETS: Mapping[str, NamedSet] = {
         ),
     ),
 }
-"""Name -> set."""
+"""Name -> set that is read from files of its own, or from the hub."""
+
+COMBINED_SETS: Mapping[str, Callable[[Callable[[str, str], TextSource]], TextSource]] = {"imdb-wiki": _imdb_wiki}
+"""Name -> function that makes the set's texts, given one that finds a split of the sets above."""

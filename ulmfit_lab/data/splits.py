@@ -13,6 +13,7 @@ NAMED: Mapping[str, tuple[str, ...]] = {
     "wikitext-103": ("train", "valid", "test"),
     "trec": ("train", "test"),
     "ag-news": ("train", "test"),
+    "imdb-wiki": ("train",),
 }
 """Named set -> its splits."""
 SPLITS = frozenset(
