@@ -1,14 +1,13 @@
 """Train the two English language models that come with the lab, one for each direction of reading.
 
-Text: IMDb's unlabelled reviews and WikiText-2's training split (the named set `imdb-wiki`). `lm_scaling` chose the size,
-the dropout and the learning rate.
+Text: IMDb's unlabelled reviews and WikiText-2's training split, the named set `imdb-wiki`.
 """
 
 from ulmfit_lab.experiment.declaration import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="imdb_wiki_en",
-    question="How well does a language model of 10 MB predict film reviews, forwards and backwards?",
+    question="How well does a language model of 5 MB predict film reviews, forwards and backwards?",
     baseline="forwards",
     variants={
         "forwards": {"lm.backwards": False},
@@ -16,24 +15,25 @@ EXPERIMENT = Experiment(
     },
     scales={
         "tiny": {"last_stage": "pretrained", "general.test_tokens": 500},
+        "demo": {"last_stage": "pretrained", "general.test_tokens": 30_000},
         "small": {
             "last_stage": "pretrained",
             "general.name": "imdb-wiki",
             "general.valid_tokens": 250_000,
             "general.test_tokens": 250_000,
-            "lm.emb_size": 200,
-            "lm.hidden_size": 640,
+            "lm.emb_size": 128,
+            "lm.hidden_size": 384,
             "lm.drop_mult": 0.1,
             "pretraining.epochs": 4,
             "pretraining.batch_size": 64,
-            "pretraining.lr": 1e-2,
             "pretraining.seed": 0,
             "compute.precision": "bfloat16",
             "compute.threads": 2,
         },
+        "paper": {"last_stage": "pretrained", "general.test_tokens": 250_000},
     },
     factor="lm.n_layers",
-    levels={"tiny": (1,), "small": (2,)},
+    levels={"tiny": (1,), "demo": (2,), "small": (2,), "paper": (3,)},
     seeds=(0,),
     metric="final/perplexity",
     report=Report(factor_label="LSTM layers"),

@@ -176,5 +176,5 @@ def test_a_model_of_subwords_cannot_go(config: RunConfig, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["../up", "", "a/b", ".hidden"])
 def test_a_name_that_is_no_file_name_is_refused(files: tuple[Path, Path], tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="is no name for a model"):
+    with pytest.raises(ConfigError, match="is not a name for a model"):
         import_fastai(*files, name, tmp_path)

@@ -79,7 +79,7 @@ def test_a_database_that_is_away_for_a_while_costs_a_sweep_nothing(
     outcome: list[Any] = []
     sweeping = threading.Thread(target=lambda: outcome.append(shared.sweep(experiment)))
     # signals are for the main thread, and so is a sweep's way of ending on them
-    monkeypatch.setattr("ulmfit_lab.sweep.runner.interruptible", nullcontext)
+    monkeypatch.setattr("ulmfit_lab.sweep.runner.allow_interrupts", nullcontext)
     sweeping.start()
     for _ in range(600):
         if shared.tracker.runs("starts", "tiny", "RUNNING"):

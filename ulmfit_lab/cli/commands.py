@@ -19,7 +19,9 @@ from ulmfit_lab.cli.common import data_of, open_lab, tell_failures, trouble_with
 from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
 from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
+from ulmfit_lab.cli.models import export_model_command, export_model_options, models_command, models_options
 from ulmfit_lab.cli.runs import reproduce_options, travel_options
+from ulmfit_lab.cli.stages import stages_command, stages_options
 from ulmfit_lab.cli.terminal import refuse_undecoded, show_in_ascii
 from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
@@ -89,13 +91,20 @@ def parser() -> argparse.ArgumentParser:
     doctor_options(add("doctor", doctor_command, "say what is wrong with runs, trials, stages and installation"))
     bench_options(add("bench", bench_here, "measure speed and memory, beside fastai and the machine's limit"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
-    use_commands(add)
+    stages = add("stages", stages_command, "list finished stages, export or import them")
+    stages_options(stages)
+    models_options(add("models", models_command, "list the language models that a run can start from"))
+    exported = add("export-model", export_model_command, "write a run's language model as one to start from")
+    export_model_options(exported)
+    use_commands(add, exported)
     prompt = add("completion", completion_command, "print what makes a shell complete commands, options and names")
     prompt.add_argument("shell", choices=SHELLS, help='your shell; bash: eval "$(ulmfit-lab completion bash)"')
     top.epilog = f"{grouped({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
     commands.help = argparse.SUPPRESS  # listed in groups instead
-    for each in (plan, sweep, tune, runs, report):
-        _experiment_options(each, optional=each is report)
+    for each in (plan, sweep, tune, runs, report, stages):
+        if each is not stages:
+            _add_experiment(each, optional=each is report)
+        _experiment_options(each)
     for each in (plan, sweep, report):
         _looks_options(each)
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
@@ -135,9 +144,12 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
     return made
 
 
-def _experiment_options(command: argparse.ArgumentParser, *, optional: bool = False) -> None:
+def _add_experiment(command: argparse.ArgumentParser, *, optional: bool) -> None:
     text = "name of an experiment, or a .py file" + (" (default: all that have committed results)" if optional else "")
     command.add_argument("experiment", metavar="EXPERIMENT", nargs="?" if optional else None, help=text)
+
+
+def _experiment_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--scale", default="small", help="tiny, demo, small or paper (default: small)")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")

@@ -7,8 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 GROUPS: Mapping[str, Sequence[str]] = {
     "experiments": ("list", "new", "plan", "sweep", "tune", "report"),
-    "runs": ("runs", "compare", "reproduce", "ui"),
-    "models": ("predict", "generate", "neighbours", "register", "import-fastai", "export-fastai"),
+    "runs": ("runs", "compare", "reproduce", "stages", "ui"),
+    "models": (
+        "predict",
+        "generate",
+        "neighbours",
+        "register",
+        "models",
+        "export-model",
+        "import-fastai",
+        "export-fastai",
+    ),
     "the lab itself": ("doctor", "bench", "completion"),
 }
 """Every command, under what it is about."""

@@ -31,8 +31,8 @@ RUN = "a run's id or its first digits, or EXPERIMENT/VARIANT/SEED"
 Add = Callable[[str, Any, str], argparse.ArgumentParser]
 
 
-def use_commands(add: Add) -> None:
-    """Add the commands and their options."""
+def use_commands(add: Add, exported: argparse.ArgumentParser) -> None:
+    """Add the commands and their options, and those of `export-model` that name a run."""
     new = add("new", new_command, "write the module of an experiment of your own, ready to run")
     new.add_argument("name", metavar="NAME", help="its name: letters, digits and underscores")
     taken = add("import-fastai", import_command, "take in a language model that fastai 0.7, 1 or 2 saved")
@@ -66,10 +66,10 @@ def use_commands(add: Add) -> None:
     close.add_argument("--count", type=int, default=10, metavar="N", help="neighbours of each (default: 10)")
     beside = add("compare", compare_command, "show runs side by side: config, metrics, variants over shared seeds")
     beside.add_argument("runs", nargs="+", metavar="RUN", help=RUN)
-    for each in (given, labels, more, logged, close):
+    for each in (given, exported, labels, more, logged, close):
         several: dict[str, Any] = {"action": "append"} if each is close else {}
         each.add_argument("--run", required=True, metavar="RUN", dest="run_name", help=RUN, **several)
-    for each in (given, labels, more, logged, close, beside):
+    for each in (given, exported, labels, more, logged, close, beside):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
 
 

@@ -70,6 +70,19 @@ def load_checkpoint(path: Path, module: nn.Module, expected: Stamp) -> None:
     load_tensors(path, module, tensors)
 
 
+def convert_to_float32(path: Path) -> None:
+    """Store the weights of a checkpoint in float32, under the same stamp; one that is in float32 is left as it is.
+
+    Raises DataError for a file that is absent, torn, or has no stamp.
+    """
+    stamp = read_stamp(path)
+    with reading(path):
+        tensors = load_file(path)
+    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        with atomic_write(path) as temporary:
+            save_file({name: t.float() for name, t in tensors.items()}, temporary, metadata=asdict(stamp))
+
+
 def load_tensors(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy tensors into a module; raises MismatchError, naming the file, unless names and shapes are the module's."""
     given, wanted = shapes(tensors), shapes(distinct(module))

@@ -188,7 +188,8 @@ def _parse(line: str, size: int, number: int) -> tuple[str, np.ndarray]:
     """Word and vector of a line; a word may hold spaces, as a few of GloVe's do."""
     word, *values = line.rstrip().rsplit(" ", size)
     try:
-        vector = np.array([float(value) for value in values], dtype=np.float32)
+        with np.errstate(over="ignore"):  # a number too large for float32 becomes inf, which `load_vectors` refuses
+            vector = np.array([float(value) for value in values], dtype=np.float32)
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from None
     if len(vector) != size:

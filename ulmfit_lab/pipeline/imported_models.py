@@ -1,47 +1,64 @@
-"""Language models of others in the lab's home, and the stages that take the place of pretraining.
+"""Language models that a run can start from instead of pretraining: imported ones, and those that come with the lab.
 
-Below the home, `imported/NAME/forwards` and `imported/NAME/backwards` hold a checkpoint, its vocabulary and what is
-known of both (`model.json`, written last).
+A model is a folder `NAME/forwards` or `NAME/backwards` with a checkpoint, its vocabulary and `model.json`, which is
+written last. Imported models are below the home, in `imported/`; those of the package are in `ulmfit_lab/pretrained/`.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import pickle
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.data.word_lists import read_word_list
-from ulmfit_lab.models.checkpoint import Stamp, save_checkpoint
+from ulmfit_lab.models.checkpoint import Stamp, convert_to_float32, save_checkpoint
 from ulmfit_lab.models.fastai import Sizes, read_fastai, write_fastai
 from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.pipeline.store import Stage, StageContext
 from ulmfit_lab.utils.errors import ConfigError, DataError, MismatchError, suggest
-from ulmfit_lab.utils.files import atomic_write, file_digest
+from ulmfit_lab.utils.files import atomic_write, file_digest, json_text
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 MODEL, WORDS, FACTS = "model.safetensors", "vocabulary.json", "model.json"
+SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
+"""Folder of the models that come with the package."""
 
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A language model of others: where it lies, its sizes, and what stands for its content."""
+    """A language model to start from: its folder, its sizes, and digests of its content."""
 
     folder: Path
     sizes: Sizes
     weights: str
-    """Digest of the weights; that of a file with the same weights may be another one."""
+    """Digest of the weights in float32; two files with the same weights may differ."""
     vocabulary: str
     """Digest of the vocabulary."""
     file: str
     """Digest of the file's bytes."""
+    language: str = ""
+    """Language of its text; empty where it is not known."""
+    card: Mapping[str, Any] = field(default_factory=dict)
+    """Where it comes from and how good it is (see `model_cards`); empty for a model imported from fastai."""
+
+    @property
+    def name(self) -> str:
+        """What `imported` calls it."""
+        return self.folder.parent.name
+
+    @property
+    def direction(self) -> str:
+        """forwards or backwards."""
+        return self.folder.name
 
     @property
     def required_config(self) -> dict[str, Any]:
@@ -61,19 +78,36 @@ def import_fastai(
     Raises DataError and MismatchError for files that do not hold one, ConfigError for a name that is no file name.
     """
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is no name for a model; use letters, digits, dots, hyphens and underscores.")
+        raise ConfigError(f"{name!r} is not a name for a model; use letters, digits, dots, hyphens and underscores.")
     model, words, sizes = read_fastai(weights, read_word_list(vocabulary))
-    known = Vocabulary(words)
-    direction = _direction(backwards)
-    folder = imports / name / direction
+    folder = imports / name / _direction(backwards)
+    return save_model_folder(folder, model, Vocabulary(words), sizes)
+
+
+def save_model_folder(
+    folder: Path,
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    sizes: Sizes,
+    *,
+    language: str = "",
+    card: Mapping[str, Any] | None = None,
+    half: bool = False,
+) -> ImportedModel:
+    """Write a model into the folder `NAME/DIRECTION`, replacing the one that is there.
+
+    half: store the weights in float16; a run that starts from the model computes with them in float32
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
-    save_checkpoint(folder / MODEL, model, Stamp("language-model", known.digest, direction))
-    known.save(folder / WORDS)
-    found = ImportedModel(folder, sizes, weights_digest(model), known.digest, file_digest(folder / MODEL))
+    stored = copy.deepcopy(model).half() if half else model
+    save_checkpoint(folder / MODEL, stored, Stamp("language-model", vocabulary.digest, folder.name))
+    vocabulary.save(folder / WORDS)
+    weights, file = weights_digest(stored.float()), file_digest(folder / MODEL)
+    found = ImportedModel(folder, sizes, weights, vocabulary.digest, file, language, card or {})
     facts = {name: value for name, value in asdict(found).items() if name != "folder"}
     with atomic_write(folder / FACTS) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        temporary.write_text(json_text(facts, indent=1), encoding="utf-8")
     return found
 
 
@@ -103,23 +137,39 @@ def weights_digest(model: LanguageModel) -> str:
     return digest.hexdigest()
 
 
+def list_models(imports: Path | None) -> Iterator[ImportedModel]:
+    """The models of the package, then those imported into a home; damaged ones raise DataError."""
+    for root in (SHIPPED, imports):
+        for facts in sorted(root.glob(f"*/*/{FACTS}")) if root else ():
+            yield read_model_folder(facts.parent)
+
+
 def find_import(config: RunConfig, imports: Path | None) -> ImportedModel:
-    """The language model that a config names; raises ConfigError where there is none, or it has other sizes."""
-    name = config.imported
-    known = {path.parent.parent.name for path in imports.glob(f"*/*/{FACTS}")} if imports else set()
-    if not imports or name not in known:
+    """The language model that `imported` names: an imported one, else the package's.
+
+    Raises ConfigError where there is none of this name and direction, or it has another language or other sizes.
+    """
+    name, direction = config.imported, _direction(config.lm.backwards)
+    roots = [root for root in (imports, SHIPPED) if root]
+    known = {path.parent.parent.name for root in roots for path in root.glob(f"*/*/{FACTS}")}
+    if name not in known:
         raise ConfigError(
-            f"imported = {name!r}: no model of that name was imported here (see ulmfit-lab import-fastai). "
-            f"{suggest(name, known)}"
+            f"imported = {name!r}: there is no such model (see ulmfit-lab models). {suggest(name, known)}"
         )
-    folder = imports / name / _direction(config.lm.backwards)
-    if not (folder / FACTS).is_file():
+    folders = [root / name / direction for root in roots if (root / name / direction / FACTS).is_file()]
+    if not folders:
         option = " --backwards" if config.lm.backwards else ""
         raise ConfigError(
-            f"imported = {name!r} does not read {folder.name}; import such a model: "
+            f"imported = {name!r} does not read {direction}; import such a model: "
             f"ulmfit-lab import-fastai --name {name}{option} ..."
         )
-    found = _read_facts(folder)
+    found = read_model_folder(folders[0])
+    if found.language and found.language != config.language:
+        raise ConfigError(
+            f"imported = {name!r} is a model of language {found.language!r}, and this run's language is "
+            f"{config.language!r}. Pretrain on text of your own (--imported '' --general.path TEXTS), or import a "
+            "model of that language (ulmfit-lab import-fastai)."
+        )
     differing = {path: value for path, value in found.required_config.items() if _value(config, path) != value}
     if differing:
         options = " ".join(model_option(path, value) for path, value in differing.items())
@@ -144,7 +194,7 @@ def imported_stage(found: ImportedModel) -> Stage:
 
 
 def _taking(found: ImportedModel, *names: str) -> Callable[[StageContext], dict[str, Any]]:
-    """Copies an import's files into a stage."""
+    """Copies a model's files into a stage, its weights as float32."""
 
     def compute(work: StageContext) -> dict[str, Any]:
         for name in names:
@@ -153,12 +203,15 @@ def _taking(found: ImportedModel, *names: str) -> Callable[[StageContext], dict[
         torn = MODEL in names and file_digest(work.folder / MODEL) != found.file
         if torn or vocabulary.digest != found.vocabulary:
             raise MismatchError(f"{found.folder} has changed since it was imported; import it again.")
+        if MODEL in names:
+            convert_to_float32(work.folder / MODEL)
         return {"words": len(vocabulary), "digest": vocabulary.digest, "final": {}, "best": {}}
 
     return compute
 
 
-def _read_facts(folder: Path) -> ImportedModel:
+def read_model_folder(folder: Path) -> ImportedModel:
+    """What `model.json` says of the model in a folder; raises DataError where it is absent or damaged."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         return ImportedModel(folder, **{**facts, "sizes": Sizes(**facts["sizes"])})

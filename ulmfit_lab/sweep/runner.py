@@ -330,6 +330,8 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
     began: dict[str, float] = {}
     for each in stage.ancestry():
         stored = store.find(each)
+        if stored is None and each.kind == "tokens":
+            continue  # what was made from them was imported (see `stage_archive`)
         if stored is None:
             raise DataError(f"Stage {each.kind} {each.fingerprint} has gone from the store while it was in use.")
         fresh = each.fingerprint in observer.computed

@@ -1,0 +1,110 @@
+"""Commands for language models to start from: what there is, and export of a run's own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulmfit_lab.cli.common import data_of
+from ulmfit_lab.utils.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from ulmfit_lab.pipeline.imported_models import ImportedModel
+    from ulmfit_lab.utils.home import Home
+
+
+def models_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of `models`."""
+    command.add_argument("name", metavar="NAME", nargs="?", help="a model, to print its card")
+
+
+def export_model_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of `export-model`."""
+    command.add_argument("--name", required=True, metavar="NAME", help="what runs call it: --imported NAME")
+    command.add_argument(
+        "--to", required=True, metavar="DIR", help="folder to write NAME/forwards or NAME/backwards to"
+    )
+    command.add_argument("--float16", action="store_true", help="store the weights in half the size")
+    command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
+
+
+def models_command(args: argparse.Namespace) -> int:
+    """Print the language models that a run can start from, or the card of one."""
+    from rich.console import Console
+
+    from ulmfit_lab.pipeline.imported_models import list_models
+    from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.utils.home import open_home
+
+    home = open_home(args.home, write=False)
+    models = list(list_models(home.imported))
+    if args.name:
+        print_cards(args.name, models)
+        return 0
+    rows = [*(model_row(model, home) for model in models), *trained_rows(home)]
+    header = ["model", "origin", "direction", "language", "words", "size", "MB", "perplexity"]
+    Console().print(text_table(header, rows) if rows else "There are no language models here.")
+    return 0
+
+
+def print_cards(name: str, models: list[ImportedModel]) -> None:
+    """Print the cards of the models of a name; raises ConfigError where there is none."""
+    from ulmfit_lab.inference.model_export import format_model_card
+
+    found = [model for model in models if model.name == name]
+    if not found:
+        raise ConfigError(f"There is no model named {name!r}. {suggest(name, {model.name for model in models})}")
+    for model in found:
+        print(format_model_card(model) if model.card else f"{model.folder}: imported from fastai, without a card.")
+
+
+def model_row(model: ImportedModel, home: Home) -> list[str]:
+    """A row of the table for an imported or shipped model."""
+    sizes = model.sizes
+    perplexity = model.card.get("final", {}).get("test_perplexity", model.card.get("final", {}).get("valid_perplexity"))
+    return [
+        model.name,
+        "imported" if model.folder.is_relative_to(home.imported) else "shipped",
+        model.direction,
+        model.language,
+        f"{sizes.words:,}",
+        f"{sizes.emb_size}/{sizes.hidden_size}/{sizes.n_layers}",
+        f"{(model.folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
+        f"{perplexity:.1f}" if perplexity else "",
+    ]
+
+
+def trained_rows(home: Home) -> Iterator[list[str]]:
+    """A row for each language model that was pretrained in this home."""
+    from ulmfit_lab.config.schema import LanguageModelConfig
+    from ulmfit_lab.pipeline.store import read_stage
+
+    for folder in sorted((home.stages / "pretrained").glob("*")):
+        stage = read_stage(folder, reused=True)
+        if stage is None or "lm" not in stage.manifest["key"]:
+            continue
+        lm: Any = LanguageModelConfig(**stage.manifest["key"]["lm"])
+        perplexity = stage.summary["final"].get("test_perplexity", stage.summary["final"].get("valid_perplexity"))
+        yield [
+            stage.fingerprint,
+            "trained here",
+            "backwards" if lm.backwards else "forwards",
+            "",
+            f"{stage.summary.get('words', 0) or ''}",
+            f"{lm.emb_size}/{lm.hidden_size}/{lm.n_layers}",
+            f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
+            f"{perplexity:.1f}" if perplexity else "",
+        ]
+
+
+def export_model_command(args: argparse.Namespace) -> int:
+    """Write a run's language model with its card."""
+    from ulmfit_lab.cli.use import choose_run
+    from ulmfit_lab.inference.model_export import export_model
+
+    home, run = choose_run(args, args.run_name)
+    saved = export_model(run, home, data_of(args), Path(args.to), args.name, half=args.float16)
+    print(f"Written: {saved.folder}")
+    return 0

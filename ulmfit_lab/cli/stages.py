@@ -1,0 +1,89 @@
+"""The command that lists finished stages and takes them from one home to another."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ulmfit_lab.cli.common import data_of, open_lab
+from ulmfit_lab.cli.declared import load_declared
+from ulmfit_lab.utils.errors import ConfigError, suggest
+
+if TYPE_CHECKING:
+    from ulmfit_lab.pipeline.store import StageResult, StageStore
+
+
+def stages_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of `stages`; the experiment is optional."""
+    task = command.add_mutually_exclusive_group()
+    task.add_argument("--list", action="store_true", help="list the finished stages (the default)")
+    task.add_argument(
+        "--export",
+        metavar="FILE",
+        help="write them, and what they were made from, to an archive; tokens only with --kind tokens",
+    )
+    task.add_argument("--import", metavar="FILE", dest="source", help="add the stages of an archive to the home")
+    command.add_argument("--for", metavar="EXPERIMENT", dest="experiment", help="only stages of an experiment's runs")
+    command.add_argument("--kind", metavar="KIND", help="only stages of a kind, such as pretrained or fine-tuned")
+
+
+def stages_command(args: argparse.Namespace) -> int:
+    """List, export or import finished stages."""
+    from ulmfit_lab.pipeline.stage_archive import export_stages, import_stages, with_inputs
+    from ulmfit_lab.pipeline.store import StageStore
+
+    home, _ = open_lab(args, write=bool(args.source))
+    store = StageStore(home.stages)
+    if args.source:
+        found = import_stages(Path(args.source), store)
+        print(f"{len(found.added)} stages added, {found.known} were here already.")
+        return 0
+    stages = choose_stages(args, store)
+    if args.export:
+        chosen = [stage for stage in stages if stage.kind != "tokens" or args.kind == "tokens"]
+        count = export_stages(with_inputs(chosen, store), Path(args.export))
+        print(f"{count} stages written to {args.export} ({Path(args.export).stat().st_size / 1e6:.1f} MB).")
+        return 0
+    print_stages(stages)
+    return 0
+
+
+def choose_stages(args: argparse.Namespace, store: StageStore) -> list[StageResult]:
+    """The finished stages that the command line asks for; raises ConfigError for a kind that does not exist."""
+    from ulmfit_lab.pipeline.stage_archive import finished_stages
+    from ulmfit_lab.pipeline.store import VERSIONS
+
+    if args.kind and args.kind not in VERSIONS:
+        raise ConfigError(f"There is no kind of stage {args.kind!r}. {suggest(args.kind, VERSIONS)}")
+    if not args.experiment:
+        if args.rest:
+            raise ConfigError(f"stages takes {args.rest[0]!r} only with --for EXPERIMENT.")
+        found = list(finished_stages(store))
+    else:
+        found = experiment_stages(args, store)
+    return [stage for stage in found if args.kind in (None, stage.kind)]
+
+
+def experiment_stages(args: argparse.Namespace, store: StageStore) -> list[StageResult]:
+    """The finished stages of an experiment's runs, inputs first."""
+    from ulmfit_lab.sweep.runner import plan_sweep
+
+    experiment, overrides = load_declared(args)
+    home, tracker = open_lab(args, write=False)
+    plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
+    wanted = {stage.fingerprint: stage for run in plan.planned for stage in run.stage.ancestry()}
+    return [found for stage in wanted.values() if (found := store.find(stage))]
+
+
+def print_stages(stages: list[StageResult]) -> None:
+    """Print a line for each stage: kind, fingerprint, size, time that computing it took."""
+    from rich.console import Console
+
+    from ulmfit_lab.report.tables import format_duration, text_table
+
+    rows = []
+    for stage in stages:
+        size = sum(facts["bytes"] for facts in stage.manifest["files"].values())
+        rows.append([stage.kind, stage.fingerprint, f"{size / 1e6:.1f}", format_duration(stage.seconds)])
+    Console().print(text_table(["kind", "fingerprint", "MB", "computed in"], rows) if rows else "No finished stages.")

@@ -1,0 +1,224 @@
+"""Archives of finished stages, which take trained models from one home to another.
+
+An archive is a ZIP file whose members are `KIND/FINGERPRINT/FILE`. Each stage has its manifest, `stage.json`, which
+names the other files with size and SHA-256. Nothing is read by `pickle`. A stage is checked before it is moved into the
+store: its fingerprint must follow from its manifest, and its files must be those that the manifest names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ulmfit_lab.config.paths import fingerprint
+from ulmfit_lab.pipeline.store import MANIFEST, VERSIONS, StageResult, StageStore, read_stage
+from ulmfit_lab.utils.errors import DataError, MismatchError
+from ulmfit_lab.utils.files import atomic_write, unpacked_limit
+
+MEMBER = re.compile(r"([a-z-]+)/([0-9a-f]{16})/([A-Za-z0-9][A-Za-z0-9_.-]*)")
+"""Name of a member: kind, fingerprint and file."""
+SUFFIXES = frozenset({".safetensors", ".json", ".jsonl", ".npy", ".png", ".svg"})
+"""Kinds of files that a stage may have."""
+MANIFEST_NAME = "stage.json"
+LARGEST_MANIFEST = 2**24
+"""Bytes of a manifest."""
+MOST_MEMBERS = 100_000
+
+
+@dataclass(frozen=True)
+class ImportedStages:
+    """What became of the stages of an archive."""
+
+    added: tuple[StageResult, ...]
+    known: int
+    """Stages that the store had already."""
+
+
+def finished_stages(store: StageStore) -> Iterator[StageResult]:
+    """The finished stages of a store, by kind and fingerprint."""
+    for kind in VERSIONS:
+        for folder in sorted((store.root / kind).glob("*")):
+            if stage := read_stage(folder, reused=True):
+                yield stage
+
+
+def with_inputs(stages: Iterable[StageResult], store: StageStore) -> list[StageResult]:
+    """These stages and the finished ones that they were made from, each once.
+
+    Tokens of texts are left out, unless they were chosen: another machine makes them again from the texts, which may
+    not be passed on.
+    """
+    found: dict[str, StageResult] = {}
+    waiting = list(stages)
+    while waiting:
+        stage = waiting.pop(0)
+        found[stage.fingerprint] = stage
+        for print_, kind in itertools.product(stage.manifest["inputs"].values(), VERSIONS):
+            upstream = read_stage(store.root / kind / print_, reused=True)
+            if upstream and kind != "tokens" and print_ not in found:
+                waiting.append(upstream)
+    return list(found.values())
+
+
+def export_stages(stages: Iterable[StageResult], path: Path) -> int:
+    """Write stages to an archive and return their number; the same stages give the same bytes.
+
+    Raises DataError for no stages, for a stage with files of another kind, and where the file cannot be written.
+    """
+    chosen = list({stage.fingerprint: stage for stage in stages}.values())
+    if not chosen:
+        raise DataError("No finished stage was chosen, so there is nothing to export; see ulmfit-lab stages --list.")
+    try:
+        with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for stage in chosen:
+                for name in [MANIFEST_NAME, *sorted(stage.manifest["files"])]:
+                    _check_suffix(name, str(stage.folder))
+                    member = zipfile.ZipInfo(f"{stage.kind}/{stage.fingerprint}/{name}")  # dated 1980
+                    member.compress_type = zipfile.ZIP_DEFLATED
+                    with (
+                        (stage.folder / name).open("rb") as source,
+                        archive.open(member, "w", force_zip64=True) as target,
+                    ):
+                        shutil.copyfileobj(source, target)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}; name a file in a folder that exists.") from error
+    return len(chosen)
+
+
+def import_stages(path: Path, store: StageStore) -> ImportedStages:
+    """Add the stages of an archive to a store; a stage that the store has is left as it is.
+
+    Raises DataError for a file that is not such an archive or is damaged, and MismatchError for a stage of another
+    version. Nothing is added unless every stage of the archive is sound.
+    """
+    store.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=store.root, prefix="import-") as place:
+        root = Path(place)
+        with _reading_archive(path) as archive:
+            members = _members(archive, path)
+            _check_size(archive, path)
+            for (kind, print_), names in members.items():
+                _extract_stage(archive, kind, print_, names, root / kind / print_)
+        added, known = [], 0
+        for kind, print_ in members:
+            final = store.root / kind / print_
+            if read_stage(final, reused=True):
+                known += 1
+                continue
+            final.parent.mkdir(exist_ok=True)
+            shutil.rmtree(final, ignore_errors=True)  # a stage whose manifest is gone or torn
+            os.replace(root / kind / print_, final)
+            if stage := read_stage(final, reused=True):
+                added.append(stage)
+    return ImportedStages(tuple(added), known)
+
+
+@contextmanager
+def _reading_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Opens an archive; whatever a damaged one raises is reported as a DataError of one line."""
+    damage = (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except damage as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} is not an archive of stages, or is damaged ({reason}); export it again.") from error
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[tuple[str, str], list[str]]:
+    """Kind and fingerprint -> files; raises DataError for a name that is not one of a stage's file."""
+    found: dict[tuple[str, str], list[str]] = {}
+    infos = archive.infolist()
+    if len(infos) > MOST_MEMBERS:
+        raise DataError(f"{path} has {len(infos)} members, more than {MOST_MEMBERS}; it is not an archive of stages.")
+    for info in infos:
+        parts = MEMBER.fullmatch(info.filename)
+        if not parts or parts[1] not in VERSIONS:
+            raise DataError(f"{path}: {info.filename!r} is not the name of a stage's file; export the stages again.")
+        _check_suffix(parts[3], str(path))
+        names = found.setdefault((parts[1], parts[2]), [])
+        if parts[3] in names:
+            raise DataError(f"{path}: {info.filename!r} is in it twice; export the stages again.")
+        names.append(parts[3])
+    return found
+
+
+def _check_suffix(name: str, where: str) -> None:
+    if Path(name).suffix not in SUFFIXES:
+        raise DataError(f"{where}: {name!r} is not a kind of file that a stage has ({', '.join(sorted(SUFFIXES))}).")
+
+
+def _check_size(archive: zipfile.ZipFile, path: Path) -> None:
+    size, limit = sum(info.file_size for info in archive.infolist()), unpacked_limit(path)
+    if size > limit:
+        raise DataError(
+            f"{path} unpacks to {size // 2**20} MB, over {limit // 2**20} MB; it is not an archive of stages."
+        )
+
+
+def _extract_stage(archive: zipfile.ZipFile, kind: str, print_: str, names: list[str], folder: Path) -> None:
+    """Write a stage's files to a folder; raises DataError where one of them is not what the manifest says."""
+    where = f"{archive.filename}: {kind}/{print_}"
+    manifest = _read_manifest(archive, kind, print_, names, where)
+    files = manifest["files"]
+    if files.keys() != set(names) - {MANIFEST_NAME}:
+        raise DataError(f"{where}: its files are not those that {MANIFEST_NAME} names; export the stages again.")
+    folder.mkdir(parents=True)
+    for name in sorted(files):
+        size, digest = _extract_file(archive, f"{kind}/{print_}/{name}", folder / name, int(files[name]["bytes"]))
+        if (size, digest) != (files[name]["bytes"], files[name]["sha256"]):
+            raise DataError(
+                f"{where}/{name} is damaged: its content is not what {MANIFEST_NAME} says; export it again."
+            )
+    (folder / MANIFEST_NAME).write_bytes(archive.read(f"{kind}/{print_}/{MANIFEST_NAME}"))
+
+
+def _read_manifest(archive: zipfile.ZipFile, kind: str, print_: str, names: list[str], where: str) -> Mapping[str, Any]:
+    """The manifest of a stage, whose fingerprint follows from its key, its inputs and today's version."""
+    if MANIFEST_NAME not in names:
+        raise DataError(f"{where} has no {MANIFEST_NAME}; export the stages again.")
+    member = archive.getinfo(f"{kind}/{print_}/{MANIFEST_NAME}")
+    if member.file_size > LARGEST_MANIFEST:
+        raise DataError(f"{where}: {MANIFEST_NAME} has {member.file_size} bytes, more than {LARGEST_MANIFEST}.")
+    try:
+        manifest: Mapping[str, Any] = json.loads(archive.read(member).decode("utf-8"))
+        sound = all(isinstance(manifest[name], types) for name, types in MANIFEST.items())
+        sound &= all(isinstance(f["bytes"], int) and isinstance(f["sha256"], str) for f in manifest["files"].values())
+        version = manifest["version"]
+        key = {"kind": kind, "version": version, "key": manifest["key"], "inputs": manifest["inputs"]}
+        sound &= (manifest["kind"], manifest["fingerprint"]) == (kind, print_) and fingerprint(key) == print_
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{where}: its {MANIFEST_NAME} is damaged; export the stages again.") from error
+    if not sound:
+        raise DataError(f"{where}: its {MANIFEST_NAME} belongs to another stage; export the stages again.")
+    if version != VERSIONS[kind]:
+        raise MismatchError(
+            f"{where} is of version {version} of {kind} stages, and this code makes version {VERSIONS[kind]}; "
+            "export it with this version of the code."
+        )
+    return manifest
+
+
+def _extract_file(archive: zipfile.ZipFile, member: str, path: Path, limit: int) -> tuple[int, str]:
+    """Write a member to a file and return its size and SHA-256; reading stops once `limit` is exceeded."""
+    digest, size = hashlib.sha256(), 0
+    with archive.open(member) as source, path.open("wb") as target:
+        while size <= limit and (block := source.read(2**20)):
+            size += len(block)
+            digest.update(block)
+            target.write(block)
+    return size, digest.hexdigest()
