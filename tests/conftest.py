@@ -25,7 +25,7 @@ from ulmfit_lab.pipeline.devices import has_bfloat16_lstm
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.sweep.runner import SweepResult, sweep
 from ulmfit_lab.tracking.tracker import Tracker, open_tracker
-from ulmfit_lab.training.loop import Progress
+from ulmfit_lab.training.progress import Progress
 from ulmfit_lab.utils.home import Home, open_home
 
 torch.set_num_threads(1)

@@ -23,7 +23,8 @@ from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.models.windowed_encoding import Windows
 from ulmfit_lab.training.evaluation import compute_features, evaluate_classifier, evaluate_language_model
-from ulmfit_lab.training.loop import Point, fit
+from ulmfit_lab.training.loop import fit
+from ulmfit_lab.training.progress import Point
 from ulmfit_lab.training.steps import autocast, classifier_step, head_step, language_model_step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from ulmfit_lab.training.loop import Point
+from ulmfit_lab.training.progress import Point
 from ulmfit_lab.utils.interrupts import HELD, allow_interrupts, defer_interrupts, shield_from_interrupts
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -69,7 +69,7 @@ def test_the_largest_float_of_a_database_was_an_infinite_one() -> None:
 
 def test_a_stage_writes_json_that_every_program_reads(tmp_path: Path) -> None:
     from ulmfit_lab.pipeline.store import Observer, Stage, StageContext, StageStore
-    from ulmfit_lab.training.loop import Point
+    from ulmfit_lab.training.progress import Point
 
     def compute(work: StageContext) -> dict[str, Any]:
         work.record(Point(1, 0.5, {"loss": math.inf}))

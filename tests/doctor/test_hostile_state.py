@@ -24,7 +24,7 @@ from ulmfit_lab.experiment.plan import Throughput
 from ulmfit_lab.pipeline.labelled_data import MOST_CLASSES, load_labelled_data
 from ulmfit_lab.pipeline.store import Observer, Stage, StageContext, StageResult, StageStore
 from ulmfit_lab.runs.transfer import read_export
-from ulmfit_lab.training.loop import Point
+from ulmfit_lab.training.progress import Point
 from ulmfit_lab.utils.errors import ConfigError, DataError, LabError
 
 # a run has torch set denormal numbers to zero, for the whole process; hypothesis would refuse to draw any

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ulmfit_lab.models import wide_lstm as module
+from ulmfit_lab.models import sizes
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts, LSTMLayer
 from ulmfit_lab.models.wide_lstm import WideLSTM, wide_lstm
 
@@ -73,7 +73,7 @@ def test_at_full_size_errors_are_no_larger_than_those_of_torchs_own_bfloat16() -
 
     exact, wide = results(low=False), results(low=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "WIDE", 10**9)
+        patch.setattr(sizes, "WIDE", 10**9)
         own = results(low=True)
     for mine, theirs, expected in zip(wide, own, exact, strict=True):
         error, their_error = (float((r.float() - expected).norm() / expected.norm()) for r in (mine, theirs))

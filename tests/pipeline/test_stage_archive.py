@@ -21,7 +21,7 @@ from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.pipeline import store as stores
 from ulmfit_lab.pipeline.stage_archive import export_stages, finished_stages, import_stages, with_inputs
 from ulmfit_lab.pipeline.store import Observer, Stage, StageContext, StageResult, StageStore
-from ulmfit_lab.training.loop import Point
+from ulmfit_lab.training.progress import Point
 from ulmfit_lab.utils.errors import DataError, LabError, MismatchError
 
 

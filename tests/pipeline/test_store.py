@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from ulmfit_lab.pipeline.store import VERSIONS, Observer, Stage, StageContext, StageStore
-from ulmfit_lab.training.loop import Point
+from ulmfit_lab.training.progress import Point
 
 
 class Counting:

@@ -16,7 +16,7 @@ from ulmfit_lab.experiment.declaration import Experiment, RunSpec
 from ulmfit_lab.pipeline.store import Stage
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.sweep.optuna_study import open_study
-from ulmfit_lab.training.loop import Progress
+from ulmfit_lab.training.progress import Progress
 
 # SGD that decays by a thousand at a rate of a million overflows within a few steps
 DIVERGING = {"classifier.optimizer": "nt-asgd", "classifier.lr": 1e6, "classifier.weight_decay": 1e3}

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from ulmfit_lab.tracking.tracker import FLUSH_SECONDS, open_tracker
-from ulmfit_lab.training.loop import Point
+from ulmfit_lab.training.progress import Point
 from ulmfit_lab.utils import retry as retry_module
 from ulmfit_lab.utils.errors import LabError
 from ulmfit_lab.utils.home import open_home

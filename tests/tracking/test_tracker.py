@@ -23,7 +23,8 @@ from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.tracking.names import metric_names, truncate
 from ulmfit_lab.tracking.server import server_command
 from ulmfit_lab.tracking.tracker import RunLog, Tracker, open_tracker
-from ulmfit_lab.training.loop import POINTS, Point
+from ulmfit_lab.training.loop import POINTS
+from ulmfit_lab.training.progress import Point
 from ulmfit_lab.utils.errors import LabError
 from ulmfit_lab.utils.home import Home, open_home
 from ulmfit_lab.utils.provenance import provenance

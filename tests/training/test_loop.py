@@ -20,7 +20,8 @@ from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.training import loop
 from ulmfit_lab.training.evaluation import compute_features, evaluate_classifier, evaluate_language_model
-from ulmfit_lab.training.loop import Point, Progress, fit
+from ulmfit_lab.training.loop import fit
+from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.training.schedules import dropout_factor, lr_factor
 from ulmfit_lab.training.steps import classifier_step, head_step, language_model_step
 from ulmfit_lab.utils.errors import TrainingError

@@ -20,7 +20,8 @@ from ulmfit_lab.models.awd_lstm import Dropouts
 from ulmfit_lab.models.checkpoint import load_resume_state
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.training.evaluation import evaluate_classifier, evaluate_language_model
-from ulmfit_lab.training.loop import FitResult, Point, Progress, fit
+from ulmfit_lab.training.loop import FitResult, fit
+from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.training.steps import classifier_step, language_model_step
 
 CPU = torch.device("cpu")

@@ -19,7 +19,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, Predictor, ReportSpec
 from ulmfit_lab.analysis.statistics import ALPHA, ROUNDING
@@ -197,6 +196,8 @@ def compute_correlations(
 
 def spearman(x: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation of x and y (models, seeds) over all runs of each draw of models (R, models)."""
+    from scipy import stats  # slow to import
+
     ranks = [stats.rankdata(v[drawn].reshape(len(drawn), -1), axis=1) for v in (x, y)]
     a, b = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     return np.asarray((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)))
@@ -222,6 +223,8 @@ def estimate(statistic: Statistic, models: int, back: Callable[[float], float] =
 
     Draws for which the statistic does not exist, such as of one model many times, are left out.
     """
+    from scipy import stats  # slow to import
+
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(np.arange(models)[None])[0])
         drawn = statistic(resamples(models, RESAMPLES))

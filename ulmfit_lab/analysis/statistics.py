@@ -1,4 +1,7 @@
-"""Paired comparisons: difference, 95% interval, corrected p, and a verdict in words."""
+"""Paired comparisons: difference, 95% interval, corrected p, and a verdict in words.
+
+SciPy and statsmodels are imported by the functions that use them, since both are slow to import.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
-from statsmodels.stats.multitest import multipletests
 
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS
 
@@ -51,6 +51,8 @@ class PairedResult:
 
 def summarize(values: Sequence[float]) -> Summary:
     """Mean, spread and interval of independent values; raises ValueError where there are none."""
+    from scipy import stats
+
     array = np.asarray(values, dtype=float)
     n = len(array)
     if n == 0:
@@ -71,6 +73,8 @@ def compare_paired(a: Sequence[float], b: Sequence[float]) -> PairedResult:
     Where all differences are equal there is no spread to test against: p is 1 if they are 0, else 0. One pair has
     a difference and nothing more (nan). Raises ValueError for unequal lengths or none.
     """
+    from scipy import stats
+
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if x.shape != y.shape:
         raise ValueError(f"{len(x)} and {len(y)} values do not pair")
@@ -87,6 +91,8 @@ def compare_paired(a: Sequence[float], b: Sequence[float]) -> PairedResult:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction (1979) over all comparisons of a report; what has no p keeps none and counts as no test."""
+    from statsmodels.stats.multitest import multipletests
+
     known = [p for p in p_values if not math.isnan(p)]
     # multipletests collects garbage at each call, 0.3 s beside torch and MLflow: frozen objects are not looked at
     gc.freeze()
@@ -126,6 +132,8 @@ def smallest_difference(sd: float, n: int, power: float = 0.8, alpha: float = AL
 
     None where no claim could have been made at all: with too few pairs.
     """
+    from scipy.optimize import brentq
+
     if n < FEWEST_SEEDS:
         return None
     high = 1.0
@@ -139,6 +147,8 @@ def _power(effect: float, n: int, alpha: float) -> float:
 
     The far tail underflows to nan where it adds less than rounding does.
     """
+    from scipy import stats
+
     if math.isinf(effect):
         return 1.0
     bound, shift = float(stats.t.ppf(1 - alpha / 2, n - 1)), effect * math.sqrt(n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ulmfit_lab.models.awd_lstm import layer_sizes
+from ulmfit_lab.models.sizes import layer_sizes
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.sweep.cluster import is_connected
 from ulmfit_lab.sweep.optuna_study import open_study
 from ulmfit_lab.tracking.tracker import open_tracker
-from ulmfit_lab.training.loop import POINTS, Point
+from ulmfit_lab.training.loop import POINTS
+from ulmfit_lab.training.progress import Point
 from ulmfit_lab.utils.errors import ConfigError
 from ulmfit_lab.utils.home import Home, open_home
 

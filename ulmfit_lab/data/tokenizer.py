@@ -7,10 +7,12 @@ Languages written without spaces, whose tokenizers need the context, go through 
 
 from __future__ import annotations
 
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache, partial
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.data.rules import (
@@ -74,6 +76,14 @@ def splitter(language: str, mark_capitals: bool) -> SubwordSplitter | LineSplitt
     if is_rule_based(tokenizer):
         return SubwordSplitter(tokenizer, mark_capitals)
     return LineSplitter(tokenizer, mark_capitals)
+
+
+def check_language(language: str) -> None:
+    """Raise the error that `load_tokenizer` would, importing spaCy only where there may be one."""
+    found = importlib.util.find_spec("spacy")
+    folders = [Path(place) / "lang" / language for place in found.submodule_search_locations or ()] if found else []
+    if language in PACKAGES or not language or not any((folder / "__init__.py").is_file() for folder in folders):
+        load_tokenizer(language)
 
 
 def load_tokenizer(language: str) -> Callable[[str], Any]:

@@ -7,10 +7,8 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import torch
-
 from ulmfit_lab.config.schema import ComputeConfig
-from ulmfit_lab.pipeline.devices import device_of, matmul_flops
+from ulmfit_lab.pipeline.devices import device_type, matmul_flops
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.provenance import PACKAGES, machine, version_of
 
@@ -24,6 +22,8 @@ LEAST_FREE = 2e9
 
 def installation(home: Home) -> list[str]:
     """A line for each part of the installation."""
+    import torch
+
     free = shutil.disk_usage(home.root).free
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
     return [
@@ -38,6 +38,8 @@ def installation(home: Home) -> list[str]:
 
 def product_speeds(size: int = 512, tries: int = 8) -> dict[str, float]:
     """FLOP/s of the CPU's matrix products, the fastest of a few tries, by compute.precision."""
+    import torch
+
     matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in ("float32", "bfloat16")}
     return {name: max(matmul_flops(each, each, 1) for _ in range(tries)) for name, each in matrices.items()}
 
@@ -72,7 +74,7 @@ def warn_of_bfloat16(
     >>> warn_of_bfloat16([ComputeConfig(device="cpu", precision="bfloat16")], lambda: slow).partition(":")[0]
     'Matrix products here'
     """
-    if not any(each.precision == "bfloat16" and device_of(each).type == "cpu" for each in computes):
+    if not any(each.precision == "bfloat16" and device_type(each) == "cpu" for each in computes):
         return ""
     speeds = measure()
     return f"Matrix products here: {format_speed(speeds)}." if bfloat16_is_slower(speeds) else ""

@@ -17,19 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ulmfit_lab.analysis.interim import SequentialState
 from ulmfit_lab.config.schema import RunConfig
-from ulmfit_lab.data.stream_batches import StreamBatches
-from ulmfit_lab.data.tokenizer import load_tokenizer
+from ulmfit_lab.data.tokenizer import check_language
 from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, run_specs
 from ulmfit_lab.experiment.run_names import refuse_shared_seeds
-from ulmfit_lab.pipeline import build_models, devices
+from ulmfit_lab.pipeline import devices
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import Stage, StageStore
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.training.steps import autocast, language_model_step
 from ulmfit_lab.utils.files import json_text
 
 UNMEASURED: Mapping[str, float] = {
@@ -145,7 +142,7 @@ def make_plan(planned: Iterable[PlannedRun], store: StageStore, rates: Throughpu
             elif stage.fingerprint not in missing and (stored := store.find(stage)):
                 reused[stage.fingerprint] = stored.seconds
     for language in languages:
-        load_tokenizer(language)
+        check_language(language)
     return Plan(planned, seconds, reused)
 
 
@@ -211,10 +208,16 @@ def tracked_throughput(store: StageStore) -> dict[str, float]:
 
 def time_language_model(config: RunConfig, steps: int = 3) -> float:
     """Tokens per second of a few training steps of the config's language model, without its optimiser."""
+    import torch
+
+    from ulmfit_lab.data.stream_batches import StreamBatches
+    from ulmfit_lab.pipeline.build_models import new_language_model
+    from ulmfit_lab.training.steps import autocast, language_model_step
+
     recipe = config.pretraining
     device = devices.configure_torch(config.compute)
     state = torch.get_rng_state()
-    model = build_models.new_language_model(config, config.vocabulary.max_size).to(device)
+    model = new_language_model(config, config.vocabulary.max_size).to(device)
     n_ids = recipe.batch_size * (recipe.bptt * (steps + 1) + 1)
     ids = np.random.default_rng(0).integers(0, config.vocabulary.max_size, n_ids)
     batches = StreamBatches(ids, batch_size=recipe.batch_size, bptt=recipe.bptt, stochastic=False, seed=0)

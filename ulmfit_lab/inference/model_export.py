@@ -17,8 +17,8 @@ from ulmfit_lab.data.rules import UNK
 from ulmfit_lab.data.sources import find_texts, read_documents
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.inference.predict import TrainedLanguageModel, load_language_model
-from ulmfit_lab.models.fastai import Sizes
 from ulmfit_lab.models.heads import LanguageModel
+from ulmfit_lab.models.sizes import Sizes
 from ulmfit_lab.pipeline.devices import configure_torch
 from ulmfit_lab.pipeline.imported_models import NAME, ImportedModel, save_model_folder
 from ulmfit_lab.pipeline.store import StageResult

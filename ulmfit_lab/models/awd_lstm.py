@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeVar, cast
 
 import torch
@@ -14,7 +13,8 @@ from torch.utils._pytree import tree_map_only
 
 from ulmfit_lab.config.schema import ClassifierConfig, LanguageModelConfig
 from ulmfit_lab.models.dropout import drop_connect, embedding_dropout, locked_dropout
-from ulmfit_lab.models.wide_lstm import autocasts_to_bfloat16, is_wide, wide_lstm
+from ulmfit_lab.models.sizes import is_wide, layer_sizes
+from ulmfit_lab.models.wide_lstm import autocasts_to_bfloat16, wide_lstm
 
 # cuDNN reads its weights from one piece of memory, into which torch copies ours at every call: 40 MB for a layer of
 # 1,150 units. Thinned weights are new ones at every call anyway.
@@ -160,15 +160,6 @@ class AWDLSTM(nn.Module):
         """A state of zeros for a batch, on the weights' device: n_layers x (h, c), each (B, H_l)."""
         weight = self.embedding.weight
         return [(weight.new_zeros(batch_size, h), weight.new_zeros(batch_size, h)) for h in self.widths[1:]]
-
-
-def layer_sizes(emb_size: int, hidden_size: int, n_layers: int) -> list[tuple[int, int]]:
-    """Inputs and units of each LSTM layer, bottom to top.
-
-    >>> layer_sizes(400, 1150, 3)
-    [(400, 1150), (1150, 1150), (1150, 400)]
-    """
-    return list(pairwise([emb_size] + [hidden_size] * (n_layers - 1) + [emb_size]))
 
 
 def detach(state: Tree) -> Tree:

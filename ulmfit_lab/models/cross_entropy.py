@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ulmfit_lab.models.sizes import MANY_WORDS
+
 BLOCK = 256
 """Rows a block on a CPU; at 10,000 and at 60,000 words from 128 to 448 were equally fast or slower, and 64 slower."""
 SHARE = 256
 """A GPU's memory over that of a block's logits; each block costs a dozen kernels, however few rows it has."""
-MANY_WORDS, GATHERED = 2**15, 5
-"""From so many words on, the weight's gradient in bfloat16 waits for the slopes of so many blocks.
+GATHERED = 5
+"""From `MANY_WORDS` on, the weight's gradient in bfloat16 waits for the slopes of so many blocks.
 
 It is then as large as the product is long: to write it once a block costs more than what is computed.
 """

@@ -11,7 +11,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from ulmfit_lab.data.rules import BOS, FIELD, PAD, PAD_ID, REPEAT, SPECIALS, UNK, UPPER, WORD_REPEAT
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import LanguageModel
+from ulmfit_lab.models.sizes import Sizes
 from ulmfit_lab.models.transfer import move_language_model
 from ulmfit_lab.utils.errors import DataError, MismatchError
 from ulmfit_lab.utils.files import atomic_write
@@ -36,17 +36,6 @@ COPIES = frozenset({"encoder_dp.emb.weight", "encoder_with_dropout.embed.weight"
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 NAMED = 3
 """Names that a message shows before it only counts them."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What a language model's weights say of its size."""
-
-    words: int
-    emb_size: int
-    hidden_size: int
-    n_layers: int
-    tie_weights: bool
 
 
 def read_fastai(weights: Path, vocabulary: Sequence[str]) -> tuple[LanguageModel, tuple[str, ...], Sizes]:

@@ -15,17 +15,6 @@ from torch.autograd.function import once_differentiable
 
 Carried: TypeAlias = tuple[Tensor, Tensor]
 
-WIDE = 1500
-"""Inputs and units together from which this is faster than torch's own layer: by 1.04 to 1.3 times at 400 to 1,152.
-
-Below, the passes over small tensors cost more than is saved: at 128 to 384 it takes 1.6 times as long.
-"""
-
-
-def is_wide(input_size: int, hidden_size: int) -> bool:
-    """Whether a layer is computed here, on a CPU in bfloat16."""
-    return input_size + hidden_size >= WIDE
-
 
 def autocasts_to_bfloat16(x: Tensor) -> bool:
     """Whether autocast has what is done with x computed in bfloat16 on a CPU."""

@@ -9,25 +9,13 @@ import torch
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.rules import PAD_ID
 from ulmfit_lab.data.vocabulary import Vocabulary
-from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts, layer_sizes
+from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.checkpoint import Stamp, load_checkpoint, save_checkpoint
-from ulmfit_lab.models.cross_entropy import MANY_WORDS
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.models.transfer import embedding_from_vectors, move_language_model
-from ulmfit_lab.models.wide_lstm import is_wide
 from ulmfit_lab.models.windowed_encoding import Windows
 from ulmfit_lab.models.word_vectors import WordVectors
 from ulmfit_lab.pipeline.store import StageContext, StageResult
-
-WIDE_KERNEL_VERSION = 1
-"""Version of what large networks alone run through; raised when a change to it can move a number."""
-
-
-def uses_wide_kernels(config: RunConfig) -> bool:
-    """Whether a network runs through what small ones do not: wide LSTM layers, or slopes of many words gathered."""
-    sizes = layer_sizes(config.lm.emb_size, config.lm.hidden_size, config.lm.n_layers)
-    many = config.vocabulary.max_size >= MANY_WORDS
-    return config.compute.precision == "bfloat16" and (many or any(is_wide(*size) for size in sizes))
 
 
 def save_model(

@@ -6,15 +6,31 @@ import ctypes
 import sys
 import time
 from functools import cache
-
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ulmfit_lab.config.schema import ComputeConfig
 from ulmfit_lab.utils.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    import torch
+
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Without any of these files Linux has no driver of a GPU that torch calls cuda (NVIDIA's, WSL's, AMD's)."""
+
+
+def device_type(compute: ComputeConfig) -> str:
+    """Kind of the device that the config names, "cpu" or "cuda"; torch is imported only where there may be a GPU."""
+    no_driver = sys.platform.startswith("linux") and not any(Path(name).exists() for name in DRIVERS)
+    if compute.device == "cpu" or (compute.device == "auto" and no_driver):
+        return "cpu"
+    return device_of(compute).type
+
 
 def device_of(compute: ComputeConfig) -> torch.device:
     """The device that the config names, with `auto` resolved."""
+    import torch
+
     if compute.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(compute.device)
@@ -26,6 +42,8 @@ def device_of(compute: ComputeConfig) -> torch.device:
 def wait_for(device: torch.device) -> None:
     """Wait until a device has done all that it was given; what a CPU is given is done at once."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.synchronize(device)
 
 
@@ -49,6 +67,8 @@ KEPT = 2**30
 @cache
 def has_bfloat16_lstm() -> bool:
     """Whether this CPU computes an LSTM in bfloat16: torch's own needs AVX-512, and fails without it."""
+    import torch
+
     try:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             torch.nn.LSTM(8, 8)(torch.zeros(2, 2, 8))
@@ -59,7 +79,7 @@ def has_bfloat16_lstm() -> bool:
 
 def check_precision(compute: ComputeConfig) -> None:
     """Raise ConfigError for a precision in which this machine's device cannot train a language model."""
-    if compute.precision == "bfloat16" and device_of(compute).type == "cpu" and not has_bfloat16_lstm():
+    if compute.precision == "bfloat16" and device_type(compute) == "cpu" and not has_bfloat16_lstm():
         raise ConfigError(
             "compute.precision = 'bfloat16', but this processor has no LSTM in bfloat16; set it to float32."
         )
@@ -67,6 +87,8 @@ def check_precision(compute: ComputeConfig) -> None:
 
 def configure_torch(compute: ComputeConfig) -> torch.device:
     """Set torch up as the config says; returns the device. Raises ConfigError for a precision that it lacks."""
+    import torch
+
     check_precision(compute)
     keep_freed_memory()
     torch.set_num_threads(compute.threads)

@@ -1,8 +1,9 @@
 """What a run is made of: tokens, vocabulary, word and sentence vectors, language models, classifier.
 
 `final_stage` turns a config and a seed into the last stage of the run, with every stage that this one needs below it.
-Nothing is computed here; each stage's computation is a function in `stages/`. A stage's key holds the
-part of the config that can change its result, without the fields that have their default (see `fields.changed`).
+Nothing is computed here; each stage's computation is a function of `text_stages`, `vector_stages`,
+`training_stages` or `baselines`. A stage's key holds the
+part of the config that can change its result, without the fields that have their default (see `non_defaults`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ from typing import Any
 from ulmfit_lab.config.paths import flatten, non_defaults, override
 from ulmfit_lab.config.schema import CorpusConfig, LanguageModelTrainingConfig, RunConfig, SourceConfig
 from ulmfit_lab.data.sources import read_documents, source_bytes, source_digest
-from ulmfit_lab.models.sentence_encoder import encoder_version
-from ulmfit_lab.pipeline import baselines, devices, text_stages, training_stages, vector_stages
-from ulmfit_lab.pipeline.build_models import WIDE_KERNEL_VERSION, uses_wide_kernels
+from ulmfit_lab.models.sizes import MANY_WORDS, is_wide, layer_sizes
+from ulmfit_lab.pipeline import devices, text_stages, vector_stages
 from ulmfit_lab.pipeline.imported_models import find_import, imported_stage
 from ulmfit_lab.pipeline.labelled_data import test_source
-from ulmfit_lab.pipeline.store import Stage
+from ulmfit_lab.pipeline.store import Stage, StageContext
 from ulmfit_lab.utils.errors import ConfigError
 
 BYTES_PER_TOKEN = 4.6
@@ -33,6 +33,8 @@ TOKENS_PER_WORD = 1.2
 """Tokens, markers and punctuation among them, for each run of letters between blanks; only predictions use it."""
 PIECES_PER_WORD = 1.2
 """Subwords for each word (1.15 on WikiText-2 with 10,000 of them); only predictions use it."""
+WIDE_KERNEL_VERSION = 1
+"""Version of what large networks alone run through; raised when a change to it can move a number."""
 SHAPE = ("emb_size", "hidden_size", "n_layers", "backwards")
 """Fields of a language model that change what it computes in evaluation."""
 READING = ("init", "features", "bptt", "backprop_windows", "max_positions")
@@ -79,7 +81,7 @@ class StageGraph:
             "seed": self.seed,
         }
         tokens = self.classifier_tokens() * (HEAD_SHARE if frozen else 1)
-        return self.stage("classifier", key, inputs, training_stages.fit_classifier, tokens=tokens)
+        return self.stage("classifier", key, inputs, partial(_train, "fit_classifier"), tokens=tokens)
 
     def features(self) -> dict[str, Stage]:
         """What a frozen encoder makes of the target's texts, the same for every number of labels and epochs.
@@ -101,7 +103,7 @@ class StageGraph:
         }
         inputs = {"vocabulary": self.vocabulary(), **self.initial_model()}
         share = self.units_per_word / 3  # of a training's work: a forward pass
-        return self.of_documents("features", "features", key, inputs, training_stages.encode_features, share)
+        return self.of_documents("features", "features", key, inputs, partial(_train, "encode_features"), share)
 
     def of_documents(
         self,
@@ -135,9 +137,9 @@ class StageGraph:
         model = self.config.classifier.model
         key = {"model": model, "target": _sampling(self.config), "seed": self.seed}
         inputs = {"texts": self.target_tokens()} | self.test_tokens()
-        compute = baselines.fit_tf_idf
+        compute = partial(_compute_baseline, "fit_tf_idf")
         if model == "sentence-encoder":
-            inputs, compute = inputs | self.sentence_vectors(), baselines.fit_sentence_encoder
+            inputs, compute = inputs | self.sentence_vectors(), partial(_compute_baseline, "fit_sentence_encoder")
         return self.stage("classifier", key, inputs, compute, tokens=self.labelled_tokens())
 
     def both_directions(self) -> Stage:
@@ -152,7 +154,7 @@ class StageGraph:
             one = override(self.config, {"classifier.both_directions": False, "lm.backwards": backwards})
             inputs[name] = dataclasses.replace(self, config=one).classifier()
         key = {"target": _sampling(self.config)}
-        return self.stage("ensemble", key, inputs, training_stages.average_classifiers, tokens=0)
+        return self.stage("ensemble", key, inputs, partial(_train, "average_classifiers"), tokens=0)
 
     def initial_model(self) -> dict[str, Stage]:
         """What the classifier's encoder starts from."""
@@ -248,8 +250,10 @@ class StageGraph:
 
     def sentence_vectors(self) -> dict[str, Stage]:
         """Vectors of the labelled set's texts, the same for every seed and number of labels."""
+        from ulmfit_lab.models.sentence_encoder import encoder_version  # imports torch
+
         key = {"encoder": encoder_version(), "compute": self.compute_key()}
-        return self.of_documents("encoded", "sentence vectors", key, {}, baselines.encode_documents)
+        return self.of_documents("encoded", "sentence vectors", key, {}, partial(_compute_baseline, "encode_documents"))
 
     def pretrained(self) -> Stage:
         """The language model of the general corpus, or the imported one."""
@@ -259,7 +263,7 @@ class StageGraph:
         inputs = {"corpus": self.tokens(self.config.general), "vocabulary": self.general_vocabulary()}
         key = self.lm_key(fit, self.lm_seed(fit)) | {"corpus": _part(self.config.general)}
         tokens = fit.epochs * self.corpus_tokens(self.config.general) * self.units_per_word
-        return self.stage("pretrained", key, inputs, training_stages.pretrain, tokens=tokens)
+        return self.stage("pretrained", key, inputs, partial(_train, "pretrain"), tokens=tokens)
 
     def fine_tuned(self) -> Stage:
         """The pretrained language model, trained further on text of the target's kind."""
@@ -272,7 +276,7 @@ class StageGraph:
         key = self.lm_key(fit, self.text_seed(fit))
         key |= {"corpus": self.unlabelled_key(), "new_word_init": self.config.vocabulary.new_word_init}
         tokens = fit.epochs * self.estimate_unlabelled_tokens() * self.units_per_word
-        return self.stage("fine-tuned", key, inputs, training_stages.fine_tune, tokens=tokens)
+        return self.stage("fine-tuned", key, inputs, partial(_train, "fine_tune"), tokens=tokens)
 
     def lm_key(self, fit: LanguageModelTrainingConfig, seed: int) -> dict[str, Any]:
         """What determines a language model beside its text."""
@@ -289,7 +293,7 @@ class StageGraph:
 
     def compute_key(self) -> dict[str, Any]:
         """Device, threads and precision, with `auto` resolved: what runs elsewhere is another stage."""
-        return non_defaults(self.config.compute) | {"device": devices.device_of(self.config.compute).type}
+        return non_defaults(self.config.compute) | {"device": devices.device_type(self.config.compute)}
 
     def network_key(self) -> dict[str, Any]:
         """The same for a network, with the version of what large ones alone run through."""
@@ -359,6 +363,32 @@ def final_stage(config: RunConfig, seed: int, data: Path | None, imported: Path 
     Raises ConfigError and DataError where the config cannot be run on the data there is.
     """
     return StageGraph(config, seed, data, imported).final_stage()
+
+
+def uses_wide_kernels(config: RunConfig) -> bool:
+    """Whether a network runs through what small ones do not: wide LSTM layers, or slopes of many words gathered."""
+    sizes = layer_sizes(config.lm.emb_size, config.lm.hidden_size, config.lm.n_layers)
+    many = config.vocabulary.max_size >= MANY_WORDS
+    return config.compute.precision == "bfloat16" and (many or any(is_wide(*size) for size in sizes))
+
+
+# Both import torch or scikit-learn, which a plan does without.
+
+
+def _train(name: str, work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Call a function of `training_stages`."""
+    from ulmfit_lab.pipeline import training_stages
+
+    compute: Callable[..., dict[str, Any]] = getattr(training_stages, name)
+    return compute(work, config=config, seed=seed)
+
+
+def _compute_baseline(name: str, work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Call a function of `baselines`."""
+    from ulmfit_lab.pipeline import baselines
+
+    compute: Callable[..., dict[str, Any]] = getattr(baselines, name)
+    return compute(work, config=config, seed=seed)
 
 
 def _sampling(config: RunConfig) -> dict[str, Any]:

@@ -15,17 +15,18 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.data.word_lists import read_word_list
-from ulmfit_lab.models.checkpoint import Stamp, convert_to_float32, save_checkpoint
-from ulmfit_lab.models.fastai import Sizes, read_fastai, write_fastai
-from ulmfit_lab.models.heads import LanguageModel
+from ulmfit_lab.models.sizes import Sizes
 from ulmfit_lab.pipeline.store import Stage, StageContext
 from ulmfit_lab.utils.errors import ConfigError, DataError, MismatchError, suggest
 from ulmfit_lab.utils.files import atomic_write, file_digest, json_text
+
+if TYPE_CHECKING:
+    from ulmfit_lab.models.heads import LanguageModel
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 MODEL, WORDS, FACTS = "model.safetensors", "vocabulary.json", "model.json"
@@ -77,6 +78,8 @@ def import_fastai(
 
     Raises DataError and MismatchError for files that do not hold one, ConfigError for a name that is no file name.
     """
+    from ulmfit_lab.models.fastai import read_fastai  # imports torch, which a plan does without
+
     if not NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is not a name for a model; use letters, digits, dots, hyphens and underscores.")
     model, words, sizes = read_fastai(weights, read_word_list(vocabulary))
@@ -98,6 +101,8 @@ def save_model_folder(
 
     half: store the weights in float16; a run that starts from the model computes with them in float32
     """
+    from ulmfit_lab.models.checkpoint import Stamp, save_checkpoint
+
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
     stored = copy.deepcopy(model).half() if half else model
@@ -116,6 +121,8 @@ def export_fastai(model: LanguageModel, vocabulary: Vocabulary, path: Path) -> l
 
     Raises ConfigError for a model of subwords, which fastai has no place for, and DataError for a bad place.
     """
+    from ulmfit_lab.models.fastai import write_fastai
+
     if vocabulary.merges is not None:
         raise ConfigError("The model reads subwords, whose merges fastai has no place for; export a model of words.")
     words = path.with_name(f"{path.stem}_vocab.pkl")
@@ -197,6 +204,8 @@ def _taking(found: ImportedModel, *names: str) -> Callable[[StageContext], dict[
     """Copies a model's files into a stage, its weights as float32."""
 
     def compute(work: StageContext) -> dict[str, Any]:
+        from ulmfit_lab.models.checkpoint import convert_to_float32
+
         for name in names:
             shutil.copyfile(found.folder / name, work.folder / name)
         vocabulary = Vocabulary.load(work.folder / WORDS)

@@ -14,7 +14,6 @@ from ulmfit_lab.data.corpus import UNLABELLED, TokenCorpus, open_corpus
 from ulmfit_lab.data.sources import has_split
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.pipeline.store import StageContext, StageResult
-from ulmfit_lab.training.confusion import confusion_matrix, draw_confusion
 from ulmfit_lab.training.metrics import classification_metrics
 from ulmfit_lab.utils.errors import DataError
 
@@ -92,6 +91,8 @@ def load_prediction_metrics(folder: Path) -> dict[str, float]:
 
 def save_confusion(work: StageContext, texts: LabelledData, guesses: np.ndarray) -> None:
     """Draw which classes the test documents were taken for: class numbers (n,) in the documents' order."""
+    from ulmfit_lab.training.confusion import confusion_matrix, draw_confusion  # imports matplotlib
+
     truth = texts.label_ids(*texts.part("test"))
     matrix = confusion_matrix(truth, guesses, len(texts.classes))
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of letters that the font lacks

@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from ulmfit_lab.config.paths import fingerprint
-from ulmfit_lab.training.loop import Point, Progress
+from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.utils.errors import DataError
 from ulmfit_lab.utils.files import atomic_write, file_digest, json_text, parse_number
 from ulmfit_lab.utils.locks import is_locked

@@ -39,8 +39,9 @@ from ulmfit_lab.training.evaluation import (
     evaluate_classifier,
     evaluate_language_model,
 )
-from ulmfit_lab.training.loop import FitResult, Point, fit
+from ulmfit_lab.training.loop import FitResult, fit
 from ulmfit_lab.training.metrics import classification_metrics
+from ulmfit_lab.training.progress import Point
 from ulmfit_lab.training.steps import Step, classifier_step, head_step, language_model_step
 from ulmfit_lab.utils.errors import DataError
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from ulmfit_lab.experiment.declaration import RunSpec
 from ulmfit_lab.experiment.plan import Plan
 from ulmfit_lab.pipeline.store import Stage
-from ulmfit_lab.training.loop import Progress as StageProgress
+from ulmfit_lab.training.progress import Progress as StageProgress
 
 LINE_SECONDS = 15.0
 """Where there is no terminal, a stage's progress is one line every so often."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
@@ -27,19 +27,21 @@ from ulmfit_lab.pipeline.labelled_data import load_prediction_metrics
 from ulmfit_lab.pipeline.store import VERSIONS, Observer, Stage, StageResult, StageStore
 from ulmfit_lab.report.new_metrics import add_new_metrics, keep_metrics, measured_value, refuse_unmeasurable
 from ulmfit_lab.sweep.display import ProgressDisplay
-from ulmfit_lab.sweep.optuna_study import Study, open_study
 from ulmfit_lab.tracking.lineage import add_origins, read_origin, sign_origin
 from ulmfit_lab.tracking.names import NOTE
 from ulmfit_lab.tracking.records import DIVERGED
 from ulmfit_lab.tracking.tracker import RunLog, Tracker
-from ulmfit_lab.training.loop import Point, Progress
 from ulmfit_lab.training.metrics import find_metric
+from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.utils.errors import ConfigError, DataError, TrainingError, suggest
 from ulmfit_lab.utils.files import parse_number
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.interrupts import allow_interrupts
 from ulmfit_lab.utils.locks import hold_lock, is_locked
 from ulmfit_lab.utils.provenance import provenance
+
+if TYPE_CHECKING:
+    from ulmfit_lab.sweep.optuna_study import Study
 
 PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
 """Stage kind -> what its metrics are called in a run."""
@@ -148,8 +150,7 @@ def sweep(
         raise ConfigError(f"--retries {retries} must be 0 or more.")
     plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
     keep_metrics(plan.finished, StageStore(home.stages), tracker)
-    lower = find_metric(experiment.metric).lower_is_better
-    study = open_study(home, sweep_name(experiment.name, scale), lower_is_better=lower)
+    study = open_study_of(experiment, scale, home) if plan.todo else None
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
@@ -163,7 +164,7 @@ def sweep(
     # an engine tells of all its workers, but only of what they have finished
     shown = display.running(plan, hears=display.workers if engine else 1)
     with allow_interrupts(), mark_killed_on_interrupt(tracker, parent), shown:
-        here = (attempt(planned, job, tracker, study, display) for planned in todo)
+        here = (attempt(planned, job, tracker, study, display) for planned in todo if study)
         for result in engine(todo, job) if engine else here:
             results.append(result)
             if result.ran:
@@ -184,6 +185,14 @@ def sweep(
         sum(r.reused_seconds for r in results),
         diverged_runs(plan, experiment.name, scale, tracker),
     )
+
+
+def open_study_of(experiment: Experiment, scale: str, home: Home) -> Study:
+    """The Optuna study that records the runs of an experiment at a scale as trials."""
+    from ulmfit_lab.sweep.optuna_study import open_study  # imports Optuna, which a finished sweep does without
+
+    lower = find_metric(experiment.metric).lower_is_better
+    return open_study(home, sweep_name(experiment.name, scale), lower_is_better=lower)
 
 
 def diverged_runs(plan: Plan, experiment: str, scale: str, tracker: Tracker) -> tuple[tuple[str, str], ...]:
@@ -423,11 +432,12 @@ def is_alive(home: Home, experiment: str, scale: str) -> Callable[[str], bool]:
     return lambda cell: is_locked(cell_lock(home, experiment, scale, cell))
 
 
-def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, study: Study) -> None:
+def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, study: Study | None) -> None:
     """End the runs and trials of cells whose process was killed."""
     alive = is_alive(home, experiment, scale)
     tracker.close_abandoned(experiment, scale, alive)
-    study.reap(alive)
+    if study:
+        study.reap(alive)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ from ulmfit_lab.utils.provenance import source_tags, version_of
 from ulmfit_lab.utils.retry import is_connection_error, retry
 
 if TYPE_CHECKING:  # the command line's quick commands have no use for torch
-    from ulmfit_lab.training.loop import Point
+    from ulmfit_lab.training.progress import Point
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")

@@ -18,6 +18,7 @@ from ulmfit_lab.config.schema import TrainingConfig
 from ulmfit_lab.models.awd_lstm import map_tensors
 from ulmfit_lab.models.checkpoint import load_resume_state, save_resume_state
 from ulmfit_lab.training.optimizers import WeightAverage, make_optimizer, set_rates, should_average
+from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.training.schedules import cycle_epochs, dropout_factor, layer_rates, lr_factor, trainable_groups
 from ulmfit_lab.training.steps import Step, autocast
 from ulmfit_lab.utils.errors import DataError, TrainingError
@@ -28,27 +29,6 @@ POINTS_PER_EPOCH, POINTS = 40, 50
 """Most points of a curve, for each epoch and in all; each is the mean since the one before."""
 CHECKPOINT_SECONDS = 30.0
 """Time between two resume states; what an interruption can cost at most."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """Values at a step of a curve."""
-
-    step: int
-    epoch: float
-    values: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far training is."""
-
-    done_steps: int
-    total_steps: int
-    epoch: int
-    loss: float
-    tokens_per_second: float
-    seconds_left: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""Commands that compute nothing import nothing that computes: what they import is most of what they take."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ulmfit_lab.experiment.declaration import Experiment
+
+HEAVY = {"torch", "spacy", "sklearn", "optuna", "gensim", "statsmodels", "scipy.stats", "matplotlib", "seaborn"}
+CODE = """
+import sys
+from ulmfit_lab.cli import main
+status = main(sys.argv[2:])
+print("heavy:", *[name for name in sys.argv[1].split(",") if name in sys.modules])
+raise SystemExit(status)
+"""
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The heavy modules that a command imports, in a process of its own."""
+    heavy = ",".join(sorted(HEAVY | {"mlflow", "pandas"}))
+    command = [sys.executable, "-c", CODE, heavy, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("heavy:")[2].split())
+
+
+@pytest.fixture(scope="module")
+def finished(new_lab: Callable[[str], Any], experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The module of an experiment, and the options that name a home with its finished runs."""
+    lab = new_lab("imports")
+    assert not lab.sweep(experiment).failures
+    fields = {
+        name: getattr(experiment, name) for name in ("name", "question", "baseline", "variants", "scales", "seeds")
+    }
+    module = tmp_path_factory.mktemp("imports") / "starts.py"
+    module.write_text(
+        f"from ulmfit_lab.experiment.declaration import Experiment\nEXPERIMENT = Experiment(**{fields!r})\n"
+    )
+    return module, ("--scale", "tiny", "--home", str(lab.home.root))
+
+
+@pytest.mark.parametrize("command", ["--help", "list"])
+def test_help_and_list_import_no_large_package(command: str) -> None:
+    if command == "--help":
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "ulmfit_lab", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert not names & (HEAVY | {"mlflow", "pandas", "numpy"})
+    else:
+        assert imported_by(command) == set()
+
+
+@pytest.mark.parametrize("command", ["plan", "runs"])
+def test_plan_and_runs_import_only_the_tracking_of_runs(finished: Any, command: str) -> None:
+    module, options = finished
+    assert imported_by(command, str(module), *options) <= {"mlflow", "pandas"}
+
+
+def test_a_finished_sweep_and_a_report_import_no_training(finished: Any, tmp_path: Path) -> None:
+    module, options = finished
+    for command in ("sweep", "report"):
+        found = imported_by(command, str(module), *options, "--results", str(tmp_path))
+        assert not found & {"torch", "spacy", "sklearn", "optuna", "gensim"}
