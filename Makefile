@@ -12,10 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 DOTS := (while sleep 5 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench docs format clean
+.PHONY: help install demo test test-fast lint bench docs reference format clean
 
 help:  ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
@@ -60,6 +60,9 @@ bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fast
 
 docs: $(VENV)/dev  ## Write the API reference from the docstrings into docs/api
 	@$(BIN)/pdoc --output-directory docs/api ulmfit_lab '!ulmfit_lab.bench.fastai_side'
+
+reference: $(VENV)/installed  ## Write docs/config.md and the picture of docs/architecture.md from the code
+	@$(BIN)/python -m ulmfit_lab.config.reference > docs/config.md
 
 format: $(VENV)/dev  ## Put the code into the house's format
 	@$(BIN)/ruff check --fix $(CHECKED)

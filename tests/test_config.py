@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ulmfit_lab.config.schema
-from ulmfit_lab.config.bounds import BOUNDS, DROPOUTS
+from ulmfit_lab.config.bounds import DROPOUTS, field_bounds
 from ulmfit_lab.config.paths import (
     RENAMED_FIELDS,
     differences,
@@ -30,10 +30,12 @@ from ulmfit_lab.config.paths import (
     rename_fields,
     resolved_types,
 )
+from ulmfit_lab.config.reference import config_reference, describe_fields
 from ulmfit_lab.config.schema import ComputeConfig, LanguageModelConfig, LanguageModelTrainingConfig, RunConfig
 from ulmfit_lab.utils.errors import ConfigError
 
 KINDS = field_types(RunConfig)
+BOUNDS = field_bounds(RunConfig)
 PATHS = tuple(KINDS)
 NUMBERS = tuple(path for path, kind in KINDS.items() if kind in (int, float, int | None))
 FLOATS = tuple(path for path, kind in KINDS.items() if kind is float)
@@ -77,8 +79,13 @@ def test_every_field_has_a_sentence_under_it() -> None:
 
 
 def test_every_number_has_bounds_and_every_bound_a_number() -> None:
-    names = {path.rsplit(".", 1)[-1] for path in NUMBERS}
-    assert names == BOUNDS.keys() | set(DROPOUTS)
+    assert set(NUMBERS) == BOUNDS.keys() | {path for path in NUMBERS if path.rsplit(".", 1)[-1] in DROPOUTS}
+
+
+def test_the_reference_of_the_fields_is_that_of_the_schema() -> None:
+    page = Path(__file__).parents[1] / "docs" / "config.md"
+    assert page.read_text(encoding="utf-8") == config_reference(), "make reference"
+    assert describe_fields(RunConfig).keys() == set(PATHS)
 
 
 def test_types_and_values_have_the_same_paths_in_the_order_of_declaration() -> None:
@@ -144,7 +151,7 @@ def test_override_takes_leaf_fields_only(group: str) -> None:
 
 def beyond(path: str) -> list[float]:
     """Values on either side of a field's bounds, of its type."""
-    low, high = BOUNDS.get(path.rsplit(".", 1)[-1], (0, 0.999))
+    low, high = BOUNDS.get(path, (0, 0.999))
     if KINDS[path] is float:
         return [low - max(abs(low), 1.0) * 1e-9, math.inf, -math.inf, math.nan, *([high + 1] if high < 1e300 else [])]
     return [int(low) - 1, int(high) + 1]
@@ -159,7 +166,7 @@ def test_a_number_out_of_bounds_is_refused_by_path(path: str, value: float) -> N
 
 @pytest.mark.parametrize("path", [path for path in NUMBERS if path.rsplit(".", 1)[-1] not in (*DROPOUTS, "drop_mult")])
 def test_bounds_are_inclusive(path: str) -> None:
-    for bound in BOUNDS[path.rsplit(".", 1)[-1]]:
+    for bound in BOUNDS[path]:
         value = bound if KINDS[path] is float else int(bound)
         assert flatten(override(RunConfig(), {path: value}))[path] == value
 
@@ -288,7 +295,7 @@ def test_no_two_fields_share_a_fingerprint_when_set_to_one_value() -> None:
 
 @pytest.mark.parametrize("path", [path for path in FLOATS if path.rsplit(".", 1)[-1] != "test_share"])
 def test_an_integer_in_a_float_field_is_that_float(path: str) -> None:
-    low, high = BOUNDS.get(path.rsplit(".", 1)[-1], (0, 0.999))
+    low, high = BOUNDS.get(path, (0, 0.999))
     whole = 1 if low <= 1 <= high else 0
     given, meant = (override(RunConfig(), {path: kind(whole)}) for kind in (int, float))
     assert type(flatten(given)[path]) is float

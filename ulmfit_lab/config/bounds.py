@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from ulmfit_lab.config.paths import field_types, flatten
 from ulmfit_lab.utils.errors import ConfigError, suggest
 
-# Bounds are inclusive; a field is looked up by its last name, so every field of one name has one meaning.
-BOUNDS: Mapping[str, tuple[float, float]] = {
-    "max_tokens": (0, 1e12), "valid_tokens": (100, 1e9), "test_tokens": (0, 1e9), "n_labels": (0, 1e9),
-    "n_valid": (1, 1e9), "n_test": (0, 1e9), "test_share": (0.01, 0.9), "max_length": (0, 1e6), "max_size": (10, 1e8),
-    "min_freq": (1, 1e9), "window": (1, 1000), "negative": (1, 1000), "min_count": (1, 1e9), "sample": (0, 1),
-    "epochs": (0, 100_000), "emb_size": (1, 65_536), "hidden_size": (1, 65_536), "n_layers": (1, 64),
-    "drop_mult": (0, 10), "head_dropout": (0, 0.999), "batch_size": (1, 1_000_000),
-    "eval_batch_size": (1, 1_000_000), "lr": (1e-12, 1e6),
-    "beta1": (0, 0.999999), "beta2": (0, 0.999999), "weight_decay": (0, 1e3), "clip": (0, 1e9),
-    "layer_lr_decay": (1, 1e6), "patience": (0, 1e6), "bptt": (5, 100_000), "alpha": (0, 1e6), "beta": (0, 1e6),
-    "head_size": (1, 65_536), "backprop_windows": (1, 1e6),
-    "max_positions": (1, 1e9), "non_monotone": (1, 1e6), "threads": (1, 1024), "seed": (0, 2**32 - 1),
-}  # fmt: skip
+
+class Range(NamedTuple):
+    """Smallest and largest value of a number, both allowed: `Annotated[float, Range(0, 1)]`."""
+
+    low: float
+    high: float
+
+
+def field_bounds(kind: type) -> Mapping[str, Range]:
+    """Dotted path -> range of every field of a config class that has one."""
+    return resolved_bounds(kind)
+
+
+@cache
+def resolved_bounds(kind: type) -> Mapping[str, Range]:
+    """The same, worked out once for each class."""
+    found: dict[str, Range] = {}
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for f in dataclasses.fields(kind):
+        hint = hints[f.name]
+        if dataclasses.is_dataclass(hint):
+            found |= {f"{f.name}.{path}": each for path, each in field_bounds(typing.cast(type, hint)).items()}
+        else:
+            found |= dict.fromkeys([f.name], hint.__metadata__[0]) if hasattr(hint, "__metadata__") else {}
+    return MappingProxyType(found)
+
+
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_dropout", "hidden_dropout")
 
@@ -35,10 +52,10 @@ def check_config(config: Any) -> None:
     Raises ConfigError. A dropout times its multiplier, or twice that where a schedule doubles it, must stay below 1.
     """
     kinds = field_types(type(config))
-    values = flatten(config)
+    values, bounds = flatten(config), field_bounds(type(config))
     for path, value in values.items():
         _check_type(path, value, kinds[path])
-        low, high = BOUNDS.get(path.rsplit(".", 1)[-1], (-math.inf, math.inf))
+        low, high = bounds.get(path, (-math.inf, math.inf))
         if isinstance(value, (int, float)) and not low <= value <= high:
             raise ConfigError(f"{path} = {value} is out of bounds; it must lie between {low:g} and {high:g}.")
     if not DEVICE.fullmatch(config.compute.device):

