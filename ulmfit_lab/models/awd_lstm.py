@@ -54,11 +54,15 @@ class LSTMLayer(nn.Module):
     parameters; the thinned ones exist within a call alone, so gradients reach the raw ones.
     """
 
+    torch_layer: type[nn.RNNBase] = nn.LSTM
+
     def __init__(self, input_size: int, hidden_size: int, weight_dropout: float) -> None:
         super().__init__()
         self.hidden_size, self.weight_dropout = hidden_size, weight_dropout
-        # nn.LSTM's own start, and its order of parameters
-        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = nn.LSTM(input_size, hidden_size).parameters()
+        # torch's own initialisation, and its order of parameters
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = self.torch_layer(
+            input_size, hidden_size
+        ).parameters()
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run over time: x (T, B, I), state (h, c) each (B, H) -> output (T, B, H) and the state after step T."""
@@ -94,7 +98,15 @@ class AWDLSTM(nn.Module):
     """
 
     def __init__(
-        self, vocab_size: int, *, emb_size: int, hidden_size: int, n_layers: int, dropouts: Dropouts, pad: int = 1
+        self,
+        vocab_size: int,
+        *,
+        emb_size: int,
+        hidden_size: int,
+        n_layers: int,
+        dropouts: Dropouts,
+        pad: int = 1,
+        layer: type[LSTMLayer] = LSTMLayer,
     ) -> None:
         super().__init__()
         self.rates = self.dropouts = dropouts  # as configured, and as in force (see scale_dropouts)
@@ -104,7 +116,7 @@ class AWDLSTM(nn.Module):
         with torch.no_grad():
             self.embedding.weight[pad].zero_()
         sizes = layer_sizes(emb_size, hidden_size, n_layers)
-        self.lstms = nn.ModuleList(LSTMLayer(below, above, dropouts.weight) for below, above in sizes)
+        self.lstms = nn.ModuleList(layer(below, above, dropouts.weight) for below, above in sizes)
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Read one window of a stream.
