@@ -44,6 +44,9 @@ demo: $(VENV)/installed  ## Run the first ablation on real text, a few minutes, 
 test: $(VENV)/dev lint  ## Lint, then run the tests
 	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+test-fast: $(VENV)/dev  ## Run the tests that take little time
+	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile -m "not slow" --maxfail 10
+
 lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff check $(CHECKED)
 	@$(BIN)/ruff format --check $(CHECKED)
@@ -59,10 +62,11 @@ bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fast
 	@$(BIN)/ulmfit-lab bench --readme docs/performance.md
 
 docs: $(VENV)/dev  ## Write the API reference from the docstrings into docs/api
-	@$(BIN)/pdoc --output-directory docs/api ulmfit_lab '!ulmfit_lab.bench.fastai_side'
+	@$(BIN)/pdoc --output-directory docs/api ulmfit_lab
 
 reference: $(VENV)/installed  ## Write docs/config.md and the picture of docs/architecture.md from the code
 	@$(BIN)/python -m ulmfit_lab.config.reference > docs/config.md
+	@$(BIN)/python docs/draw_rooms.py
 
 format: $(VENV)/dev  ## Put the code into the house's format
 	@$(BIN)/ruff check --fix $(CHECKED)

@@ -8,8 +8,7 @@ steadier, over seeds and over the last epochs, and which tells more of the class
 weights of the epoch that is best by the one number or by the other: they are the comparison of the first table.
 """
 
-from ulmfit_lab.analysis.spec import Associations, Predictor
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report
+from ulmfit_lab.experiment import Associations, Design, Experiment, Predictor, Report
 
 # every language model differs by seed: stages without a seed of their own take the run's
 OWN_SEEDS = {"pretraining.seed": None, "fine_tuning.seed": None}
@@ -20,6 +19,7 @@ OVERFITTING = {
     "fine_tuning.lr": 1e-2,
     "fine_tuning.schedule": "constant",
 }
+
 
 EXPERIMENT = Experiment(
     name="accuracy_vs_perplexity",

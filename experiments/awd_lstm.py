@@ -3,9 +3,8 @@
 Each variant takes one part away, with the learning rate that suits it best on validation data.
 """
 
-from ulmfit_lab.analysis.spec import ExtraMetric, ManipulationCheck, Published
 from ulmfit_lab.config.scales import AWD_LSTM, LANGUAGE_MODEL
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
+from ulmfit_lab.experiment import Design, Experiment, ExtraMetric, ManipulationCheck, Published, Report, Search
 
 # the checkpoint that is best on validation is tested, as in the original
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None, "pretraining.checkpoint": "best"}

@@ -4,9 +4,8 @@ The stream is read in order and never shuffled; a random length moves the border
 All variants read the same tokens equally often.
 """
 
-from ulmfit_lab.analysis.spec import Published
 from ulmfit_lab.config.scales import LANGUAGE_MODEL
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report
+from ulmfit_lab.experiment import Design, Experiment, Published, Report
 
 EXPERIMENT = Experiment(
     name="bptt",

@@ -1,8 +1,7 @@
 """Do a forward and a backward model together beat either alone?"""
 
-from ulmfit_lab.analysis.spec import Published
 from ulmfit_lab.config.scales import TREC_6
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report
+from ulmfit_lab.experiment import Design, Experiment, Published, Report
 
 EXPERIMENT = Experiment(
     name="direction",

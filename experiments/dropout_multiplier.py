@@ -6,8 +6,7 @@ also means more steps.
 """
 
 from ulmfit_lab.config.scales import LANGUAGE_MODEL
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
-from ulmfit_lab.experiment.search_space import Range
+from ulmfit_lab.experiment import Design, Experiment, Range, Report, Search
 
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None}
 

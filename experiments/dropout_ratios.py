@@ -1,7 +1,7 @@
 """Does each of the AWD-LSTM's five dropouts earn its place beside the other four?"""
 
 from ulmfit_lab.config.scales import LANGUAGE_MODEL
-from ulmfit_lab.experiment.declaration import Experiment, Report
+from ulmfit_lab.experiment import Experiment, Report
 
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None, "lm.drop_mult": 0.5}
 

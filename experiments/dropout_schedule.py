@@ -4,7 +4,7 @@ Rising and falling go linearly between zero and twice the rates, so that all thr
 """
 
 from ulmfit_lab.config.scales import LANGUAGE_MODEL
-from ulmfit_lab.experiment.declaration import Design, Experiment
+from ulmfit_lab.experiment import Design, Experiment
 
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None, "lm.drop_mult": 0.7}
 

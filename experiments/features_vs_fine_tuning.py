@@ -1,8 +1,7 @@
 """Does fine-tuning a whole language model beat a classifier on its fixed features?"""
 
-from ulmfit_lab.analysis.spec import Published
 from ulmfit_lab.config.scales import TREC_6
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
+from ulmfit_lab.experiment import Design, Experiment, Published, Report, Search
 
 EXPERIMENT = Experiment(
     name="features_vs_fine_tuning",

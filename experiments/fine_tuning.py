@@ -1,8 +1,7 @@
 """Which parts of ULMFiT's fine-tuning help: of the language model (table 6), and of the classifier (table 7)?"""
 
-from ulmfit_lab.analysis.spec import Published
 from ulmfit_lab.config.scales import TREC_6
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
+from ulmfit_lab.experiment import Design, Experiment, Published, Report, Search
 
 DISCR, STLR = 2.6, "slanted"
 ULMFIT = {

@@ -3,7 +3,7 @@
 Text: IMDb's unlabelled reviews and WikiText-2's training split, the named set `imdb-wiki`.
 """
 
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report
+from ulmfit_lab.experiment import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="imdb_wiki_en",

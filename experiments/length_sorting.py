@@ -1,7 +1,6 @@
 """What do batches of documents of about the same length save, and do they cost any accuracy?"""
 
-from ulmfit_lab.analysis.spec import ExtraMetric
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report
+from ulmfit_lab.experiment import Design, Experiment, ExtraMetric, Report
 
 EXPERIMENT = Experiment(
     name="length_sorting",

@@ -4,7 +4,7 @@
 """
 
 from ulmfit_lab.config.scales import TREC_6
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
+from ulmfit_lab.experiment import Design, Experiment, Report, Search
 
 EXPERIMENT = Experiment(
     name="low_shot",

@@ -5,7 +5,7 @@ the benchmarks.
 """
 
 from ulmfit_lab.config.scales import LANGUAGE_MODEL
-from ulmfit_lab.experiment.declaration import Experiment, Report
+from ulmfit_lab.experiment import Experiment, Report
 
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None}
 

@@ -5,7 +5,7 @@ the same. Without pretraining the language model sees the target's own texts alo
 """
 
 from ulmfit_lab.config.scales import TREC_6
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report
+from ulmfit_lab.experiment import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="pretraining_size",

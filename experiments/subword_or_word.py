@@ -1,7 +1,7 @@
 """Should a language model read words or pieces of words?"""
 
 from ulmfit_lab.config.scales import TREC_6
-from ulmfit_lab.experiment.declaration import Experiment, Report
+from ulmfit_lab.experiment import Experiment, Report
 
 EXPERIMENT = Experiment(
     name="subword_or_word",

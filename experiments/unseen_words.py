@@ -1,7 +1,7 @@
 """How should words that pretraining never saw start: at the mean embedding, at zero, or at a random draw?"""
 
 from ulmfit_lab.config.scales import TREC_6
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report
+from ulmfit_lab.experiment import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
     name="unseen_words",

@@ -9,9 +9,8 @@ was tuned with the same budget on validation data. The small scale's target is T
 55,000 tokens of them in all.
 """
 
-from ulmfit_lab.analysis.spec import Published
 from ulmfit_lab.config.scales import TREC_6
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
+from ulmfit_lab.experiment import Design, Experiment, Published, Report, Search
 
 EXPERIMENT = Experiment(
     name="word2vec_vs_lm",

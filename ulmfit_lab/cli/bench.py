@@ -41,9 +41,11 @@ def bench_here(args: argparse.Namespace) -> int:
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     tell("The benchmarks are loaded ...")
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    logging.getLogger("ulmfit_lab.bench").setLevel(logging.INFO)
-    from ulmfit_lab.bench.rows import tables
-    from ulmfit_lab.bench.run import run
+    logging.getLogger("benchmarks").setLevel(logging.INFO)
+    find_benchmarks()
+    from benchmarks.rows import tables
+    from benchmarks.run import run
+
     from ulmfit_lab.utils.errors import ConfigError
     from ulmfit_lab.utils.home import data_dir, open_home
 
@@ -72,9 +74,22 @@ def bench_here(args: argparse.Namespace) -> int:
     return 0
 
 
+def find_benchmarks() -> None:
+    """Make `benchmarks`, a folder of the tests, importable; raises ConfigError where there is no checkout."""
+    from ulmfit_lab.utils.errors import ConfigError
+    from ulmfit_lab.utils.provenance import CHECKOUT
+
+    tests = CHECKOUT / "tests"
+    if not (tests / "benchmarks").is_dir():
+        raise ConfigError("The benchmarks are in the repository and not in the installed package; run it in a clone.")
+    if str(tests) not in sys.path:
+        sys.path.append(str(tests))
+
+
 def put_table(readme: Path, results: Path) -> None:
     """Write the table of all that was measured so far into a README that has its markers."""
-    from ulmfit_lab.bench.rows import with_table
+    from benchmarks.rows import with_table
+
     from ulmfit_lab.utils.files import atomic_write
 
     text = with_table(readme.read_text(encoding="utf-8"), (results / "table.md").read_text(encoding="utf-8"))

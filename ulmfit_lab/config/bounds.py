@@ -16,22 +16,22 @@ from ulmfit_lab.config.paths import field_types, flatten
 from ulmfit_lab.utils.errors import ConfigError, suggest
 
 
-class Range(NamedTuple):
-    """Smallest and largest value of a number, both allowed: `Annotated[float, Range(0, 1)]`."""
+class Bounds(NamedTuple):
+    """Smallest and largest value of a number, both allowed: `Annotated[float, Bounds(0, 1)]`."""
 
     low: float
     high: float
 
 
-def field_bounds(kind: type) -> Mapping[str, Range]:
+def field_bounds(kind: type) -> Mapping[str, Bounds]:
     """Dotted path -> range of every field of a config class that has one."""
     return resolved_bounds(kind)
 
 
 @cache
-def resolved_bounds(kind: type) -> Mapping[str, Range]:
+def resolved_bounds(kind: type) -> Mapping[str, Bounds]:
     """The same, worked out once for each class."""
-    found: dict[str, Range] = {}
+    found: dict[str, Bounds] = {}
     hints = typing.get_type_hints(kind, include_extras=True)
     for f in dataclasses.fields(kind):
         hint = hints[f.name]

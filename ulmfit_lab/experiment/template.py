@@ -10,7 +10,7 @@ from ulmfit_lab.utils.errors import ConfigError, DataError
 
 TEMPLATE = '''"""Does weight dropout help a small classifier?"""
 
-from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.experiment import Experiment
 
 EXPERIMENT = Experiment(
     name="{name}",

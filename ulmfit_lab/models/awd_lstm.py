@@ -54,7 +54,7 @@ class LSTMLayer(nn.Module):
     parameters; the thinned ones exist within a call alone, so gradients reach the raw ones.
     """
 
-    torch_layer: type[nn.RNNBase] = nn.LSTM
+    torch_layer: type[nn.Module] = nn.LSTM
 
     def __init__(self, input_size: int, hidden_size: int, weight_dropout: float) -> None:
         super().__init__()

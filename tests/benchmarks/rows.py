@@ -1,0 +1,177 @@
+"""Rows of a benchmark, as JSON and as tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from statistics import median
+from typing import Any, Literal, TypeAlias
+
+from benchmarks.paired import Ratio, ratio
+from benchmarks.targets import TARGETS
+
+Form: TypeAlias = Literal["ratio", "share", "nats", "ms", "rate", "alone"]
+
+HEADER = ("measured", "ours", "beside", "result", "target", "met")
+BEGIN, END = "<!-- benchmarks -->", "<!-- end -->"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: ours, what it is held against, and the value that a target may speak of."""
+
+    name: str
+    """What was measured, on what and how."""
+    unit: str = ""
+    """Unit of ours and other."""
+    ours: float | None = None
+    other: float | None = None
+    against: str = ""
+    """What the other is."""
+    form: Form = "ratio"
+    """What the value is: a ratio, a share, a difference in nats, milliseconds, tokens/s, or ours alone."""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    pairs: int = 0
+    target: str = ""
+    """Key in TARGETS; empty: measured for what it tells."""
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None where there is none, or nothing was measured.
+
+        A difference keeps its bound if its interval's lower end does: it is not shown to be worse.
+        """
+        if not self.target or self.value is None:
+            return None
+        held = self.low if self.form == "nats" and self.low is not None else self.value
+        return TARGETS[self.target].met(held)
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields, with the bound and whether it is met."""
+        bound = TARGETS[self.target].bound if self.target else None
+        return asdict(self) | {"bound": bound, "met": self.met}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a subject came to: rows, and figures by file name."""
+
+    rows: Sequence[Row]
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def compared(name: str, ours: Sequence[float], others: Sequence[float], **facts: Any) -> Row:
+    """A row of two sides' rates in turns: medians, and the ratio by pairs."""
+    return valued(Row(name, ours=median(ours), other=median(others), **facts), ratio(ours, others))
+
+
+def valued(row: Row, found: Ratio) -> Row:
+    """The row with a ratio's median as its value."""
+    return replace(row, value=found.median, low=found.low, high=found.high, pairs=found.pairs)
+
+
+def missing(name: str, reason: str, **facts: Any) -> Row:
+    """A row of what was not measured, and why."""
+    return Row(name, note=f"not measured: {reason}", **facts)
+
+
+def tables(benchmarks: Mapping[str, Any]) -> str:
+    """The Markdown of a JSON object: rows with a target first, then all others, notes, and on what it was measured."""
+    subjects = benchmarks["subjects"]
+    rows = [row for subject in subjects.values() for row in subject["rows"]]
+    promised = [row for row in rows if row["target"]]
+    parts = ["# Benchmarks", _explain(promised), table(promised)]
+    if len(promised) < len(rows):
+        parts += ["## Without a target", table([row for row in rows if not row["target"]])]
+    notes = dict.fromkeys(
+        f"* {row['name']}: {row['note']}." for row in rows if row["note"] and row["value"] is not None
+    )
+    parts += ["## Notes", "\n".join(notes)] if notes else []
+    return "\n\n".join([*parts, "## Measured on", _machines(subjects)]) + "\n"
+
+
+def _explain(rows: Sequence[Mapping[str, Any]]) -> str:
+    measured = [row for row in rows if row["met"] is not None]
+    met = sum(row["met"] for row in measured)
+    return (
+        f"{met} of the {len(measured)} targets that were measured are met. Sides take turns within one run (A B A B); "
+        "a result is the median of the pairs' ratios, with the lowest and the highest. The targets are declared in "
+        "`tests/benchmarks/targets.py`."
+    )
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [HEADER, ("---",) * len(HEADER), *map(cells, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row's cells."""
+    target = TARGETS[row["target"]] if row["target"] else None
+    bound = f"{'at least' if target.at_least else 'at most'} {shown(target.bound, row['form'])}" if target else ""
+    if row["value"] is None:
+        return row["name"], "", row["against"], row["note"], bound, ""
+    name = f"{row['name']} ({row['unit']})" if row["unit"] else row["name"]
+    ours = "" if row["ours"] is None else number(row["ours"])
+    beside = row["against"] + ("" if row["other"] is None else f" {number(row['other'])}")
+    met = "" if row["met"] is None else "yes" if row["met"] else "no"
+    return name, ours, beside, result(row), bound, met
+
+
+def result(row: Mapping[str, Any]) -> str:
+    """The value, with its range and how many pairs it is of."""
+    text = shown(row["value"], row["form"])
+    if row["pairs"] > 1:
+        of = "seeds" if row["form"] == "nats" else "pairs"
+        text += f" ({shown(row['low'], row['form'])} to {shown(row['high'], row['form'])}, {row['pairs']} {of})"
+    return text
+
+
+def shown(value: float, form: str) -> str:
+    """A value with its unit."""
+    match form:
+        case "ratio":
+            return f"{value:.2f} x"
+        case "share":
+            return f"{100 * value:.3g}%"
+        case "nats":
+            return f"{value:+.3f} nats" if value else "0 nats"
+        case "ms":
+            return f"{value:.3g} ms"
+        case "alone":
+            return "nothing beside it"
+    return f"{number(value)} tokens/s"
+
+
+def number(value: float) -> str:
+    """Three significant digits and thousands apart.
+
+    >>> number(12345.6), number(0.04567), number(2.5e7)
+    ('12,300', '0.0457', '25,000,000')
+    """
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
+def _machines(subjects: Mapping[str, Any]) -> str:
+    """Each distinct set of facts, with the subjects that were measured under it and the machine's load before."""
+    found: dict[str, list[str]] = {}
+    for name, subject in subjects.items():
+        facts = "; ".join(f"{key} {value}" for key, value in subject["facts"].items())
+        found.setdefault(facts, []).append(f"{name} (load {subject['load']:g})")
+    lines = [f"* {', '.join(names)}: {facts}." for facts, names in found.items()]
+    return "\n".join(
+        [*lines, "", "Load is the machine's load average when the subject began, of whatever else it did."]
+    )
+
+
+def with_table(readme: str, table_file: str) -> str:
+    """A README with the table of the targets between its markers; as it is where it has no markers."""
+    rows = [line for line in table_file.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    block = "\n".join([BEGIN, "", *rows, "", END])
+    return re.sub(f"{BEGIN}.*?{END}", lambda _: block, readme, count=1, flags=re.DOTALL)
