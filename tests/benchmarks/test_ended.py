@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.sides import environment
+
 LONGEST = 600.0
 """Seconds until a process has started, on a busy machine."""
 SECONDS = 10.0
@@ -39,7 +41,8 @@ sys.exit(main(["bench", "products", "--quick", "--home", sys.argv[1]]))
 def test_no_process_is_left_of_a_bench_that_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     log = tmp_path / "log"
     with log.open("wb") as said:
-        bench = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], stderr=said, stdout=said, cwd=tmp_path)
+        command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+        bench = subprocess.Popen(command, stderr=said, stdout=said, cwd=tmp_path, env=environment({}))
     try:
         wait_until(lambda: "round 1" in log.read_text(encoding="utf-8"), LONGEST, bench)
         sides = psutil.Process(bench.pid).children(recursive=True)

@@ -19,7 +19,7 @@ from benchmarks import sides as processes
 from benchmarks.our_side import TASKS
 from benchmarks.rows import Row, cells, tables
 from benchmarks.setting import QUICK, Bench
-from benchmarks.sides import Side, answers_or_errors, started
+from benchmarks.sides import TESTS, Side, answers_or_errors, started
 from ulmfit_lab.cli import main
 from ulmfit_lab.utils.errors import LabError
 
@@ -206,9 +206,13 @@ def test_the_command_measures_on_a_device(tmp_path: Path, capsys: pytest.Capture
 
 def test_nothing_but_torch_and_numpy_is_asked_for() -> None:
     """A machine with a GPU may have neither a registry nor these; each costs seconds to import besides."""
-    modules = ("cli", "bench.run", "bench.on_device", "bench.our_side", "bench.device_side", "bench.wikitext_run")
+    own = ("run", "on_device", "our_side", "device_side", "wikitext_run")
     absent = ("mlflow", "optuna", "spacy", "gensim", "tyro", "shtab", "ray", "statsmodels")
-    names = ", ".join(f"ulmfit_lab.{name}" for name in modules)
-    code = [f"import sys, {names}", f"print([name for name in {absent} if name in sys.modules])"]
+    names = ", ".join(["ulmfit_lab.cli", *(f"benchmarks.{name}" for name in own)])
+    code = [
+        f"import sys; sys.path.append({str(TESTS)!r})",
+        f"import {names}",
+        f"print([name for name in {absent} if name in sys.modules])",
+    ]
     done = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
