@@ -18,7 +18,7 @@ from ulmfit_lab.cli.runs import list_runs
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.pipeline.store import read_stage
 from ulmfit_lab.report.new_metrics import measured_value
-from ulmfit_lab.sweep.runner import refuse_unmeasured
+from ulmfit_lab.sweep.runner import check_metric_measured
 from ulmfit_lab.tracking.records import unbounded
 from ulmfit_lab.training.metrics import find_metric
 from ulmfit_lab.utils.errors import ConfigError, IncompleteError, TrainingError
@@ -56,7 +56,7 @@ def test_a_run_without_a_finite_measure_is_no_result(
         with pytest.raises(IncompleteError, match=f"no finite {name}"):
             measured_value(run, find_metric(name))
         with pytest.raises(TrainingError, match=f"{name} of this run is"):
-            refuse_unmeasured(replace(experiment, metric=name), run.metrics)
+            check_metric_measured(replace(experiment, metric=name), run.metrics)
     assert list_runs(experiment, "tiny", lab.tracker, as_json=True) == 0
     (printed,) = strict(capsys.readouterr().out)
     assert printed["metrics"] == {"final/error": None, "final/loss": None, "final/accuracy": 0.5}

@@ -12,7 +12,7 @@ from scipy.stats import ttest_ind
 
 from benchmarks.arithmetic import Model
 from benchmarks.paired import ratio
-from benchmarks.rows import Row, compared, missing, valued
+from benchmarks.rows import Row, compared, missing, with_ratio
 from benchmarks.setting import NO_FASTAI, Bench
 from benchmarks.sides import Task, answers_in_turns, rates
 
@@ -75,7 +75,9 @@ def near_peak(name: str, model: Model, precision: str, found: Mapping[str, Seque
     """What the model's own matrix products come to, as a share of what products alone reach here."""
     flops, peaks = [rate * model.training_flops for rate in found[precision]], found[f"peak {precision}"]
     ours, other = median(flops) / 1e9, median(peaks) / 1e9
-    return valued(Row(name, "GFLOP/s", ours, other, "peak", "share", target="share of the peak"), ratio(flops, peaks))
+    return with_ratio(
+        Row(name, "GFLOP/s", ours, other, "peak", "share", target="share of the peak"), ratio(flops, peaks)
+    )
 
 
 def losses(bench: Bench) -> list[Row]:

@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks.arithmetic import Model
 from benchmarks.paired import ratio
-from benchmarks.rows import Row, compared, missing, valued
+from benchmarks.rows import Row, compared, missing, with_ratio
 from benchmarks.setting import NO_FASTAI, Bench
-from benchmarks.sides import Facts, Side, Task, answers_or_errors, rates, started, together
+from benchmarks.sides import Facts, Side, Task, answers_or_errors, rates, run_together, started
 from ulmfit_lab.utils.errors import LabError
 
 PRECISIONS = ("bfloat16", "tf32", "float32")
@@ -124,7 +124,7 @@ def training(bench: Bench, size: str, model: Model, batch: int, steps: int) -> l
             flops = [rate * model.training_flops / 1e9 for rate in rates(found[p])]
             peaks = [rate / 1e9 for rate in rates(found[f"peak {p}"])]
             row = Row(name, "GFLOP/s", median(flops), median(peaks), "peak", "share")
-            rows.append(valued(row, ratio(flops, peaks)))
+            rows.append(with_ratio(row, ratio(flops, peaks)))
         else:
             rows.append(missing(name, errors.get(p) or errors[f"peak {p}"], unit="GFLOP/s", against="peak"))
     return rows + memory(f"Peak memory of {about}", found, errors)
@@ -220,7 +220,7 @@ def side_by_side(bench: Bench) -> list[Row]:
             ready.append(process)
         for _ in range(sizes.device_rounds):
             for n in sizes.processes:
-                found[n] += rates([together(ready[:n])])
+                found[n] += rates([run_together(ready[:n])])
     one = found[sizes.processes[0]]
     return [
         compared(

@@ -66,10 +66,10 @@ class Found:
 
 def compared(name: str, ours: Sequence[float], others: Sequence[float], **facts: Any) -> Row:
     """A row of two sides' rates in turns: medians, and the ratio by pairs."""
-    return valued(Row(name, ours=median(ours), other=median(others), **facts), ratio(ours, others))
+    return with_ratio(Row(name, ours=median(ours), other=median(others), **facts), ratio(ours, others))
 
 
-def valued(row: Row, found: Ratio) -> Row:
+def with_ratio(row: Row, found: Ratio) -> Row:
     """The row with a ratio's median as its value."""
     return replace(row, value=found.median, low=found.low, high=found.high, pairs=found.pairs)
 

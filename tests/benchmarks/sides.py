@@ -90,7 +90,7 @@ def environment(spec: Mapping[str, Any]) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 
-def together(sides: Sequence[Side]) -> Facts:
+def run_together(sides: Sequence[Side]) -> Facts:
     """A turn of sides that work at the same time, as if they were one."""
     for side in sides:
         side.say("go")
@@ -151,7 +151,7 @@ def answers_in_turns(
         grouped = {name for names in (groups or {}).values() for name in names}
         turns: dict[str, Callable[[], Facts]] = {n: side.turn for n, side in sides.items() if n not in grouped}
         for name, members in (groups or {}).items():
-            turns[name] = partial(together, [sides[member] for member in members])
+            turns[name] = partial(run_together, [sides[member] for member in members])
         return in_turns(turns, rounds)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import spacy
 
 from benchmarks.paired import Ratio, in_turns, ratio
-from benchmarks.rows import Row, compared, valued
+from benchmarks.rows import Row, compared, with_ratio
 from benchmarks.setting import Bench
 from ulmfit_lab.data.corpus import open_corpus
 from ulmfit_lab.data.stream_batches import StreamBatches
@@ -88,7 +88,7 @@ def opening(bench: Bench) -> Row:
             open_corpus(corpus.folder)
         times.append(1000 * seconds[0])
     name = f"Opening a tokenised corpus of {corpus.n_tokens:,} tokens"
-    return valued(Row(name, form="ms", target="opening"), spread(times))
+    return with_ratio(Row(name, form="ms", target="opening"), spread(times))
 
 
 def loading(bench: Bench) -> Row:
@@ -101,7 +101,9 @@ def loading(bench: Bench) -> Row:
             batches = StreamBatches(stream, batch_size=sizes.batch_size, bptt=sizes.bptt)
             tokens = sum(batch.n_tokens for batch in batches.epoch(0))
         found.append(tokens / seconds[0])
-    return valued(Row("Loading an epoch of a language model's windows", form="rate", target="loading"), spread(found))
+    return with_ratio(
+        Row("Loading an epoch of a language model's windows", form="rate", target="loading"), spread(found)
+    )
 
 
 def spread(values: list[float]) -> Ratio:

@@ -15,7 +15,7 @@ from unittest.mock import patch
 from rich.console import Console
 
 from benchmarks.paired import ratio
-from benchmarks.rows import Row, valued
+from benchmarks.rows import Row, with_ratio
 from benchmarks.setting import Bench
 from benchmarks.sides import OURS, answers_in_turns
 from ulmfit_lab.experiment.declaration import Experiment, load_experiment, run_specs
@@ -114,4 +114,4 @@ def tracking(bench: Bench) -> list[Row]:
     note = "outside of training, " + ", ".join(
         f"{median(each):.2f} s {'with' if name == 'True' else 'without'} tracking" for name, each in outside.items()
     )
-    return [valued(replace(row, note=note), ratio(added, training))]
+    return [with_ratio(replace(row, note=note), ratio(added, training))]

@@ -14,7 +14,7 @@ from ulmfit_lab.analysis.run_table import read_runs
 from ulmfit_lab.cli import main
 from ulmfit_lab.config.paths import field_types, flatten, override
 from ulmfit_lab.config.schema import RunConfig
-from ulmfit_lab.experiment.consistency import matches_declaration, refuse_contradictions, unknown_fields, unread_fields
+from ulmfit_lab.experiment.consistency import check_consistency, matches_declaration, unknown_fields, unread_fields
 from ulmfit_lab.experiment.declaration import Experiment, load_experiment, variant_config
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.report.committed import Committed, check_folder
@@ -105,7 +105,7 @@ def test_swapped_variants_are_named_both_and_a_renamed_one_is_missing(committed:
 
 def test_a_field_that_the_table_does_not_know_is_no_contradiction_and_is_named(committed: Committed) -> None:
     runs = read_runs(committed.folder / "runs.csv").drop(columns="param/lm.emb_size")
-    refuse_contradictions(runs, committed.experiment, "small")
+    check_consistency(runs, committed.experiment, "small")
     usual = RunConfig().lm.emb_size
     declared = {variant_config(committed.experiment, "small", v).lm.emb_size for v in committed.experiment.variants}
     assert ("lm.emb_size" in unknown_fields(runs, committed.experiment, "small")) == (declared != {usual})
@@ -114,9 +114,9 @@ def test_a_field_that_the_table_does_not_know_is_no_contradiction_and_is_named(c
 
 def test_what_a_run_does_not_read_may_differ(committed: Committed) -> None:
     runs = read_runs(committed.folder / "runs.csv").assign(**{"param/classifier.lr": "7.0"})
-    refuse_contradictions(runs, committed.experiment, "small")
+    check_consistency(runs, committed.experiment, "small")
     with pytest.raises(LabError, match="pretraining.lr = 7.0"):
-        refuse_contradictions(runs.assign(**{"param/pretraining.lr": "7.0"}), committed.experiment, "small")
+        check_consistency(runs.assign(**{"param/pretraining.lr": "7.0"}), committed.experiment, "small")
 
 
 def test_report_says_where_its_runs_come_from(

@@ -8,7 +8,7 @@ import pytest
 
 from ulmfit_lab.config.paths import override
 from ulmfit_lab.config.scales import SCALES, TINY
-from ulmfit_lab.experiment.confounds import difference_lines, refuse_confounds, sort_differences, variant_differences
+from ulmfit_lab.experiment.confounds import check_confounds, difference_lines, sort_differences, variant_differences
 from ulmfit_lab.experiment.declaration import Experiment, experiment_files, load_experiment
 
 DROPOUT = Experiment(
@@ -67,7 +67,7 @@ def test_a_line_a_variant_says_what_differs() -> None:
 @pytest.mark.parametrize("name", sorted(experiment_files()))
 def test_variants_of_the_house_differ_in_declared_and_tuned_fields_alone(name: str, scale: str) -> None:
     experiment = load_experiment(name)
-    refuse_confounds(experiment, scale)
+    check_confounds(experiment, scale)
     for variant, found in variant_differences(experiment, scale).items():
         assert found.other == {}
         assert {*found.declared, *found.tuned}, f"{variant} is the baseline under another name"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ulmfit_lab.cli import main
-from ulmfit_lab.experiment.confounds import refuse_confounds
+from ulmfit_lab.experiment.confounds import check_confounds
 from ulmfit_lab.experiment.declaration import load_experiment, run_specs
 from ulmfit_lab.experiment.template import new_experiment
 from ulmfit_lab.pipeline.graph import final_stage
@@ -23,7 +23,7 @@ def test_a_new_experiment_can_be_loaded_and_planned(
     experiment = load_experiment("my_question")
     assert experiment.name == "my_question"
     for scale, runs in (("tiny", 18), ("demo", 36)):
-        refuse_confounds(experiment, scale)
+        check_confounds(experiment, scale)
         stages = {final_stage(each.config, each.seed, None).fingerprint for each in run_specs(experiment, scale)}
         assert len(stages) == runs
     with pytest.raises(ConfigError, match="There is an experiment my_question"):

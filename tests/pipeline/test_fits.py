@@ -7,7 +7,7 @@ import pytest
 
 from ulmfit_lab.config.schema import LanguageModelConfig, LanguageModelTrainingConfig
 from ulmfit_lab.pipeline.text_stages import Streams
-from ulmfit_lab.pipeline.training_stages import epoch_spread, refuse_short
+from ulmfit_lab.pipeline.training_stages import check_stream_lengths, epoch_spread
 from ulmfit_lab.utils.errors import DataError
 
 
@@ -30,11 +30,11 @@ def test_fewer_than_two_last_epochs_have_no_spread(losses: list[float]) -> None:
 def test_text_that_is_short_for_a_batch_is_told_with_the_field() -> None:
     long, short, none = np.zeros(513), np.zeros(512), np.zeros(0)
     recipe, lm = LanguageModelTrainingConfig(batch_size=512), LanguageModelConfig(eval_batch_size=512)
-    refuse_short("pretraining", recipe, lm, Streams(long, long, none))
+    check_stream_lengths("pretraining", recipe, lm, Streams(long, long, none))
     for streams, field, part in (
         (Streams(short, long, none), "fine_tuning.batch_size", "train"),
         (Streams(long, short, none), "lm.eval_batch_size", "valid"),
         (Streams(long, long, short), "lm.eval_batch_size", "test"),
     ):
         with pytest.raises(DataError, match=f"{field} = 512 takes more than the 512 {part} tokens there are; lower it"):
-            refuse_short("fine_tuning", recipe, lm, streams)
+            check_stream_lengths("fine_tuning", recipe, lm, streams)

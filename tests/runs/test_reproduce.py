@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ulmfit_lab.analysis.run_table import csv_text, read_runs
-from ulmfit_lab.cli.runs import reproduce_here
+from ulmfit_lab.cli.runs import reproduce_and_print
 from ulmfit_lab.config.paths import flatten, override
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
@@ -107,7 +107,7 @@ def test_the_command_prints_both_numbers_and_exits_with_1_where_they_differ(
     (tmp_path / "starts").mkdir()
     (tmp_path / "starts" / "runs.csv").write_text(csv_text(table))
     where = (fine_tuned.run_id, lab.home, None, lab.tracker)
-    assert reproduce_here(*where, tmp_path, reuse_stages=False) == 1
+    assert reproduce_and_print(*where, tmp_path, reuse_stages=False) == 1
     out, _ = capsys.readouterr()
     (line,) = [line for line in out.splitlines() if "differs" in line]
     assert line.split() == ["final/error", "0.123", repr(fine_tuned.metrics["final/error"]), "differs"]

@@ -255,7 +255,7 @@ def test_cells_wait_for_a_stage_that_another_is_making(lab: Any, longer: Experim
 
 
 def test_a_worker_that_does_not_see_the_home_is_an_error_that_names_it(lab: Any, longer: Experiment) -> None:
-    from ulmfit_lab.sweep.ray_tasks import CellTask, compute_there, run_there
+    from ulmfit_lab.sweep.ray_tasks import CellTask, compute_in_worker, run_in_worker
     from ulmfit_lab.sweep.runner import SweepContext, plan_sweep
     from ulmfit_lab.utils.errors import DataError
 
@@ -264,13 +264,13 @@ def test_a_worker_that_does_not_see_the_home_is_an_error_that_names_it(lab: Any,
         planned, SweepContext(longer, "parent", lab.home), lab.tracker.uri, lab.home.locks / "absent", "cpu", None
     )
     with pytest.raises(DataError, match="does not share the home"):
-        run_there(task)
+        run_in_worker(task)
     with pytest.raises(DataError, match="does not share the home"):
-        compute_there(planned.stage, "run", task)
+        compute_in_worker(planned.stage, "run", task)
     mark = lab.home.root / "here.shared"
     mark.touch()
     with pytest.raises(DataError, match="computes on cpu, not on cuda; give --compute.device cuda"):
-        compute_there(planned.stage, "run", replace(task, mark=mark, device="cuda"))
+        compute_in_worker(planned.stage, "run", replace(task, mark=mark, device="cuda"))
     mark.unlink()
 
 

@@ -111,7 +111,7 @@ def test_a_trial_that_a_dead_process_left_running_is_gone_on_with(home: Home) ->
     ],
 )
 def test_a_trial_is_hopeless_where_it_is_worse_on_the_same_seeds(
-    home: Home, worse_by: tuple[float, ...], hopeless: bool
+    home: Home, worse_by: tuple[float, ...], should_prune: bool
 ) -> None:
     search = opened(home)
     run(search, 1)
@@ -119,7 +119,7 @@ def test_a_trial_is_hopeless_where_it_is_worse_on_the_same_seeds(
     assert trial is not None
     for place, more in enumerate(worse_by):
         search.report(trial.number, SEEDS[place], bowl(RECIPE) + 0.01 * place + more)
-    assert search.hopeless(trial.number) is hopeless
+    assert search.should_prune(trial.number) is should_prune
 
 
 @pytest.mark.parametrize("state", ["pruned", "diverged"])

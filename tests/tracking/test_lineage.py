@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ulmfit_lab.experiment.declaration import Experiment
-from ulmfit_lab.tracking.lineage import SIGNATURE, add_origins, read_origin, sign_origin
+from ulmfit_lab.tracking.lineage import SIGNATURE, add_origins, read_origin, save_origin
 from ulmfit_lab.tracking.names import NOTE
 
 
@@ -17,7 +17,7 @@ def stage(tmp_path: Path) -> Path:
     """A stage's folder, signed by a run."""
     folder = tmp_path / "0123456789abcdef"
     folder.mkdir()
-    sign_origin(folder, "random, seed 0", "#/experiments/3/runs/f00", "sqlite:///a.db")
+    save_origin(folder, "random, seed 0", "#/experiments/3/runs/f00", "sqlite:///a.db")
     return folder
 
 
@@ -35,7 +35,7 @@ def test_a_stage_without_a_signature_that_can_be_read_has_no_link(stage: Path, c
 
 def test_a_run_in_another_store_is_not_linked_and_no_password_is_kept(stage: Path) -> None:
     assert read_origin(stage, "pretrained", False, "sqlite:///b.db") == "pretrained `01234567`, reused"
-    sign_origin(stage, "a", "#/", "postgresql://ann:s3cret@db/lab")
+    save_origin(stage, "a", "#/", "postgresql://ann:s3cret@db/lab")
     assert "s3cret" not in (stage / SIGNATURE).read_text()
 
 

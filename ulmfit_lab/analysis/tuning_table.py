@@ -38,8 +38,8 @@ def read_tuning(folder: Path) -> tuple[pd.DataFrame | None, Mapping[str, Any]]:
         if not {"variant", "seeds"} <= set(table.columns):
             raise ValueError("it has no column variant or seeds")
     except ValueError as error:
-        cure = "make it again with ulmfit-lab tune, or remove it"
-        raise DataError(f"The search in {path} cannot be read ({error}); {cure}.") from error
+        hint = "make it again with ulmfit-lab tune, or remove it"
+        raise DataError(f"The search in {path} cannot be read ({error}); {hint}.") from error
     return table, facts
 
 

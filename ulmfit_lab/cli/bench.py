@@ -36,7 +36,7 @@ def bench_options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--readme", metavar="FILE", help="put the targets' table between this file's markers, too")
 
 
-def bench_here(args: argparse.Namespace) -> int:
+def bench_command(args: argparse.Namespace) -> int:
     """Measure, write, and print the tables or the JSON object; tell of every row and round as it comes."""
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     tell("The benchmarks are loaded ...")

@@ -13,16 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.cli.bench import bench_here, bench_options
+from ulmfit_lab.cli.bench import bench_command, bench_options
 from ulmfit_lab.cli.cluster import cluster_options, engine_of
-from ulmfit_lab.cli.common import data_of, open_lab, tell_failures, trouble_with_files
+from ulmfit_lab.cli.common import data_of, open_lab, print_failures, trouble_with_files
 from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
-from ulmfit_lab.cli.declared import load_declared, results_folder
+from ulmfit_lab.cli.declared import choose_scale, load_declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.models import export_model_command, export_model_options, models_command, models_options
-from ulmfit_lab.cli.runs import reproduce_options, travel_options
+from ulmfit_lab.cli.overview import overview_command
+from ulmfit_lab.cli.runs import list_options, reproduce_options, travel_options
 from ulmfit_lab.cli.stages import stages_command, stages_options
-from ulmfit_lab.cli.terminal import refuse_undecoded, show_in_ascii
+from ulmfit_lab.cli.terminal import check_decoded, show_in_ascii
 from ulmfit_lab.cli.tune import tune_command
 from ulmfit_lab.cli.use import use_commands
 from ulmfit_lab.cli.workers import WorkerPool, start_workers, wait_for_start, worker_arguments
@@ -45,8 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     show_in_ascii()
     try:
-        refuse_undecoded(arguments)
+        check_decoded(arguments)
         args, rest = parser().parse_known_args(arguments)
+        if args.command is None:
+            args = parser().parse_args(["overview", *arguments])
         if rest and not hasattr(args, "scale"):
             raise ConfigError(f"{args.command} does not take {rest[0]!r}; see ulmfit-lab {args.command} --help.")
         args.rest, args.argv = rest, arguments
@@ -77,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="ulmfit-lab")
+    commands = top.add_subparsers(dest="command", required=False, metavar="COMMAND", prog="ulmfit-lab")
     add = partial(_command, commands)
     add("list", list_command, "list the experiments and their questions")
     plan = add("plan", plan_command, "show cells, stages and predicted time, before anything is spent")
@@ -89,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
     )
     doctor_options(add("doctor", doctor_command, "say what is wrong with runs, trials, stages and installation"))
-    bench_options(add("bench", bench_here, "measure speed and memory, beside fastai and the machine's limit"))
+    bench_options(add("bench", bench_command, "measure speed and memory, beside fastai and the machine's limit"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     stages = add("stages", stages_command, "list finished stages, export or import them")
     stages_options(stages)
@@ -99,12 +102,13 @@ def parser() -> argparse.ArgumentParser:
     use_commands(add, exported)
     prompt = add("completion", completion_command, "print what makes a shell complete commands, options and names")
     prompt.add_argument("shell", choices=SHELLS, help='your shell; bash: eval "$(ulmfit-lab completion bash)"')
+    add("overview", overview_command, "list experiments with runs here and the next command (the default)")
     top.epilog = f"{grouped({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
     commands.help = argparse.SUPPRESS  # listed in groups instead
     for each in (plan, sweep, tune, runs, report, stages):
         if each is not stages:
             _add_experiment(each, optional=each is report)
-        _experiment_options(each)
+        _experiment_options(each, several=each in (plan, runs, report))
     for each in (plan, sweep, report):
         _looks_options(each)
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
@@ -120,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--fit-batch", action="store_true", help="try batch sizes: which fit the device, and how fast")
     travel_options(runs)
-    runs.add_argument("--format", choices=("table", "json"), default="table", help="how to print them")
+    list_options(runs)
     reproduce_options(again)
     for each in (sweep, tune, report, again):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
@@ -149,8 +153,10 @@ def _add_experiment(command: argparse.ArgumentParser, *, optional: bool) -> None
     command.add_argument("experiment", metavar="EXPERIMENT", nargs="?" if optional else None, help=text)
 
 
-def _experiment_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--scale", default="small", help="tiny, demo, small or paper (default: small)")
+def _experiment_options(command: argparse.ArgumentParser, *, several: bool) -> None:
+    default = None if several else "small"
+    text = "small; the one that has runs, if only one has" if several else "small"
+    command.add_argument("--scale", default=default, help=f"tiny, demo, small or paper (default: {text})")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")
     command.add_argument("--levels", metavar="A,B", help="values of the crossed field, such as numbers of labels")
@@ -180,7 +186,7 @@ def list_command(args: argparse.Namespace) -> int:
     found, failed = load_experiments(experiment_files())
     for name, experiment in found.items():
         print(f"{name:28} {experiment.question}")
-    tell_failures(failed.items())
+    print_failures(failed.items())
     return 1 if failed else 0
 
 
@@ -195,8 +201,9 @@ def plan_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.sweep.display import format_time_left, plan_table
     from ulmfit_lab.sweep.runner import plan_sweep
 
-    experiment, overrides = load_declared(args)
     home, tracker = open_lab(args, write=False)
+    choose_scale(args, tracker)
+    experiment, overrides = load_declared(args)
     plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
     console = Console()
     console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
@@ -215,9 +222,9 @@ def plan_command(args: argparse.Namespace) -> int:
     for line in describe_targets(plan, home, data_of(args)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if args.fit_batch:
-        from ulmfit_lab.cli.fit_batch import fit_batch_here
+        from ulmfit_lab.cli.fit_batch import print_batch_sizes
 
-        fit_batch_here(plan, console)
+        print_batch_sizes(plan, console)
     return 0
 
 
@@ -254,13 +261,13 @@ def sweep_with(others: WorkerPool, args: argparse.Namespace) -> int:
             others.start()
     if outcome.in_other_processes:
         print(f"{outcome.in_other_processes} runs are being made by another process.")
-    tell_failures(outcome.diverged, "DIVERGED")
-    tell_failures(outcome.failures)
+    print_failures(outcome.diverged, "DIVERGED")
+    print_failures(outcome.failures)
     if outcome.failures:
         print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
         return 1
     if not outcome.in_other_processes and not args.worker:
-        return report_here(args)
+        return write_report_here(args)
     return 0
 
 
@@ -307,41 +314,44 @@ def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
 
 def runs_command(args: argparse.Namespace) -> int:
     """Print the tracked runs, or let them travel: into a file, or in from one."""
-    from ulmfit_lab.cli.runs import export_runs_here, import_here, list_runs
+    from ulmfit_lab.cli.runs import export_runs_command, import_runs_command, list_runs, run_filters
 
-    experiment, overrides = load_declared(args)
     home, tracker = open_lab(args, write=bool(args.source))
+    choose_scale(args, tracker)
+    experiment, overrides = load_declared(args)
     if args.export:
-        return export_runs_here(experiment, args.scale, tracker, Path(args.export))
+        return export_runs_command(experiment, args.scale, tracker, Path(args.export))
     if args.source:
-        return import_here(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
-    return list_runs(experiment, args.scale, tracker, as_json=args.format == "json")
+        return import_runs_command(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
+    return list_runs(experiment, args.scale, tracker, args.format, run_filters(args))
 
 
 def reproduce_command(args: argparse.Namespace) -> int:
     """Make a run again; status 1 where a number differs."""
-    from ulmfit_lab.cli.runs import reproduce_here
+    from ulmfit_lab.cli.runs import reproduce_and_print
 
     home, tracker = open_lab(args)
     how = {"reuse_stages": args.reuse_stages, "keep_stages": args.keep_stages}
-    return reproduce_here(args.run_id, home, data_of(args), tracker, Path(args.results), **how)
+    return reproduce_and_print(args.run_id, home, data_of(args), tracker, Path(args.results), **how)
 
 
 def report_command(args: argparse.Namespace) -> int:
     """Report one experiment; check a committed report, or do what is done for all of them at once."""
     if args.check or args.experiment is None:
+        args.scale = args.scale or "small"
         from ulmfit_lab.cli.results import committed_command
 
         return committed_command(args)
-    return report_here(args)
+    return write_report_here(args)
 
 
-def report_here(args: argparse.Namespace) -> int:
+def write_report_here(args: argparse.Namespace) -> int:
     """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
     from ulmfit_lab.report.publish import publish
 
-    experiment, overrides = load_declared(args)
     home, tracker = open_lab(args)
+    choose_scale(args, tracker)
+    experiment, overrides = load_declared(args)
     folder = results_folder(args, experiment, overrides)
     written = publish(experiment, args.scale, overrides, home, data_of(args), tracker, folder)
     print("Written: " + ", ".join(str(path) for path in written))

@@ -37,14 +37,14 @@ def trouble_with_files(error: OSError) -> str:
     >>> trouble_with_files(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
     ''
     """
-    cures = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on the disk")
+    hints = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on the disk")
     folders = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST
-    cures |= dict.fromkeys(folders, "set ULMFIT_LAB_HOME, --home or --results to a folder that you may write")
-    cure = cures.get(error.errno or 0)
-    return f"{error.filename or 'A file'}: {error.strerror}; {cure}." if cure else ""
+    hints |= dict.fromkeys(folders, "set ULMFIT_LAB_HOME, --home or --results to a folder that you may write")
+    hint = hints.get(error.errno or 0)
+    return f"{error.filename or 'A file'}: {error.strerror}; {hint}." if hint else ""
 
 
-def tell_failures(failures: Iterable[tuple[str, str]], what: str = "FAILED") -> None:
+def print_failures(failures: Iterable[tuple[str, str]], what: str = "FAILED") -> None:
     """List what failed, or what else became of runs, on standard error: names that share a reason on one line."""
     names: dict[str, list[str]] = {}
     for name, reason in failures:

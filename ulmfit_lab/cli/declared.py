@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -16,6 +17,26 @@ from ulmfit_lab.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from ulmfit_lab.experiment.declaration import Experiment
+    from ulmfit_lab.tracking.tracker import Tracker
+
+
+def choose_scale(args: argparse.Namespace, tracker: Tracker) -> None:
+    """Where no --scale was given, take the scale at which the experiment has runs; "small" where it has none.
+
+    Raises ConfigError where it has runs at several scales.
+    """
+    from ulmfit_lab.config.scales import SCALES
+    from ulmfit_lab.experiment.declaration import load_experiment
+
+    if args.scale is not None:
+        return
+    name = load_experiment(args.experiment).name
+    found = [scale for scale in SCALES if tracker.runs(name, scale)]
+    if len(found) > 1:
+        raise ConfigError(f"{name} has runs at the scales {', '.join(found)}; choose one with --scale.")
+    args.scale = found[0] if found else "small"
+    if found and args.scale != "small":
+        print(f"Scale {args.scale}, the only one at which {name} has runs.", file=sys.stderr)
 
 
 def load_declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:

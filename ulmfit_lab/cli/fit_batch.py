@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ulmfit_lab.experiment.plan import Plan
 
 
-def fit_batch_here(plan: Plan, console: Console) -> None:
+def print_batch_sizes(plan: Plan, console: Console) -> None:
     """Try batch sizes for the models of a plan, and print them with the option that takes the largest one."""
     from ulmfit_lab.experiment.batch_size import SHARE, find_fitting_batch_sizes, largest
     from ulmfit_lab.report.tables import text_table

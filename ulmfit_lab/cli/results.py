@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulmfit_lab.cli.common import tell_failures
+from ulmfit_lab.cli.common import print_failures
 from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.utils.errors import ConfigError
 
@@ -24,7 +24,7 @@ def committed_command(args: argparse.Namespace) -> int:
         return check_one(experiment, args.scale, overrides, results_folder(args, experiment, overrides))
     if args.rest or args.seeds is not None or args.levels is not None:
         raise ConfigError("Without an EXPERIMENT all committed results are meant, as they are declared; name one.")
-    return check_all(Path(args.results)) if args.check else write_here(Path(args.results))
+    return check_all(Path(args.results)) if args.check else write_reports(Path(args.results))
 
 
 def check_one(experiment: Experiment, scale: str, overrides: Changes, folder: Path) -> int:
@@ -46,14 +46,14 @@ def check_all(root: Path) -> int:
     return _tell(check_results(root), f"The ledger and all {len(committed_results(root))} reports under {root} are")
 
 
-def write_here(root: Path) -> int:
+def write_reports(root: Path) -> int:
     """Write all committed reports again, and the ledger; status 1 where an experiment cannot be loaded."""
     from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
     from ulmfit_lab.report.ledger_files import write_all
 
     print("Written: " + ", ".join(str(path) for path in write_all(root)))
     _, failed = load_experiments(experiment_files())
-    tell_failures(failed.items())
+    print_failures(failed.items())
     return 1 if failed else 0
 
 

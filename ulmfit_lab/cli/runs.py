@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ulmfit_lab.utils.errors import ConfigError, suggest
 from ulmfit_lab.utils.files import json_text
 
 if TYPE_CHECKING:
     from ulmfit_lab.experiment.declaration import Changes, Experiment
+    from ulmfit_lab.tracking.records import TrackedRun
     from ulmfit_lab.tracking.tracker import Tracker
     from ulmfit_lab.utils.home import Home
+
+FILTERS = ("variant", "level", "seed", "status", "data")
+"""Fields of a run by which `runs` can choose."""
 
 
 def travel_options(runs: argparse.ArgumentParser) -> None:
@@ -32,28 +39,54 @@ def reproduce_options(again: argparse.ArgumentParser) -> None:
     stages.add_argument("--keep-stages", action="store_true", help="compute what the home lacks, and keep it there")
 
 
-def list_runs(experiment: Experiment, scale: str, tracker: Tracker, *, as_json: bool) -> int:
-    """Print the tracked runs."""
-    runs = tracker.runs(experiment.name, scale)
-    if as_json:
+def list_options(runs: argparse.ArgumentParser) -> None:
+    """Options of `runs` that choose which runs are printed, and how."""
+    runs.add_argument("--format", choices=("table", "json", "csv"), default="table", help="how to print them")
+    for name in FILTERS:
+        runs.add_argument(f"--{name}", metavar=name.upper(), dest=f"only_{name}", help=f"only runs of this {name}")
+
+
+def run_filters(args: argparse.Namespace) -> dict[str, str]:
+    """What the command line asks of the runs that are printed."""
+    return {name: value for name in FILTERS if (value := getattr(args, f"only_{name}")) is not None}
+
+
+def list_runs(
+    experiment: Experiment, scale: str, tracker: Tracker, how: str = "table", filters: Mapping[str, str] | None = None
+) -> int:
+    """Print the tracked runs of which every filter is true; raises ConfigError for a value that no run has."""
+    found = [run for one in tracker.runs(experiment.name, scale) for run in one.declared_runs()]
+    for name, value in (filters or {}).items():
+        known = sorted({field_of_run(run, name) for run in found})
+        found = [run for run in found if field_of_run(run, name).lower() == value.lower()]
+        if known and not found:
+            raise ConfigError(f"No run has {name} {value!r}. {suggest(value, known)}")
+    if how == "json":
         facts = ("run_id", "status", "diverged", "variant", "level", "seed", "data", "params", "metrics")
-        print(
-            json_text(
-                [{name: getattr(cell, name) for name in facts} for run in runs for cell in run.declared_runs()],
-                indent=1,
-            )
-        )
-        return 0
-    for cell in (cell for run in runs for cell in run.declared_runs()):
-        value = cell.metrics.get(experiment.metric)
-        shown = "" if value is None else f"{value:.4f}"
-        status = "DIVERGED" if cell.diverged else cell.status
-        print(f"{cell.run_id}  {status:9} {cell.variant:20} {cell.level:>8} {cell.seed:>4}  {shown:8} {cell.data}")
-    print(f"{len(runs)} runs.")
+        print(json_text([{name: getattr(run, name) for name in facts} for run in found], indent=1))
+    elif how == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        metrics = sorted({name for run in found for name in run.metrics})
+        writer.writerow(["run_id", *FILTERS, *metrics])
+        for run in found:
+            values = (run.metrics.get(name) for name in metrics)
+            writer.writerow([run.run_id, *(field_of_run(run, name) for name in FILTERS), *values])
+    else:
+        for run in found:
+            metric = run.metrics.get(experiment.metric)
+            shown = "" if metric is None else f"{metric:.4f}"
+            status = field_of_run(run, "status")
+            print(f"{run.run_id}  {status:9} {run.variant:20} {run.level:>8} {run.seed:>4}  {shown:8} {run.data}")
+        print(f"{len(found)} runs.")
     return 0
 
 
-def export_runs_here(experiment: Experiment, scale: str, tracker: Tracker, path: Path) -> int:
+def field_of_run(run: TrackedRun, name: str) -> str:
+    """What a run has in the field of a filter, as it is printed."""
+    return "DIVERGED" if name == "status" and run.diverged else str(getattr(run, name))
+
+
+def export_runs_command(experiment: Experiment, scale: str, tracker: Tracker, path: Path) -> int:
     """Write the finished runs to a file."""
     from ulmfit_lab.runs.transfer import export_runs
 
@@ -62,7 +95,7 @@ def export_runs_here(experiment: Experiment, scale: str, tracker: Tracker, path:
     return 0
 
 
-def import_here(
+def import_runs_command(
     experiment: Experiment,
     scale: str,
     overrides: Changes,
@@ -85,7 +118,7 @@ def import_here(
     return 0
 
 
-def reproduce_here(
+def reproduce_and_print(
     run_id: str,
     home: Home,
     data: Path | None,

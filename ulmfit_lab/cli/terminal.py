@@ -51,7 +51,7 @@ def shows_unicode() -> bool:
     return codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf-8")
 
 
-def refuse_undecoded(arguments: Iterable[str]) -> None:
+def check_decoded(arguments: Iterable[str]) -> None:
     """Raise ConfigError for an argument that the locale could not decode: neither MLflow nor a file could hold it."""
     for argument in arguments:
         if any("\udc80" <= character <= "\udcff" for character in argument):

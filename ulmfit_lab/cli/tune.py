@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from ulmfit_lab.cli.common import data_of, open_lab, tell_failures
+from ulmfit_lab.cli.common import data_of, open_lab, print_failures
 from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.cli.workers import start_workers, wait_for_start, worker_arguments
 
@@ -30,7 +30,7 @@ def tune_command(args: argparse.Namespace) -> int:
         others.wait()
     if others.size and outcome.table is None and not outcome.failures:
         outcome = search()  # what the others searched, or left behind
-    tell_failures(outcome.failures)
+    print_failures(outcome.failures)
     if outcome.failures:
         print("The search is not complete; the same command goes on with it.", file=sys.stderr)
         return 1

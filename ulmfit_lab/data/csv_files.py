@@ -106,8 +106,8 @@ def _rows(
             if seen is not None:
                 seen.clear()
     except csv.Error as error:
-        cure = next((cure for words, cure in CURES.items() if words in str(error)), "mend the line")
-        raise DataError(f"{path}, line {rows.line_num}: {str(error).partition(' - ')[0]}; {cure}.") from None
+        hint = next((hint for words, hint in CURES.items() if words in str(error)), "mend the line")
+        raise DataError(f"{path}, line {rows.line_num}: {str(error).partition(' - ')[0]}; {hint}.") from None
 
 
 def _noted(lines: Held, seen: list[str] | None) -> Iterator[str]:
@@ -123,8 +123,8 @@ def _refuse_header(first: list[str], texts: list[str], path: Path) -> None:
         first[int(place)] for place in texts if first[int(place)].strip().isdecimal()
     }
     if names:
-        cure = "name the columns as it does, or drop it"
-        raise DataError(f"{path}, line 1: it holds {min(names)!r} and looks like a header; {cure}.")
+        hint = "name the columns as it does, or drop it"
+        raise DataError(f"{path}, line 1: it holds {min(names)!r} and looks like a header; {hint}.")
 
 
 def _refuse_other_delimiter(first: list[str], header: list[str], delimiter: str, columns: Columns, path: Path) -> None:

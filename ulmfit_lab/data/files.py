@@ -89,11 +89,11 @@ def find_own(path: str, columns: Columns, split: str | None = None) -> TextSourc
     if suffix == ".txt" and not given.is_file():
         return _own_text_folder(files, given if given.is_dir() else None, columns)
     size = partial(parquet_text_bytes, columns=columns) if suffix == ".parquet" else file_bytes
-    cure = f"fill in its column {columns.label!r}, or drop it"
+    hint = f"fill in its column {columns.label!r}, or drop it"
     if suffix in NO_COLUMNS:
-        cure = "lines hold none: give a table with a column of labels, or a folder with a sub-folder of files a class"
+        hint = "lines hold none: give a table with a column of labels, or a folder with a sub-folder of files a class"
     read = partial(_read_files, files, READERS[suffix].read, columns)
-    return TextSource(files, _recipe(suffix, columns), read, lambda: sum(map(size, files)), hint=cure)
+    return TextSource(files, _recipe(suffix, columns), read, lambda: sum(map(size, files)), hint=hint)
 
 
 def _recipe(suffix: str, columns: Columns) -> str:
@@ -130,7 +130,7 @@ def _own_text_folder(files: tuple[Path, ...], root: Path | None, columns: Column
     if root and columns.label is not None and _is_acl_imdb(root):
         files = tuple(file for file in files if file.parent in (root / "pos", root / "neg"))
     if columns.labelled and root:
-        _refuse_labels(files, root)
+        _check_folder_labels(files, root)
     return text_folder(files, root, keep_empty=columns.keep_empty)
 
 
@@ -139,16 +139,16 @@ def _is_acl_imdb(root: Path) -> bool:
     return {"pos", "neg"} <= names and bool(names & ACL_IMDB)
 
 
-def _refuse_labels(files: Sequence[Path], root: Path) -> None:
+def _check_folder_labels(files: Sequence[Path], root: Path) -> None:
     """Raise DataError where sub-folders are no classes."""
     for file in files:
         folders = file.relative_to(root).parts[:-1]
         if len(folders) > 1:
-            cure = f"name the folder that holds a sub-folder for each class, such as {file.parent.parent}"
-            raise DataError(f"{file} lies {len(folders)} folders below {root}, so that its class is not clear; {cure}.")
+            hint = f"name the folder that holds a sub-folder for each class, such as {file.parent.parent}"
+            raise DataError(f"{file} lies {len(folders)} folders below {root}, so that its class is not clear; {hint}.")
         if folders and folders[0].lower() in SPLITS:
-            cure = "give target.path and target.test_path a folder of classes each"
-            raise DataError(f"{file}: the sub-folder {folders[0]!r} has the name of a split, not of a class; {cure}.")
+            hint = "give target.path and target.test_path a folder of classes each"
+            raise DataError(f"{file}: the sub-folder {folders[0]!r} has the name of a split, not of a class; {hint}.")
 
 
 def matching_files(given: Path) -> tuple[Path, ...]:
@@ -213,8 +213,8 @@ def text_folder(files: Sequence[Path], root: Path | None, *, keep_empty: bool = 
     def read() -> Iterator[Document]:
         return (read_whole(file, _folder_label(file, root), keep_empty=keep_empty) for file in files)
 
-    cure = f"put it in a sub-folder of {root} that its class names" if root else "name the folder of its class's folder"
-    return TextSource(tuple(files), "whole files", read, lambda: sum(map(file_bytes, files)), root, cure)
+    hint = f"put it in a sub-folder of {root} that its class names" if root else "name the folder of its class's folder"
+    return TextSource(tuple(files), "whole files", read, lambda: sum(map(file_bytes, files)), root, hint)
 
 
 def _folder_label(file: Path, root: Path | None) -> str | None:

@@ -87,13 +87,13 @@ class Columns:
         if self.labelled and self.label and self.label not in present:
             others = [name for name in present if name not in texts]
             example = (difflib.get_close_matches(self.label, others, n=1, cutoff=0.5) or others or ["NAME"])[0]
-            cure = f"name the labels' column, as with --target.label-column {shlex.quote(example[:50])}"
-            raise DataError(f"{where}: there is no column {self.label!r} among {_shown(present)}; {cure}.")
+            hint = f"name the labels' column, as with --target.label-column {shlex.quote(example[:50])}"
+            raise DataError(f"{where}: there is no column {self.label!r} among {_shown(present)}; {hint}.")
         label = self.label if self.label in present else None
         for name in (*texts, *([label] if label else [])):
             if present.count(name) > 1:
-                cure = "give each column a name of its own"
-                raise DataError(f"{where}: {present.count(name)} columns are named {name!r}; {cure}.")
+                hint = "give each column a name of its own"
+                raise DataError(f"{where}: {present.count(name)} columns are named {name!r}; {hint}.")
         return texts, label
 
 

@@ -27,7 +27,7 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Document]:
         # as a dictionary a text that many rows share is held once, as it is in the file
         shared = [n for n in wanted if schema.types[schema.names.index(n)] in (pa.string(), pa.large_string())]
         file = pq.ParquetFile(path, read_dictionary=shared)
-        _refuse_inflated(file.metadata, wanted, path)
+        _check_inflation(file.metadata, wanted, path)
         number = 0
         for batch in file.iter_batches(ROWS_AT_A_TIME, columns=wanted):
             for row in range(batch.num_rows):
@@ -47,7 +47,7 @@ def _reading_parquet(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error
 
 
-def _refuse_inflated(metadata: Any, wanted: Sequence[str | None], path: Path) -> None:
+def _check_inflation(metadata: Any, wanted: Sequence[str | None], path: Path) -> None:
     for number, chunk in _chunks(metadata, wanted):
         if chunk.total_uncompressed_size > max(INFLATED, INFLATION * chunk.total_compressed_size):
             size = chunk.total_uncompressed_size // 2**20

@@ -101,8 +101,8 @@ def load_tokenizer(language: str) -> Callable[[str], Any]:
     try:
         blank = spacy.blank(language)
     except ImportError as error:
-        cure = PACKAGES.get(language, f"pip install 'spacy[{language}]'")
-        raise DataError(f"Language {language!r} needs a package that is not installed: {cure}.") from error
+        hint = PACKAGES.get(language, f"pip install 'spacy[{language}]'")
+        raise DataError(f"Language {language!r} needs a package that is not installed: {hint}.") from error
     tokenizer: Callable[[str], Any] = blank.tokenizer
     if is_rule_based(tokenizer):
         # It looks at a word's text alone; without this, spaCy works out each new word's shape, norm and so on.

@@ -100,20 +100,20 @@ def check_places(home: Home, tracker: Tracker) -> Iterator[Finding]:
 
 def find_zombie_runs(runs: Iterable[TrackedRun], home: Home, tracker: Tracker) -> Iterator[Finding]:
     """Runs of cells and of sweeps that are open though no process is at work."""
-    cure = "the next sweep marks it KILLED, as does --fix"
+    hint = "the next sweep marks it KILLED, as does --fix"
     parents: dict[str, TrackedRun] = {run.parent: run for run in runs if run.parent}
     for run in runs:
         alive = is_alive(home, run.experiment, run.scale)
         if run.status == "RUNNING" and not alive(run.fingerprint):
             close = partial(tracker.close_abandoned, run.experiment, run.scale, alive)
-            yield Finding(f"{format_words(run)} is RUNNING in MLflow, but its process has ended", cure, close, True)
+            yield Finding(f"{format_words(run)} is RUNNING in MLflow, but its process has ended", hint, close, True)
     for parent, run in parents.items():
         if tracker.client.get_run(parent).info.status == "RUNNING" and not busy(home):
             close = partial(tracker.finish_sweep, parent, "KILLED", "its process ended without closing the run")
             what = (
                 f"Sweep {parent[:8]} of {run.experiment} ({run.scale}) is RUNNING in MLflow, but no process is at work"
             )
-            yield Finding(what, cure, close)
+            yield Finding(what, hint, close)
 
 
 def find_repeated_runs(runs: Iterable[TrackedRun]) -> Iterator[str]:

@@ -60,8 +60,8 @@ def check_stages(home: Home) -> Iterator[Finding]:
     for folder in stage_folders(home.stages):
         fault = fault_of(folder)
         if fault and not is_locked(lock_of(home, folder)):
-            cure = "--fix moves the stage aside; it is computed again when it is needed"
-            yield Finding(f"{folder} is not what was recorded: {fault}", cure, partial(set_aside, home, folder))
+            hint = "--fix moves the stage aside; it is computed again when it is needed"
+            yield Finding(f"{folder} is not what was recorded: {fault}", hint, partial(set_aside, home, folder))
 
 
 def stage_folders(root: Path) -> list[Path]:
@@ -151,8 +151,8 @@ def check_store(home: Home, uri: str, error: LabError) -> Finding:
     if held is None:
         return Finding(f"{database} is locked", "end the process that holds it, or wait until it has ended")
     if held:
-        cure = f"copy the file, then run: {mlflow_command(home.own_uri, 'db', 'upgrade', home.own_uri)}"
-        return Finding(f"{database} holds {held} runs, but cannot be opened ({error})", cure)
+        hint = f"copy the file, then run: {mlflow_command(home.own_uri, 'db', 'upgrade', home.own_uri)}"
+        return Finding(f"{database} holds {held} runs, but cannot be opened ({error})", hint)
     if home.unwritable:
         return Finding(f"{database} cannot be read ({error})", "get the right to read it, and all of the home")
     what = f"{database} was not made to its end: a process was killed while MLflow made it, or it is no database"

@@ -68,7 +68,7 @@ def variant_differences(experiment: Experiment, scale: str, overrides: Changes |
     return found
 
 
-def refuse_confounds(experiment: Experiment, scale: str, overrides: Changes | None = None) -> None:
+def check_confounds(experiment: Experiment, scale: str, overrides: Changes | None = None) -> None:
     """Raise ConfigError where a variant differs from the baseline in a field that nobody declared."""
     for variant, found in variant_differences(experiment, scale, overrides).items():
         if found.other:

@@ -47,9 +47,7 @@ def unread_fields(config: RunConfig) -> frozenset[str]:
     return frozenset(path for path in KINDS if path.startswith(prefixes) and path not in READ)
 
 
-def refuse_contradictions(
-    runs: pd.DataFrame, experiment: Experiment, scale: str, overrides: Changes | None = None
-) -> None:
+def check_consistency(runs: pd.DataFrame, experiment: Experiment, scale: str, overrides: Changes | None = None) -> None:
     """Raise MismatchError where a run of a tidy table has another value of a field than its cell has today."""
     found: dict[tuple[str, str], str] = {}
     for row, config in declared_rows(runs, experiment, scale, overrides):

@@ -16,7 +16,7 @@ from ulmfit_lab.data.sources import read_labelled
 from ulmfit_lab.data.splits import SPLITS
 from ulmfit_lab.experiment.plan import Plan
 from ulmfit_lab.pipeline.graph import source_fields_only
-from ulmfit_lab.pipeline.labelled_data import class_names, refuse_many, split_numbers, test_source
+from ulmfit_lab.pipeline.labelled_data import check_class_count, class_names, split_numbers, test_source
 from ulmfit_lab.pipeline.store import Stage, StageStore
 from ulmfit_lab.utils.errors import DataError
 from ulmfit_lab.utils.home import Home
@@ -128,7 +128,7 @@ def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
         n, left = len(train.labels), f"{len(pool)} are left for training and {len(tested)} for testing"
         raise DataError(f"Of {n} labelled texts {left}; {len(valid)} validate, fewer do with --target.n-valid.")
     counts = Counter(train.labels[number] for number in pool)
-    refuse_many(counts)
+    check_class_count(counts)
     class_names(counts, {train.labels[number] for number in valid}, {test.labels[number] for number in tested})
     tested = tested[: target.n_test or None]
     found = Counter(test.labels[number] for number in tested)

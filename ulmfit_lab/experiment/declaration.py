@@ -26,7 +26,7 @@ from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.splits import splits_of
 from ulmfit_lab.experiment.search_space import Space, check_space, count_points, is_number
-from ulmfit_lab.experiment.stored_modules import declared_in, refuse_shared_name
+from ulmfit_lab.experiment.stored_modules import check_name_unique, declared_in
 from ulmfit_lab.training.metrics import VALIDATION, find_metric
 from ulmfit_lab.utils.errors import ConfigError, LabError, suggest
 
@@ -448,7 +448,7 @@ def load_experiment(name: str) -> Experiment:
     found = getattr(_import_file(path), "EXPERIMENT", None)
     if not isinstance(found, Experiment):
         raise ConfigError(f"{path} declares no EXPERIMENT; end it with EXPERIMENT = Experiment(...).")
-    refuse_shared_name(found.name, path, [*module_files(), *sorted(path.parent.glob("*.py"))])
+    check_name_unique(found.name, path, [*module_files(), *sorted(path.parent.glob("*.py"))])
     return found
 
 

@@ -22,7 +22,7 @@ from ulmfit_lab.analysis.interim import SequentialState
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.tokenizer import check_language
 from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, run_specs
-from ulmfit_lab.experiment.run_names import refuse_shared_seeds
+from ulmfit_lab.experiment.run_names import check_seeds_distinct
 from ulmfit_lab.pipeline import devices
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import Stage, StageStore
@@ -114,7 +114,7 @@ def plan_runs(
     for cell, stage in found:
         same.setdefault(stage.fingerprint, []).append(cell)
     for shared in same.values():
-        refuse_shared_seeds(shared)
+        check_seeds_distinct(shared)
     return [PlannedRun(cell, stage, stage.fingerprint in done, tuple(same[stage.fingerprint])) for cell, stage in found]
 
 

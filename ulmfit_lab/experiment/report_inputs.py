@@ -46,7 +46,7 @@ def looks_tag(experiment: Experiment) -> dict[str, str]:
     return {LOOKS: ", ".join(map(str, experiment.design.looks))} if experiment.design.looks else {}
 
 
-def refuse_other_looks(runs: Iterable[TrackedRun], experiment: Experiment) -> None:
+def check_looks_unchanged(runs: Iterable[TrackedRun], experiment: Experiment) -> None:
     """Raise ConfigError where a run was made by another plan of looks: changed afterwards, no p would hold.
 
     Without looks there is nothing to refuse: the seeds are those that were declared before any run.

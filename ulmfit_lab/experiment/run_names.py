@@ -69,7 +69,7 @@ def same_runs(planned: Iterable[PlannedRun]) -> list[str]:
     return [f"{' and '.join(names)} are the same run: none reads what they differ in." for names in shared]
 
 
-def refuse_shared_seeds(cells: Sequence[RunSpec]) -> None:
+def check_seeds_distinct(cells: Sequence[RunSpec]) -> None:
     """Raise ConfigError where two seeds of a variant are one run: they would count as two independent ones."""
     first: dict[str, RunSpec] = {}
     for cell in cells:

@@ -79,7 +79,7 @@ def _name(tree: ast.Module) -> str:
     return found
 
 
-def refuse_shared_name(name: str, path: Path, others: Iterable[Path]) -> None:
+def check_name_unique(name: str, path: Path, others: Iterable[Path]) -> None:
     """Raise ConfigError where another file declares an experiment of the same name.
 
     A copy of the same content under the same file name, as another checkout has, is the same experiment.

@@ -109,8 +109,8 @@ def load_labelled_data(inputs: Mapping[str, StageResult], config: RunConfig) -> 
     separate = "test" in inputs
     test = open_corpus(inputs["test"].folder) if separate else train
     for what, corpus in (("training", train), ("test", test)):
-        refuse_unlabelled(what, corpus)
-        refuse_many(corpus.label_names)
+        check_labelled(what, corpus)
+        check_class_count(corpus.label_names)
     pool, valid, tested = split_numbers(train.n_documents, test.n_documents if separate else None, config.target)
     n_test = 0 if separate else len(tested)
     if len(pool) < max(config.target.n_labels, 1) or len(tested) == 0:
@@ -128,7 +128,7 @@ def label_set(corpus: TokenCorpus, numbers: np.ndarray) -> set[str]:
     return {corpus.label_names[place] for place in np.unique(np.asarray(corpus.labels)[numbers])}
 
 
-def refuse_unlabelled(what: str, corpus: TokenCorpus) -> None:
+def check_labelled(what: str, corpus: TokenCorpus) -> None:
     """Raise DataError where a document has no label."""
     labels = np.full(corpus.n_documents, UNLABELLED) if corpus.labels is None else np.asarray(corpus.labels)
     missing = np.flatnonzero(labels < 0)
@@ -137,12 +137,12 @@ def refuse_unlabelled(what: str, corpus: TokenCorpus) -> None:
         raise DataError(f"{where}, nor have {len(missing) - 1} others; ulmfit-lab plan names its file and row.")
 
 
-def refuse_many(labels: Collection[str]) -> None:
+def check_class_count(labels: Collection[str]) -> None:
     """Raise DataError for more labels than classes may be."""
     if len(labels) > MOST_CLASSES:
         found = f"{len(labels)} different labels, such as {min(labels)[:50]!r}"
-        cure = "name its label column with target.label_column"
-        raise DataError(f"The target has {found}, and at most {MOST_CLASSES} are allowed; {cure}.")
+        hint = "name its label column with target.label_column"
+        raise DataError(f"The target has {found}, and at most {MOST_CLASSES} are allowed; {hint}.")
 
 
 def class_names(trained: Collection[str], validating: Collection[str], tested: Collection[str]) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def _train_language_model(
     streams: Streams,
 ) -> dict[str, Any]:
     device, precision = configure_torch(config.compute), config.compute.precision
-    refuse_short(name.replace("-", "_"), recipe, config.lm, streams)
+    check_stream_lengths(name.replace("-", "_"), recipe, config.lm, streams)
     train = StreamBatches(
         streams.train,
         batch_size=recipe.batch_size,
@@ -128,7 +128,9 @@ def make_evaluation_batches(stream: np.ndarray, lm: LanguageModelConfig) -> Stre
     return StreamBatches(stream, batch_size=size, bptt=window, stochastic=False, backwards=lm.backwards)
 
 
-def refuse_short(group: str, recipe: LanguageModelTrainingConfig, lm: LanguageModelConfig, streams: Streams) -> None:
+def check_stream_lengths(
+    group: str, recipe: LanguageModelTrainingConfig, lm: LanguageModelConfig, streams: Streams
+) -> None:
     """Raise DataError, with the field, where a part has no token for each column of its batch, and one more."""
     for part, stream in vars(streams).items():
         field, size = (f"{group}.batch_size", recipe.batch_size)

@@ -17,7 +17,7 @@ import pandas as pd
 from ulmfit_lab.analysis.run_table import check_grid, read_runs
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
-from ulmfit_lab.experiment.consistency import refuse_contradictions
+from ulmfit_lab.experiment.consistency import check_consistency
 from ulmfit_lab.experiment.declaration import Changes, Experiment, experiment_files, load_experiments
 from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.write import digests, picture_files, sidecar, text_files
@@ -37,7 +37,7 @@ class Committed:
     folder: Path
 
     @property
-    def cure(self) -> str:
+    def hint(self) -> str:
         """The command that writes them again."""
         scale = "" if self.scale == "small" else f" --scale {self.scale}"
         return f"ulmfit-lab report {self.experiment.name}{scale}"
@@ -82,7 +82,7 @@ def committed_grid(committed: Committed, overrides: Changes | None = None) -> tu
     """
     spec = make_report_spec(committed.experiment, committed.scale, overrides)
     table = check_grid(read_runs(committed.folder / RUNS), spec)
-    refuse_contradictions(table, committed.experiment, committed.scale, overrides)
+    check_consistency(table, committed.experiment, committed.scale, overrides)
     return table, spec
 
 
@@ -100,7 +100,7 @@ def check_folder(committed: Committed, overrides: Changes | None = None) -> list
     told = read_sidecar(folder / SIDECAR)
     named = told.get("files", {}) | ({RUNS: told["runs_sha256"]} if "runs_sha256" in told else {})
     expected = sidecar(table, spec, digests(made) | {PICTURE: named.get(PICTURE, "")}).encode()
-    return compare_files(folder, made, PICTURE, SIDECAR, expected, named, committed.cure)
+    return compare_files(folder, made, PICTURE, SIDECAR, expected, named, committed.hint)
 
 
 def compare_files(
@@ -110,7 +110,7 @@ def compare_files(
     record: str,
     expected: bytes,
     named: Mapping[str, str],
-    cure: str,
+    hint: str,
 ) -> list[Problem]:
     """What is wrong with files that were made again, with the picture beside them, and with their sidecar.
 
@@ -123,7 +123,7 @@ def compare_files(
         faults[record] = "is missing, or no sidecar"
     elif (folder / record).read_bytes() != expected:
         faults[record] = "stale or edited by hand: it does not say what the runs and the declaration give"
-    return [Problem(folder / name, f"{why}; make it again: {cure}") for name, why in faults.items() if why]
+    return [Problem(folder / name, f"{why}; make it again: {hint}") for name, why in faults.items() if why]
 
 
 def find_fault(path: Path, made: bytes | None, named: str | None) -> str:

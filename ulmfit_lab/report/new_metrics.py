@@ -56,7 +56,7 @@ def measured_value(run: TrackedRun, measure: RunMetric) -> float:
     return run.metrics[measure.name] * measure.scale
 
 
-def refuse_unmeasurable(experiment: str, variant: str, config: RunConfig, measure: RunMetric) -> None:
+def check_measurable(experiment: str, variant: str, config: RunConfig, measure: RunMetric) -> None:
     """Raise ConfigError where a run of this config cannot have a measure, before anything is trained."""
     last = CLASSIFIER if config.last_stage == "classifier" else LANGUAGE_MODEL
     if measure.name.startswith("final/lm_"):
@@ -64,5 +64,5 @@ def refuse_unmeasurable(experiment: str, variant: str, config: RunConfig, measur
         if last == CLASSIFIER and not read:
             raise ConfigError(f"{experiment}: {variant!r} has no language model, and so no {measure.name}.")
     elif last not in measure.metric.models:
-        cure = "final/valid_loss"
-        raise ConfigError(f"{experiment}: {variant!r} ends at a {last}, which has no {measure.name}; measure {cure!r}.")
+        hint = "final/valid_loss"
+        raise ConfigError(f"{experiment}: {variant!r} ends at a {last}, which has no {measure.name}; measure {hint!r}.")

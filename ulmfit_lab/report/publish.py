@@ -11,7 +11,7 @@ from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.experiment.consistency import unknown_fields
 from ulmfit_lab.experiment.declaration import Changes, Experiment, declaration
 from ulmfit_lab.experiment.plan import plan_runs
-from ulmfit_lab.experiment.report_inputs import make_report_spec, refuse_other_looks, runs_table
+from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, make_report_spec, runs_table
 from ulmfit_lab.experiment.run_names import declared_runs, name_runs
 from ulmfit_lab.pipeline.store import StageStore
 from ulmfit_lab.report.committed import Committed, committed_grid
@@ -48,7 +48,7 @@ def publish(
         return written
     planned = plan_runs(experiment, scale, overrides, data, (), home.imported)
     mine = declared_runs(tracked, planned)
-    refuse_other_looks(mine, experiment)
+    check_looks_unchanged(mine, experiment)
     name_runs(tracked, planned, tracker)
     runs = runs_table(mine)
     print(f"Source: {len({run.run_id for run in mine})} tracked runs in {redact(tracker.uri)}.")
@@ -63,12 +63,12 @@ def committed_runs(experiment: Experiment, scale: str, overrides: Changes | None
 
     Raises LabError, naming the file, where they are not the declared runs.
     """
-    path, cure = folder / "runs.csv", f"ulmfit-lab sweep {experiment.name} --scale {scale}"
+    path, hint = folder / "runs.csv", f"ulmfit-lab sweep {experiment.name} --scale {scale}"
     if old := withdrawal_of(folder):
-        raise IncompleteError(f"{experiment.name}: {old} (as it was: {old.folder}); make new runs: {cure}")
+        raise IncompleteError(f"{experiment.name}: {old} (as it was: {old.folder}); make new runs: {hint}")
     if not path.is_file():
         raise IncompleteError(
-            f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; make them: {cure}"
+            f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; make them: {hint}"
         )
     try:
         runs, _ = committed_grid(Committed(experiment, scale, folder), overrides)

@@ -75,7 +75,7 @@ def markdown_report(
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
         markdown(*result_cells(runs, spec)),
         *checks_part(runs, spec),
-        *also_part(runs, spec),
+        *format_extra_metrics(runs, spec),
         *(["## Comparisons", describe_tests(spec), markdown(*comparison_cells(rows, spec))] if rows else []),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
@@ -133,7 +133,7 @@ def describe_tests(spec: ReportSpec) -> str:
     return LOOKED.format(looks=", ".join(map(str, spec.looks)), rule=RULE) if spec.looks else TESTS
 
 
-def also_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+def format_extra_metrics(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     """The further numbers that are shown and not tested, a table each."""
     parts = []
     for also in spec.extra_metrics:

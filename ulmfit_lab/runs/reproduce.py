@@ -19,7 +19,7 @@ from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import VERSIONS, Stage, StageStore
 from ulmfit_lab.runs.transfer import read_table
 from ulmfit_lab.sweep.display import ProgressDisplay
-from ulmfit_lab.sweep.runner import BACKWARDS, CellObserver, compute_here, data_inputs, final_values, log_stages
+from ulmfit_lab.sweep.runner import BACKWARDS, CellObserver, compute_locally, data_inputs, final_values, log_stages
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 from ulmfit_lab.utils.errors import ConfigError, LabError, MismatchError
@@ -112,8 +112,8 @@ def config_of(run: TrackedRun) -> RunConfig:
         return override(RunConfig(), typed)
     except (ConfigError, ValueError, KeyError) as error:
         commit = run.tags.get("lab.commit", "")
-        cure = f"check out its commit {commit[:10]}" if commit else "use the code that made it"
-        raise MismatchError(f"Run {run.origin} cannot be made again by this code ({error}); {cure}.") from error
+        hint = f"check out its commit {commit[:10]}" if commit else "use the code that made it"
+        raise MismatchError(f"Run {run.origin} cannot be made again by this code ({error}); {hint}.") from error
 
 
 def other_code(run: TrackedRun) -> str:
@@ -194,7 +194,7 @@ def reproduce(
         observer = CellObserver(log, display, stage)
         with log:
             log.log_inputs(data_inputs(stage))
-            last = compute_here(stage, store, observer)
+            last = compute_locally(stage, store, observer)
             values = final_values(last, log_stages(log, stage, store, observer))
             found = Reproduction(run, compare(run.metrics, values), log.run_id, other_code(run))
             log.log_final(values | {"reproduced": float(found.reproduced)})

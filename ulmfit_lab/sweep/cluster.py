@@ -26,7 +26,7 @@ from ulmfit_lab.pipeline.devices import device_of
 from ulmfit_lab.pipeline.store import Stage, StageStore
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.sweep.optuna_study import open_study
-from ulmfit_lab.sweep.ray_tasks import CellTask, needs, run_there, submit
+from ulmfit_lab.sweep.ray_tasks import CellTask, needs, run_in_worker, submit
 from ulmfit_lab.sweep.runner import RunResult, SweepContext, close_abandoned, sweep_name
 from ulmfit_lab.tracking.tracker import Tracker
 from ulmfit_lab.utils.errors import ConfigError, first_line
@@ -85,7 +85,7 @@ class RayCluster:
                     compute = planned.run_spec.config.compute
                     task = CellTask(planned, job, self.tracker.uri, mark, device_of(compute).type, self.gpus)
                     cpus = {"CPU": float(compute.threads)}  # a GPU is for its stages, one after the other
-                    self.running[submit(self.ray, run_there, planned.run_spec.label, cpus, task)] = planned
+                    self.running[submit(self.ray, run_in_worker, planned.run_spec.label, cpus, task)] = planned
                 if not self.running:
                     return
                 ended, _ = self.ray.wait(list(self.running), timeout=LOOK_SECONDS)
@@ -96,7 +96,7 @@ class RayCluster:
                         yield found
                         continue
                     deaths[planned.stage.fingerprint] += 1
-                    self.bury(planned, job)
+                    self.close_dead_run(planned, job)
                     if deaths[planned.stage.fingerprint] < DEATHS:
                         self.display.say(f"{planned.run_spec.label}: its worker died ({found}); it is run again.")
                         waiting.insert(0, planned)
@@ -109,19 +109,19 @@ class RayCluster:
         A cell that needs a stage which a running one is still to make waits on: begun now, it would have that stage's
         CPUs held, only to wait for its lock. At least one cell runs, even where other sweeps make all the stages.
         """
-        making = {each for planned in self.running.values() for each in self.lacking(planned.stage, store)}
+        making = {each for planned in self.running.values() for each in self.missing_inputs(planned.stage, store)}
         room = cache(self.room)
         for planned in list(waiting):
             if self.running and len(self.running) >= room(planned.run_spec.config.compute):
                 return
-            lacking = self.lacking(planned.stage, store)
-            if lacking & making or (self.running and store.busy(planned.stage)):
+            missing_inputs = self.missing_inputs(planned.stage, store)
+            if missing_inputs & making or (self.running and store.busy(planned.stage)):
                 continue
             waiting.remove(planned)
-            making |= lacking
+            making |= missing_inputs
             yield planned
 
-    def lacking(self, stage: Stage, store: StageStore) -> set[str]:
+    def missing_inputs(self, stage: Stage, store: StageStore) -> set[str]:
         """Fingerprints of the stages below a cell's last one that have to be computed first."""
         found: set[str] = set()
         for each in stage.inputs.values():
@@ -130,7 +130,7 @@ class RayCluster:
             if store.find(each):
                 self.stored.add(each.fingerprint)
             else:
-                found |= {each.fingerprint, *self.lacking(each, store)}
+                found |= {each.fingerprint, *self.missing_inputs(each, store)}
         return found
 
     def result(self, ref: Any, planned: PlannedRun) -> RunResult | str:
@@ -144,7 +144,7 @@ class RayCluster:
         except errors.RayError as error:
             return type(error).__name__
 
-    def bury(self, planned: PlannedRun, job: SweepContext) -> None:
+    def close_dead_run(self, planned: PlannedRun, job: SweepContext) -> None:
         """End the run and the trial that a dead worker left behind."""
         name, scale = job.experiment.name, planned.run_spec.scale
         close_abandoned(name, scale, job.home, self.tracker, open_study(job.home, sweep_name(name, scale)))
@@ -194,8 +194,8 @@ def is_connected(address: str) -> Iterator[Any]:
         ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
     except (OSError, ValueError, RuntimeError) as error:
         why = first_line(error)
-        cure = 'start one ("ray start --head"), or use --cluster local'
-        raise ConfigError(f"No Ray cluster can be joined at {address!r} ({why}); {cure}.") from error
+        hint = 'start one ("ray start --head"), or use --cluster local'
+        raise ConfigError(f"No Ray cluster can be joined at {address!r} ({why}); {hint}.") from error
     try:
         yield ray
     finally:

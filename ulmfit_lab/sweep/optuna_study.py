@@ -204,7 +204,7 @@ class Search:
         """Note what a seed of a running trial came to."""
         self.handle(number).report(value, seed)
 
-    def hopeless(self, number: int) -> bool:
+    def should_prune(self, number: int) -> bool:
         """Whether a running trial is so much worse than the best on the same seeds that no more of them are needed."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)

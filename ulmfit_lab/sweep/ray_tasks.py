@@ -84,12 +84,12 @@ def submit(ray: Any, function: Any, name: str, wanted: Mapping[str, float], *arg
     return ray.remote(function).options(name=name, **how).remote(*arguments)
 
 
-def run_there(task: CellTask) -> RunResult | str:
+def run_in_worker(task: CellTask) -> RunResult | str:
     """Run a cell in a worker; what became of it, or why it is to be run again.
 
     Raises DataError where the worker does not share the home.
     """
-    refuse_strangers(task)
+    check_shared_home(task)
     job, cell = task.job, task.planned.run_spec
     tracker, study = tracker_of(job.home, task.uri), study_of(job.home, sweep_name(cell.experiment, cell.scale))
 
@@ -129,7 +129,7 @@ def outcome(stage: Stage, run_id: str, task: CellTask) -> bool:
     import ray.exceptions
 
     wanted = stage_needs(stage, task.compute, task.gpus)
-    ref = submit(ray, compute_there, f"{stage.kind} of {task.planned.run_spec.label}", wanted, stage, run_id, task)
+    ref = submit(ray, compute_in_worker, f"{stage.kind} of {task.planned.run_spec.label}", wanted, stage, run_id, task)
     try:
         return bool(ray.get(ref))
     except ray.exceptions.RayTaskError as error:
@@ -140,12 +140,12 @@ def outcome(stage: Stage, run_id: str, task: CellTask) -> bool:
         raise WorkerDied(f"{type(error).__name__}, while it computed {stage.kind} {stage.fingerprint}") from error
 
 
-def compute_there(stage: Stage, run_id: str, task: CellTask) -> bool:
+def compute_in_worker(stage: Stage, run_id: str, task: CellTask) -> bool:
     """Compute a stage in a worker, its curves going to a run as they come; whether it was not there already.
 
     Raises DataError where the worker does not share the home, or has another device than the sweep was planned for.
     """
-    refuse_strangers(task)
+    check_shared_home(task)
     if "compute" in stage.key and (here := device_of(task.compute).type) != task.device:
         node = os.uname().nodename
         raise DataError(f"{node} computes on {here}, not on {task.device}; give --compute.device {task.device}.")
@@ -161,7 +161,7 @@ def compute_there(stage: Stage, run_id: str, task: CellTask) -> bool:
             log.flush()
 
 
-def refuse_strangers(task: CellTask) -> None:
+def check_shared_home(task: CellTask) -> None:
     """Raise DataError in a worker that does not share the home."""
     if not task.mark.exists():
         home = task.job.home.root

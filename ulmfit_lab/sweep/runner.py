@@ -18,16 +18,16 @@ from filelock import Timeout
 
 from ulmfit_lab.analysis.interim import replay_looks
 from ulmfit_lab.config.paths import flatten
-from ulmfit_lab.experiment.confounds import refuse_confounds
+from ulmfit_lab.experiment.confounds import check_confounds
 from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, declaration
 from ulmfit_lab.experiment.plan import TRAINED, Plan, PlannedRun, Throughput, make_plan, plan_runs
-from ulmfit_lab.experiment.report_inputs import looks_tag, make_report_spec, refuse_other_looks
+from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, looks_tag, make_report_spec
 from ulmfit_lab.experiment.run_names import name_runs, run_tags
 from ulmfit_lab.pipeline.labelled_data import load_prediction_metrics
 from ulmfit_lab.pipeline.store import VERSIONS, Observer, Stage, StageResult, StageStore
-from ulmfit_lab.report.new_metrics import add_new_metrics, keep_metrics, measured_value, refuse_unmeasurable
+from ulmfit_lab.report.new_metrics import add_new_metrics, check_measurable, keep_metrics, measured_value
 from ulmfit_lab.sweep.display import ProgressDisplay
-from ulmfit_lab.tracking.lineage import add_origins, read_origin, sign_origin
+from ulmfit_lab.tracking.lineage import add_origins, read_origin, save_origin
 from ulmfit_lab.tracking.names import NOTE
 from ulmfit_lab.tracking.records import DIVERGED
 from ulmfit_lab.tracking.tracker import RunLog, Tracker
@@ -96,7 +96,7 @@ class CellObserver(CurveObserver):
     def finished(self, stage: Stage, stored: StageResult) -> None:
         """Remember what was computed, not reused, and by which run."""
         self.computed[stage.fingerprint] = stored
-        sign_origin(stored.folder, self.log.name, self.log.page, self.log.client.tracking_uri)
+        save_origin(stored.folder, self.log.name, self.log.page, self.log.client.tracking_uri)
 
 
 def plan_sweep(
@@ -106,16 +106,16 @@ def plan_sweep(
 
     Raises ConfigError where variants differ in what they do not declare, and where runs were made by other looks.
     """
-    refuse_confounds(experiment, scale, overrides)
+    check_confounds(experiment, scale, overrides)
     store = StageStore(home.stages)
     runs = tracker.runs(experiment.name, scale, status="FINISHED")
     finished = {run.fingerprint: run for run in (add_new_metrics(run, store) for run in runs)}
     planned = plan_runs(experiment, scale, overrides, data, finished, home.imported)
     measure = find_metric(experiment.metric)
     for each in planned:
-        refuse_unmeasurable(experiment.name, each.run_spec.variant, each.run_spec.config, measure)
+        check_measurable(experiment.name, each.run_spec.variant, each.run_spec.config, measure)
     if experiment.design.looks:
-        refuse_other_looks((finished[each.stage.fingerprint] for each in planned if each.is_done), experiment)
+        check_looks_unchanged((finished[each.stage.fingerprint] for each in planned if each.is_done), experiment)
         found = {describe_run(each.run_spec): finished[each.stage.fingerprint] for each in planned if each.is_done}
         scaled = {cell: measured_value(run, measure) for cell, run in found.items()}
         looks = replay_looks(scaled, make_report_spec(experiment, scale, overrides))
@@ -241,7 +241,7 @@ Obtain = Callable[[Stage, StageStore, CellObserver], StageResult]
 """Gets a cell's last stage from the store, where it has it computed first if it must be, and tells the observer."""
 
 
-def compute_here(stage: Stage, store: StageStore, observer: CellObserver) -> StageResult:
+def compute_locally(stage: Stage, store: StageStore, observer: CellObserver) -> StageResult:
     """What is to be computed, this process computes."""
     with observer.log.machine_load():
         return store.get_or_compute(stage, observer)
@@ -253,7 +253,7 @@ def attempt(
     tracker: Tracker,
     study: Study,
     display: ProgressDisplay,
-    obtain: Obtain = compute_here,
+    obtain: Obtain = compute_locally,
 ) -> RunResult:
     """Run a cell; where it fails, as many times more as the job's retries."""
     for _ in range(job.retries + 1):
@@ -287,7 +287,7 @@ def run_spec(
 
 
 def track_run(
-    planned: PlannedRun, job: SweepContext, tracker: Tracker, display: ProgressDisplay, obtain: Obtain = compute_here
+    planned: PlannedRun, job: SweepContext, tracker: Tracker, display: ProgressDisplay, obtain: Obtain = compute_locally
 ) -> RunResult:
     """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
     cell, stage, experiment, store = planned.run_spec, planned.stage, job.experiment, StageStore(job.home.stages)
@@ -302,7 +302,7 @@ def track_run(
             values = log_stages(log, stage, store, observer)
             final = final_values(last, values)
             log.log_final(final)
-            refuse_unmeasured(experiment, final)
+            check_metric_measured(experiment, final)
             for path in pictures_and_texts(stage, last, store):
                 log.log_artifact(path)
     except Exception as error:
@@ -378,7 +378,7 @@ def averaging(stored: StageResult, stage: Stage, prefix: str) -> dict[str, float
     return {f"final/{prefix}_averaging_began": float(-1 if began is None else began)}
 
 
-def refuse_unmeasured(experiment: Experiment, final: Mapping[str, float]) -> None:
+def check_metric_measured(experiment: Experiment, final: Mapping[str, float]) -> None:
     """Fail a run that lacks what the experiment compares, or has no finite one; it would leave a hole in the report."""
     if experiment.metric not in final:
         raise ConfigError(

@@ -142,7 +142,7 @@ def run_trial(tuning: Tuning, each: SearchedVariant, trial: Trial, display: Prog
     seeds = [seed for seed in tuning.experiment.search.seeds if seed not in trial.seeds]
     state = COMPLETE
     for place, seed in enumerate(seeds):
-        if each.search.hopeless(trial.number):
+        if each.search.should_prune(trial.number):
             state = PRUNED
             display.passed(len(seeds) - place)
             break

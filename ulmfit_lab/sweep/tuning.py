@@ -31,7 +31,7 @@ from ulmfit_lab.experiment.search_space import (
 )
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import StageStore
-from ulmfit_lab.report.new_metrics import refuse_unmeasurable
+from ulmfit_lab.report.new_metrics import check_measurable
 from ulmfit_lab.report.tables import tuning_part
 from ulmfit_lab.report.tuning_figure import write_tuning
 from ulmfit_lab.sweep.display import ProgressDisplay, format_time_left
@@ -148,7 +148,7 @@ def plan_tuning(
         level, config = search_config(experiment, scale, variant, overrides)
         space = experiment.search_space(variant)
         check_space(space, config)
-        refuse_unmeasurable(name, variant, config, measure)
+        check_measurable(name, variant, config, measure)
         values = flatten(config)
         recipe = {path: values[path] for path in space}
         for path in is_outside(space, recipe):

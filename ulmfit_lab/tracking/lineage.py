@@ -18,7 +18,7 @@ SHOWN = 8
 """Digits of a fingerprint that are shown."""
 
 
-def sign_origin(folder: Path, name: str, page: str, uri: str) -> None:
+def save_origin(folder: Path, name: str, page: str, uri: str) -> None:
     """Note in a stage's folder the name of the run that computed it, and the run's page in the UI of its store."""
     with atomic_write(folder / SIGNATURE) as place:
         place.write_text(json.dumps({"name": name, "page": page, "store": fingerprint(uri)}), encoding="utf-8")

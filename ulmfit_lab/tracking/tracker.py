@@ -48,7 +48,7 @@ from ulmfit_lab.tracking.names import (
     metric_names,
     truncate,
 )
-from ulmfit_lab.tracking.records import IMPORTED, LOGGED_ONCE, LoggedMetric, TrackedRun, is_tracked, unbounded
+from ulmfit_lab.tracking.records import IMPORTED, LOGGED_ONCE, LoggedMetric, TrackedRun, is_tracked, to_number
 from ulmfit_lab.tracking.views import page_of, pages_of, runs_view, view_tags
 from ulmfit_lab.utils.errors import LabError, first_line
 from ulmfit_lab.utils.home import Home, mlflow_command, redact, sqlite_uri, write_ahead
@@ -100,8 +100,8 @@ def permitted(call: Callable[P, T]) -> Callable[P, T]:
         try:
             return call(*args, **kwargs)
         except (MlflowException, SQLAlchemyError) as error:
-            if cure := suggest_fix(error):
-                raise LabError(f"The MLflow store refuses: {redact(first_line(error))}; {cure}.") from error
+            if hint := suggest_fix(error):
+                raise LabError(f"The MLflow store refuses: {redact(first_line(error))}; {hint}.") from error
             raise
 
     return asking
@@ -110,7 +110,7 @@ def permitted(call: Callable[P, T]) -> Callable[P, T]:
 def suggest_fix(error: MlflowException | SQLAlchemyError) -> str:
     """What to do about a store's refusal; empty where it is another error."""
     said = f"{getattr(error, 'error_code', '')} {error}"
-    return next((cure for words, cure in REFUSALS.items() if words in said), "")
+    return next((hint for words, hint in REFUSALS.items() if words in said), "")
 
 
 @dataclass
@@ -251,8 +251,8 @@ class Tracker:
         """The id of the MLflow experiment of an experiment at a scale, if there is one."""
         found = self.client.get_experiment_by_name(format_title(experiment, scale))
         if found and found.lifecycle_stage == "deleted":
-            cure = mlflow_command(self.uri, "experiments", "restore", "--experiment-id", str(found.experiment_id))
-            raise LabError(f"{found.name} was deleted in MLflow; restore it: {cure}")
+            hint = mlflow_command(self.uri, "experiments", "restore", "--experiment-id", str(found.experiment_id))
+            raise LabError(f"{found.name} was deleted in MLflow; restore it: {hint}")
         return str(found.experiment_id) if found else None
 
     def make_experiment(self, experiment: str, scale: str, description: str) -> str:
@@ -355,7 +355,7 @@ class Tracker:
         """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
         names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
         found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
-        return {name: [(m.step, unbounded(m.value), m.timestamp) for m in points] for name, points in found.items()}
+        return {name: [(m.step, to_number(m.value), m.timestamp) for m in points] for name, points in found.items()}
 
     def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[LoggedMetric]]) -> None:
         """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
@@ -482,8 +482,8 @@ def open_to_read(home: Home, uri: str) -> Tracker:
     """The tracker of a home that may not be written: of its own SQLite store nothing is locked or migrated."""
     if uri == home.own_uri:
         if not home.runs_database.is_file():
-            cure = "set ULMFIT_LAB_HOME to another folder"
-            raise LabError(f"{home.root} holds no runs, and {home.unwritable} may not be written by this user; {cure}.")
+            hint = "set ULMFIT_LAB_HOME to another folder"
+            raise LabError(f"{home.root} holds no runs, and {home.unwritable} may not be written by this user; {hint}.")
         uri = sqlite_uri(home.runs_database, read_only=True)
     initialize_store(uri)
     return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
@@ -500,8 +500,8 @@ def initialize_store(uri: str) -> None:
         why = f"{redact(first_line(error))}; {suggest_fix(error) or 'see ulmfit-lab doctor'}"
         raise LabError(f"The MLflow store {redact(uri)} cannot be opened: {why}") from error
     except ImportError as error:
-        cure = "pip install 'ulmfit_lab[cluster]', and let the address begin with postgresql+psycopg://"
-        raise LabError(f"The MLflow store {redact(uri)} cannot be opened ({error}); {cure}") from error
+        hint = "pip install 'ulmfit_lab[cluster]', and let the address begin with postgresql+psycopg://"
+        raise LabError(f"The MLflow store {redact(uri)} cannot be opened ({error}); {hint}") from error
 
 
 def check_connection(uri: str) -> None:

@@ -105,7 +105,7 @@ def open_home(path: str | None = None, tracking_uri: str | None = None, *, write
     """
     given = path or os.environ.get(HOME_VARIABLE) or ".ulmfit_lab"
     uri = tracking_uri or os.environ.get(TRACKING_VARIABLE) or ""
-    cure = f"set {HOME_VARIABLE} to another folder"
+    hint = f"set {HOME_VARIABLE} to another folder"
     try:
         root = Path(given).expanduser().resolve()
         home = Home(root, uri if uri.startswith("postgresql") else "")
@@ -113,9 +113,9 @@ def open_home(path: str | None = None, tracking_uri: str | None = None, *, write
         if not home.unwritable and not (ignore := root / ".gitignore").exists():
             ignore.write_text("*\n", encoding="utf-8")
     except (OSError, RuntimeError) as error:  # a "~" of nobody known is a RuntimeError
-        raise DataError(f"{given} cannot be used as the lab's home ({error}); {cure}.") from error
+        raise DataError(f"{given} cannot be used as the lab's home ({error}); {hint}.") from error
     if write and home.unwritable:
-        raise DataError(f"{home.unwritable}, of the lab's home, may not be written by this user; {cure}.")
+        raise DataError(f"{home.unwritable}, of the lab's home, may not be written by this user; {hint}.")
     return home
 
 

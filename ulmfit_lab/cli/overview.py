@@ -1,0 +1,58 @@
+"""What `ulmfit-lab` says without a command: which experiments have runs here, and what to do next."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ulmfit_lab.cli.common import open_lab
+from ulmfit_lab.cli.runs import field_of_run
+
+if TYPE_CHECKING:
+    from ulmfit_lab.tracking.tracker import Tracker
+    from ulmfit_lab.utils.home import Home
+
+FIRST = """No runs in {home} yet.
+
+  ulmfit-lab list                     the experiments and their questions
+  ulmfit-lab sweep demo --scale demo  a first result, in a few minutes
+  ulmfit-lab new my_question          an experiment of your own
+  ulmfit-lab --help                   all commands"""
+
+
+def overview_command(args: argparse.Namespace) -> int:
+    """Print each experiment and scale with runs, how many have which status, and the next command."""
+    from ulmfit_lab.utils.home import open_home
+
+    home = open_home(args.home, args.tracking_uri, write=False)
+    if not home.database and home.tracking_uri == home.own_uri and not home.runs_database.is_file():
+        print(FIRST.format(home=home.root))
+        return 0
+    _, tracker = open_lab(args, write=False)
+    lines = overview_lines(home, tracker)
+    print("\n".join(lines) if lines else FIRST.format(home=home.root))
+    return 0
+
+
+def overview_lines(home: Home, tracker: Tracker) -> list[str]:
+    """A line for each experiment and scale with runs, and one with the next command."""
+    from ulmfit_lab.config.scales import SCALES
+    from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
+
+    lines, following = [], []
+    for name, experiment in load_experiments(sorted(experiment_files()))[0].items():
+        for scale in SCALES:
+            counts = Counter(field_of_run(run, "status") for run in tracker.runs(name, scale))
+            if not counts:
+                continue
+            levels = experiment.levels_at(scale) if not experiment.factor or scale in experiment.levels else ()
+            declared = len(experiment.variants) * len(levels) * len(experiment.seeds)
+            shown = ", ".join(f"{count} {status.lower()}" for status, count in sorted(counts.items()))
+            lines.append(f"  {name:28} {scale:6} {shown} of {declared} declared")
+            todo = "report" if counts["FINISHED"] >= declared else "sweep"
+            following.append((todo == "report", f"ulmfit-lab {todo} {name} --scale {scale}"))
+    if lines:
+        _, command = min(following)  # unfinished sweeps first
+        lines = [f"Runs in {home.root}:", *lines, "", f"Next: {command}", "In the browser: ulmfit-lab ui"]
+    return lines
