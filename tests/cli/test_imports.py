@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from ulmfit_lab.experiment.declaration import Experiment
 
 HEAVY = {"torch", "spacy", "sklearn", "optuna", "gensim", "statsmodels", "scipy.stats", "matplotlib", "seaborn"}
 CODE = """
@@ -29,21 +26,6 @@ def imported_by(*arguments: str) -> set[str]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.rpartition("heavy:")[2].split())
-
-
-@pytest.fixture(scope="module")
-def finished(new_lab: Callable[[str], Any], experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The module of an experiment, and the options that name a home with its finished runs."""
-    lab = new_lab("imports")
-    assert not lab.sweep(experiment).failures
-    fields = {
-        name: getattr(experiment, name) for name in ("name", "question", "baseline", "variants", "scales", "seeds")
-    }
-    module = tmp_path_factory.mktemp("imports") / "starts.py"
-    module.write_text(
-        f"from ulmfit_lab.experiment.declaration import Experiment\nEXPERIMENT = Experiment(**{fields!r})\n"
-    )
-    return module, ("--scale", "tiny", "--home", str(lab.home.root))
 
 
 @pytest.mark.parametrize("command", ["--help", "list"])

@@ -111,7 +111,7 @@ def is_tracked(run: Any) -> TrackedRun:
         fingerprint=tags.get("lab.cell", ""),
         parent=tags.get("mlflow.parentRunId", ""),
         params=rename_fields(run.data.params),
-        metrics={name: to_number(value) for name, value in run.data.metrics.items()},
+        metrics={name: restore_infinity(value) for name, value in run.data.metrics.items()},
         tags=dict(tags),
         inputs=tuple(data_set(each) for each in run.inputs.dataset_inputs),
         start=run.info.start_time,
@@ -119,7 +119,7 @@ def is_tracked(run: Any) -> TrackedRun:
     )
 
 
-def to_number(value: float) -> float:
+def restore_infinity(value: float) -> float:
     """A value as it was logged: MLflow's databases hold the largest float in place of an infinite one."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 

@@ -48,7 +48,7 @@ from ulmfit_lab.tracking.names import (
     metric_names,
     truncate,
 )
-from ulmfit_lab.tracking.records import IMPORTED, LOGGED_ONCE, LoggedMetric, TrackedRun, is_tracked, to_number
+from ulmfit_lab.tracking.records import IMPORTED, LOGGED_ONCE, LoggedMetric, TrackedRun, is_tracked, restore_infinity
 from ulmfit_lab.tracking.views import page_of, pages_of, runs_view, view_tags
 from ulmfit_lab.utils.errors import LabError, first_line
 from ulmfit_lab.utils.home import Home, mlflow_command, redact, sqlite_uri, write_ahead
@@ -355,7 +355,7 @@ class Tracker:
         """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
         names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
         found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
-        return {name: [(m.step, to_number(m.value), m.timestamp) for m in points] for name, points in found.items()}
+        return {name: [(m.step, restore_infinity(m.value), m.timestamp) for m in points] for name, points in found.items()}
 
     def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[LoggedMetric]]) -> None:
         """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
