@@ -39,7 +39,9 @@ $(VENV)/dev: $(VENV)/installed requirements-dev.lock
 install: $(VENV)/installed  ## Set up .venv with what running needs
 
 demo: $(VENV)/installed  ## Run the first ablation on real text, a few minutes, and print its table
-	@$(BIN)/ulmfit-lab sweep word2vec_vs_lm --scale demo --workers 2
+	@$(BIN)/ulmfit-lab sweep demo --scale demo --workers 2
+	@$(BIN)/ulmfit-lab predict --run demo/fine-tuned\ LM/300/0 --explain \
+	  "A warm, funny and moving film." "It is neither funny nor moving."
 
 test: $(VENV)/dev lint  ## Lint, then run the tests
 	@$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder

@@ -8,6 +8,7 @@ steadier, over seeds and over the last epochs, and which tells more of the class
 weights of the epoch that is best by the one number or by the other: they are the comparison of the first table.
 """
 
+from ulmfit_lab.config.scales import DEMO_PRETRAINING
 from ulmfit_lab.experiment import Associations, Design, Experiment, Predictor, Report
 
 # every language model differs by seed: stages without a seed of their own take the run's
@@ -51,6 +52,7 @@ EXPERIMENT = Experiment(
             "classifier.lr": 2e-2,
         },
         "demo": {
+            **DEMO_PRETRAINING,
             **OWN_SEEDS,
             "target.n_labels": 500,
             "general.max_tokens": 200_000,

@@ -3,7 +3,7 @@
 Each variant takes one part away, with the learning rate that suits it best on validation data.
 """
 
-from ulmfit_lab.config.scales import AWD_LSTM, LANGUAGE_MODEL
+from ulmfit_lab.config.scales import AWD_LSTM, DEMO_PRETRAINING, LANGUAGE_MODEL
 from ulmfit_lab.experiment import Design, Experiment, ExtraMetric, ManipulationCheck, Published, Report, Search
 
 # the checkpoint that is best on validation is tested, as in the original
@@ -31,7 +31,7 @@ EXPERIMENT = Experiment(
     },
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500},
-        "demo": {**LM_ALONE, "general.test_tokens": 30_000},
+        "demo": {**DEMO_PRETRAINING, **LM_ALONE, "general.test_tokens": 30_000},
         # few tokens, many epochs: parts that regularise have something to do, and NT-ASGD something to average
         "small": {**LANGUAGE_MODEL, **LM_ALONE, "general.max_tokens": 50_000, "pretraining.epochs": 8},
         # the authors' recipe, but for the optimiser, which is theirs in the variant NT-ASGD

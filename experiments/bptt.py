@@ -4,7 +4,7 @@ The stream is read in order and never shuffled; a random length moves the border
 All variants read the same tokens equally often.
 """
 
-from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.config.scales import DEMO_PRETRAINING, LANGUAGE_MODEL
 from ulmfit_lab.experiment import Design, Experiment, Published, Report
 
 EXPERIMENT = Experiment(
@@ -26,7 +26,12 @@ EXPERIMENT = Experiment(
             "pretraining.epochs": 2,
             "pretraining.seed": None,
         },
-        "demo": {"last_stage": "pretrained", "general.test_tokens": 30_000, "pretraining.seed": None},
+        "demo": {
+            **DEMO_PRETRAINING,
+            "last_stage": "pretrained",
+            "general.test_tokens": 30_000,
+            "pretraining.seed": None,
+        },
         "small": {**LANGUAGE_MODEL, "general.max_tokens": 150_000, "pretraining.epochs": 4},
         "paper": {"last_stage": "pretrained", "general.test_tokens": 250_000, "pretraining.seed": None},
     },

@@ -1,6 +1,6 @@
 """Do a forward and a backward model together beat either alone?"""
 
-from ulmfit_lab.config.scales import TREC_6
+from ulmfit_lab.config.scales import DEMO_PRETRAINING, TREC_6
 from ulmfit_lab.experiment import Design, Experiment, Published, Report
 
 EXPERIMENT = Experiment(
@@ -14,7 +14,7 @@ EXPERIMENT = Experiment(
         "backward": {"lm.backwards": True},
         "averaged": {"classifier.both_directions": True},
     },
-    scales={"small": TREC_6},
+    scales={"demo": DEMO_PRETRAINING, "small": TREC_6},
     factor="target.n_labels",
     report=Report(
         factor_label="Labelled documents",

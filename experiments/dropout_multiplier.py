@@ -5,7 +5,7 @@ best multiplier of the smaller corpus. All sizes of corpus are read for the same
 also means more steps.
 """
 
-from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.config.scales import DEMO_PRETRAINING, LANGUAGE_MODEL
 from ulmfit_lab.experiment import Design, Experiment, Range, Report, Search
 
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None}
@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
     },
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500, "lm.drop_mult": 0.5},
-        "demo": {**LM_ALONE, "general.test_tokens": 30_000, "lm.drop_mult": 0.5},
+        "demo": {**DEMO_PRETRAINING, **LM_ALONE, "general.test_tokens": 30_000, "lm.drop_mult": 0.5},
         "small": LANGUAGE_MODEL,
         "paper": {**LM_ALONE, "general.test_tokens": 250_000, "lm.drop_mult": 0.5},
     },

@@ -1,6 +1,6 @@
 """Does each of the AWD-LSTM's five dropouts earn its place beside the other four?"""
 
-from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.config.scales import DEMO_PRETRAINING, LANGUAGE_MODEL
 from ulmfit_lab.experiment import Experiment, Report
 
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None, "lm.drop_mult": 0.5}
@@ -21,7 +21,7 @@ EXPERIMENT = Experiment(
     },
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500},
-        "demo": {**LM_ALONE, "general.test_tokens": 30_000},
+        "demo": {**DEMO_PRETRAINING, **LM_ALONE, "general.test_tokens": 30_000},
         "small": {**LANGUAGE_MODEL, "general.max_tokens": 50_000},
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },

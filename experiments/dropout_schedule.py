@@ -3,7 +3,7 @@
 Rising and falling go linearly between zero and twice the rates, so that all three variants drop as much on the whole.
 """
 
-from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.config.scales import DEMO_PRETRAINING, LANGUAGE_MODEL
 from ulmfit_lab.experiment import Design, Experiment
 
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None, "lm.drop_mult": 0.7}
@@ -21,7 +21,7 @@ EXPERIMENT = Experiment(
     },
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500},
-        "demo": {**LM_ALONE, "general.test_tokens": 30_000},
+        "demo": {**DEMO_PRETRAINING, **LM_ALONE, "general.test_tokens": 30_000},
         "small": {**LANGUAGE_MODEL, **LM_ALONE},
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },

@@ -3,6 +3,7 @@
 Text: IMDb's unlabelled reviews and WikiText-2's training split, the named set `imdb-wiki`.
 """
 
+from ulmfit_lab.config.scales import DEMO_PRETRAINING
 from ulmfit_lab.experiment import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
@@ -15,7 +16,7 @@ EXPERIMENT = Experiment(
     },
     scales={
         "tiny": {"last_stage": "pretrained", "general.test_tokens": 500},
-        "demo": {"last_stage": "pretrained", "general.test_tokens": 30_000},
+        "demo": {**DEMO_PRETRAINING, "last_stage": "pretrained", "general.test_tokens": 30_000},
         "small": {
             "last_stage": "pretrained",
             "general.name": "imdb-wiki",

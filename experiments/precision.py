@@ -4,7 +4,7 @@ Products of matrices are in bfloat16, with weights, sums, softmax and optimiser 
 the benchmarks.
 """
 
-from ulmfit_lab.config.scales import LANGUAGE_MODEL
+from ulmfit_lab.config.scales import DEMO_PRETRAINING, LANGUAGE_MODEL
 from ulmfit_lab.experiment import Experiment, Report
 
 LM_ALONE = {"last_stage": "pretrained", "pretraining.seed": None}
@@ -18,7 +18,7 @@ EXPERIMENT = Experiment(
     variants={"float32": {"compute.precision": "float32"}, "bfloat16": {"compute.precision": "bfloat16"}},
     scales={
         "tiny": {**LM_ALONE, "general.test_tokens": 500},
-        "demo": {**LM_ALONE, "general.test_tokens": 30_000},
+        "demo": {**DEMO_PRETRAINING, **LM_ALONE, "general.test_tokens": 30_000},
         "small": {**LANGUAGE_MODEL},
         "paper": {**LM_ALONE, "general.test_tokens": 250_000},
     },

@@ -4,7 +4,7 @@ The general corpus is cut to a share of its tokens and read for the same number 
 the same. Without pretraining the language model sees the target's own texts alone.
 """
 
-from ulmfit_lab.config.scales import TREC_6
+from ulmfit_lab.config.scales import DEMO_PRETRAINING, TREC_6
 from ulmfit_lab.experiment import Design, Experiment, Report
 
 EXPERIMENT = Experiment(
@@ -21,7 +21,7 @@ EXPERIMENT = Experiment(
     },
     scales={
         "tiny": {"general.max_tokens": 6_000},
-        "demo": {"general.max_tokens": 1_000_000},
+        "demo": {**DEMO_PRETRAINING, "general.max_tokens": 1_000_000},
         "small": {**TREC_6, "target.n_labels": 500},
         "paper": {"target.n_labels": 1000},
     },

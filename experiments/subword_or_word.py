@@ -1,6 +1,6 @@
 """Should a language model read words or pieces of words?"""
 
-from ulmfit_lab.config.scales import TREC_6
+from ulmfit_lab.config.scales import DEMO_PRETRAINING, TREC_6
 from ulmfit_lab.experiment import Experiment, Report
 
 EXPERIMENT = Experiment(
@@ -13,7 +13,7 @@ EXPERIMENT = Experiment(
         "words": {},
         "subwords": {"vocabulary.units": "subwords"},
     },
-    scales={"small": TREC_6},
+    scales={"demo": DEMO_PRETRAINING, "small": TREC_6},
     factor="target.n_labels",
     report=Report(factor_label="Labelled documents"),
     levels={"tiny": (60,), "demo": (500,), "small": (100, 500, 4900), "paper": (1000, 22_500)},

@@ -56,6 +56,11 @@ class StageGraph:
 
     def final_stage(self) -> Stage:
         """The stage whose summary holds the run's final numbers."""
+        if self.config.last_stage == "pretrained" and self.config.imported:
+            raise ConfigError(
+                f"last_stage = 'pretrained' trains a language model, but imported = {self.config.imported!r} takes its "
+                "place; set imported to ''."
+            )
         ends: Mapping[str, Callable[[], Stage]] = {
             "pretrained": self.pretrained,
             "fine-tuned": self.fine_tuned,

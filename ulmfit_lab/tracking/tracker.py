@@ -355,7 +355,9 @@ class Tracker:
         """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
         names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
         found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
-        return {name: [(m.step, restore_infinity(m.value), m.timestamp) for m in points] for name, points in found.items()}
+        return {
+            name: [(m.step, restore_infinity(m.value), m.timestamp) for m in points] for name, points in found.items()
+        }
 
     def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[LoggedMetric]]) -> None:
         """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
