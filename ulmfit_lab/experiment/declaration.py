@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -415,9 +416,10 @@ def _refuse_twins(name: str, configs: Mapping[str, Any]) -> None:
 
 
 def experiment_folders() -> Iterator[Path]:
-    """Where experiments are looked up by name: ./experiments, then the one beside the package."""
+    """Where experiments are looked up by name: ./experiments, those beside the package, those that a wheel brought."""
     beside = Path(__file__).resolve().parents[2] / "experiments"
-    yield from dict.fromkeys(p for p in (Path.cwd() / "experiments", beside) if p.is_dir())
+    installed = Path(sysconfig.get_path("data")) / "share" / "ulmfit_lab" / "experiments"
+    yield from dict.fromkeys(p for p in (Path.cwd() / "experiments", beside, installed) if p.is_dir())
 
 
 def module_files() -> list[Path]:
