@@ -192,6 +192,8 @@ def format_model_card(model: ImportedModel) -> str:
             "",
             "## Training text",
             "",
+            "The files that were read; some may only decide which texts are left out (see docs/data.md).",
+            "",
             markdown(["file", "SHA-256", "terms"], [list(row.values()) for row in card["files"]]),
             "",
             "## Config",
