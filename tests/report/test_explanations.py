@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ulmfit_lab.report.explanations import Explanation, color_words, format_explanation, html_page
+from ulmfit_lab.report.explanations import Explanation, color_words, format_explanation, format_strongest, html_page
 
 EXPLAINED = Explanation(("xxbos", "<b>bad</b>", "\n", "[red]"), np.array([0.0, 0.4, -0.2, 0.1]), "pos", 0.8, 0.5, 0.0)
 
@@ -29,3 +29,9 @@ def test_a_page_escapes_what_texts_hold() -> None:
 def test_words_that_say_nothing_have_no_colour() -> None:
     nothing = Explanation(("a", "b"), np.zeros(2), "pos", 0.5, 0.5, 0.0)
     assert {str(span.style) for span in color_words(nothing).spans} == {"black on rgb(255,255,255)"}
+
+
+def test_nothing_is_said_by_colour_alone() -> None:
+    values = np.array([0.1, -0.3, 0.05])
+    found = Explanation(("a", "bad", "film"), values, "pos", 0.4, 0.5, 0.0)
+    assert format_strongest(found) == "  strongest: bad -0.300, a +0.100, film +0.050"

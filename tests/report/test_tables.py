@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from ulmfit_lab.analysis.comparisons import Comparison
+from ulmfit_lab.analysis.comparisons import Comparison, compare_variants
 from ulmfit_lab.analysis.run_table import check_grid, runs_frame
 from ulmfit_lab.analysis.spec import ExtraMetric, ReportSpec
 from ulmfit_lab.analysis.statistics import PairedResult, Summary
@@ -202,6 +202,23 @@ def test_the_terminal_shows_names_as_they_are_within_its_width(
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "[bold]x[/bold] - random" in shown
     assert "Over 6 paired seeds" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_name_or_number_is_cut_at_any_width(
+    runs_of: Callable[[ReportSpec], pd.DataFrame], spec_with: Callable[..., ReportSpec], width: int
+) -> None:
+    names = ("from scratch", "a language model with a long name")
+    spec = spec_with(variants=names, baseline=names[0], reference=None, contrasts=(), published=())
+    console = Console(file=io.StringIO(), width=width)
+    print_report(runs_of(spec), spec, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, shown.splitlines())) <= width
+    words = shown.replace(",", "").split()
+    for row in compare_variants(check_grid(runs_of(spec), spec), spec):
+        assert f"{row.variant} - {row.against}" in shown
+        assert f"{row.result.low:+.2f}" in words and f"{row.result.high:+.2f}" in words
+        assert str(row.verdict) in " ".join(shown.split())
 
 
 def test_the_terminal_refuses_holes(runs: pd.DataFrame, spec: ReportSpec) -> None:

@@ -114,7 +114,13 @@ def predict_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ulmfit_lab.inference.predict import explain, labels_of, load_classifier, predict
-    from ulmfit_lab.report.explanations import NOTHING, color_words, format_explanation, html_page
+    from ulmfit_lab.report.explanations import (
+        NOTHING,
+        color_words,
+        format_explanation,
+        format_strongest,
+        html_page,
+    )
 
     home, run = choose_run(args, args.run_name)
     trained = load_classifier(run, home)
@@ -134,6 +140,7 @@ def predict_command(args: argparse.Namespace) -> int:
             console.print(format_explanation(explanation) if explanation else NOTHING, markup=False, highlight=False)
             if explanation:
                 console.print(color_words(explanation))
+                console.print(format_strongest(explanation), markup=False, highlight=False, soft_wrap=True)
     if args.html:
         write_page(Path(args.html), html_page(explained))
     return 0

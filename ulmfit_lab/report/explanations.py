@@ -11,6 +11,8 @@ from rich.text import Text
 
 FOR, AGAINST = (0, 158, 115), (213, 94, 0)
 """Green and red that people of all kinds of sight tell apart (Okabe & Ito)."""
+SHOWN = 6
+"""Words whose values are printed."""
 NOTHING = "nothing to read"
 """What takes the place of a label where a text is empty or holds markup alone."""
 PAGE = """<!doctype html>
@@ -63,6 +65,13 @@ def color_words(explanation: Explanation) -> Text:
         text.append(printable(word), style=f"black on rgb({','.join(map(str, mixed))})")
         text.append(" ")
     return text
+
+
+def format_strongest(explanation: Explanation) -> str:
+    """The words that add most, with their values: what the colours say, for a pipe and for those who see no colour."""
+    order = np.argsort(-np.abs(explanation.values), kind="stable")[:SHOWN]
+    words = [f"{printable(explanation.words[i])} {float(explanation.values[i]):+.3f}" for i in order]
+    return f"  strongest: {', '.join(words)}"
 
 
 def html_page(explanations: Sequence[Explanation | None]) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -336,9 +338,9 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
     return Group(
         Text(spec.question, style="bold"),
         Text(f"{spec.metric_label}, mean ± sd over {over} seeds; {better(spec)}"),
-        text_table(header, [[cell.removesuffix(f" ({over})") for cell in row] for row in cells]),
+        FittedTable(header, [[cell.removesuffix(f" ({over})") for cell in row] for row in cells]),
         Text(f"\nVariant minus against, paired by seed; 95% {kind}interval; {kind}p corrected (Holm)"),
-        text_table(*compact_cells(rows, spec)),
+        FittedTable(*compact_cells(rows, spec)),
         *(
             Text(f"\n{sentence}", style="bold")
             for sentence in (headline(rows, spec), *association_verdicts(runs, spec))
@@ -361,6 +363,24 @@ def compact_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
 def print_report(runs: pd.DataFrame, spec: ReportSpec, console: Console | None = None) -> None:
     """Print the tables and the verdict."""
     (console or Console()).print(console_table(runs, spec))
+
+
+@dataclass(frozen=True)
+class FittedTable:
+    """A table for the terminal or, where it is too narrow for one, a paragraph for each row; no word is ever cut."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = text_table(self.header, self.rows)
+        if Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width:
+            yield table
+            return
+        for title, *values in self.rows:
+            facts = [f"{name} {value}".strip() for name, value in zip(self.header[1:], values, strict=True) if value]
+            yield Text(title)
+            yield Padding(Text(", ".join(facts)), (0, 0, 0, 2))
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, narrow_values: bool = False) -> Table:
