@@ -83,15 +83,15 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=False, metavar="COMMAND", prog="ulmfit-lab")
     add = partial(_command, commands)
     add("list", list_command, "list the experiments and their questions")
-    plan = add("plan", plan_command, "show cells, stages and predicted time, before anything is spent")
-    sweep = add("sweep", sweep_command, "run the missing cells of an experiment, then report")
-    tune = add("tune", tune_command, "search each variant's recipe on validation data, with an equal budget")
+    plan = add("plan", plan_command, "show the runs and stages of a sweep and its predicted time")
+    sweep = add("sweep", sweep_command, "make the missing runs of an experiment, then report")
+    tune = add("tune", tune_command, "search each variant's hyperparameters on validation data, with an equal budget")
     runs = add("runs", runs_command, "list the tracked runs of an experiment, export or import them")
-    again = add("reproduce", reproduce_command, "make a tracked run again and compare its numbers bit for bit")
+    again = add("reproduce", reproduce_command, "run a tracked run again and compare its numbers bit for bit")
     report = add(
         "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
     )
-    doctor_options(add("doctor", doctor_command, "say what is wrong with runs, trials, stages and installation"))
+    doctor_options(add("doctor", doctor_command, "diagnose runs, trials, stages and installation, and repair them"))
     bench_options(add("bench", bench_command, "measure speed and memory, beside fastai and the machine's limit"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
     stages = add("stages", stages_command, "list finished stages, export or import them")
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     exported = add("export-model", export_model_command, "write a run's language model as one to start from")
     export_model_options(exported)
     use_commands(add, exported)
-    prompt = add("completion", completion_command, "print what makes a shell complete commands, options and names")
+    prompt = add("completion", completion_command, "print a shell's completion script")
     prompt.add_argument("shell", choices=SHELLS, help='your shell; bash: eval "$(ulmfit-lab completion bash)"')
     add("overview", overview_command, "list experiments with runs here and the next command (the default)")
     top.epilog = f"{grouped({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
         each.add_argument("--workers", type=int, metavar="N", help=f"processes that share the {what}{at_once}")
         for hidden in ("--worker", "--on-word"):
             each.add_argument(hidden, action="store_true", help=argparse.SUPPRESS)
-    sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing cell is tried again")
+    sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing run is tried again")
     cluster_options(sweep)
     tune.add_argument(
         "--budget", type=int, metavar="N", help="trials a variant (default: the experiment's; others go to custom/)"
