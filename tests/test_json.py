@@ -19,7 +19,7 @@ from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.pipeline.store import read_stage
 from ulmfit_lab.report.new_metrics import measured_value
 from ulmfit_lab.sweep.runner import check_metric_measured
-from ulmfit_lab.tracking.records import unbounded
+from ulmfit_lab.tracking.records import restore_infinity
 from ulmfit_lab.training.metrics import find_metric
 from ulmfit_lab.utils.errors import ConfigError, IncompleteError, TrainingError
 from ulmfit_lab.utils.files import json_text, parse_number
@@ -57,14 +57,14 @@ def test_a_run_without_a_finite_measure_is_no_result(
             measured_value(run, find_metric(name))
         with pytest.raises(TrainingError, match=f"{name} of this run is"):
             check_metric_measured(replace(experiment, metric=name), run.metrics)
-    assert list_runs(experiment, "tiny", lab.tracker, as_json=True) == 0
+    assert list_runs(experiment, "tiny", lab.tracker, "json") == 0
     (printed,) = strict(capsys.readouterr().out)
     assert printed["metrics"] == {"final/error": None, "final/loss": None, "final/accuracy": 0.5}
 
 
 def test_the_largest_float_of_a_database_was_an_infinite_one() -> None:
-    assert unbounded(sys.float_info.max) == math.inf and unbounded(-sys.float_info.max) == -math.inf
-    assert unbounded(1e300) == 1e300 and math.isnan(unbounded(math.nan))
+    assert restore_infinity(sys.float_info.max) == math.inf and restore_infinity(-sys.float_info.max) == -math.inf
+    assert restore_infinity(1e300) == 1e300 and math.isnan(restore_infinity(math.nan))
 
 
 def test_a_stage_writes_json_that_every_program_reads(tmp_path: Path) -> None:

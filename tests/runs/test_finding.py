@@ -88,7 +88,7 @@ def test_runs_shows_the_data_of_each(
 ) -> None:
     from ulmfit_lab.cli.runs import list_runs
 
-    list_runs(quick, "tiny", swept.tracker, as_json=False)
+    list_runs(quick, "tiny", swept.tracker)
     lines = capsys.readouterr().out.splitlines()
     runs = swept.tracker.runs("starts", "tiny")
     assert [line.split("  ")[0] for line in lines[:-1]] == [run.run_id for run in runs]

@@ -52,7 +52,7 @@ def test_it_is_not_made_again_and_told_again(swept: Any, rates: Experiment) -> N
 
 
 def test_the_list_of_runs_marks_it(swept: Any, rates: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
-    list_runs(rates, "tiny", swept[0].tracker, as_json=False)
+    list_runs(rates, "tiny", swept[0].tracker)
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.split()[1:3] for line in lines[:2]) == [["DIVERGED", "mad"], ["FINISHED", "usual"]]
 

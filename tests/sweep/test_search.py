@@ -100,7 +100,7 @@ def test_a_trial_that_a_dead_process_left_running_is_gone_on_with(home: Home) ->
 
 
 @pytest.mark.parametrize(
-    ("worse_by", "hopeless"),
+    ("worse_by", "pruned"),
     [
         ((0.1,), False),  # one seed can show nothing
         ((0.1, 0.2), True),  # both worse: p = 1/4
@@ -110,8 +110,8 @@ def test_a_trial_that_a_dead_process_left_running_is_gone_on_with(home: Home) ->
         ((0.1, 0.2, -0.3), False),  # ranks 1 + 2 against 3: p = 5/8
     ],
 )
-def test_a_trial_is_hopeless_where_it_is_worse_on_the_same_seeds(
-    home: Home, worse_by: tuple[float, ...], should_prune: bool
+def test_a_trial_is_pruned_where_it_is_worse_on_the_same_seeds(
+    home: Home, worse_by: tuple[float, ...], pruned: bool
 ) -> None:
     search = opened(home)
     run(search, 1)
@@ -119,7 +119,7 @@ def test_a_trial_is_hopeless_where_it_is_worse_on_the_same_seeds(
     assert trial is not None
     for place, more in enumerate(worse_by):
         search.report(trial.number, SEEDS[place], bowl(RECIPE) + 0.01 * place + more)
-    assert search.should_prune(trial.number) is should_prune
+    assert search.should_prune(trial.number) is pruned
 
 
 @pytest.mark.parametrize("state", ["pruned", "diverged"])

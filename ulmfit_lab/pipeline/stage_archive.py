@@ -87,11 +87,7 @@ def export_stages(stages: Iterable[StageResult], path: Path) -> int:
                     _check_suffix(name, str(stage.folder))
                     member = zipfile.ZipInfo(f"{stage.kind}/{stage.fingerprint}/{name}")  # dated 1980
                     member.compress_type = zipfile.ZIP_DEFLATED
-                    with (
-                        (stage.folder / name).open("rb") as source,
-                        archive.open(member, "w", force_zip64=True) as target,
-                    ):
-                        shutil.copyfileobj(source, target)
+                    archive.writestr(member, (stage.folder / name).read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}; name a file in a folder that exists.") from error
     return len(chosen)
@@ -179,11 +175,12 @@ def _extract_stage(archive: zipfile.ZipFile, kind: str, print_: str, names: list
         raise DataError(f"{where}: its files are not those that {MANIFEST_NAME} names; export the stages again.")
     folder.mkdir(parents=True)
     for name in sorted(files):
-        size, digest = _extract_file(archive, f"{kind}/{print_}/{name}", folder / name, int(files[name]["bytes"]))
-        if (size, digest) != (files[name]["bytes"], files[name]["sha256"]):
+        data = archive.read(f"{kind}/{print_}/{name}")
+        if (len(data), hashlib.sha256(data).hexdigest()) != (files[name]["bytes"], files[name]["sha256"]):
             raise DataError(
                 f"{where}/{name} is damaged: its content is not what {MANIFEST_NAME} says; export it again."
             )
+        (folder / name).write_bytes(data)
     (folder / MANIFEST_NAME).write_bytes(archive.read(f"{kind}/{print_}/{MANIFEST_NAME}"))
 
 
@@ -211,14 +208,3 @@ def _read_manifest(archive: zipfile.ZipFile, kind: str, print_: str, names: list
             "export it with this version of the code."
         )
     return manifest
-
-
-def _extract_file(archive: zipfile.ZipFile, member: str, path: Path, limit: int) -> tuple[int, str]:
-    """Write a member to a file and return its size and SHA-256; reading stops once `limit` is exceeded."""
-    digest, size = hashlib.sha256(), 0
-    with archive.open(member) as source, path.open("wb") as target:
-        while size <= limit and (block := source.read(2**20)):
-            size += len(block)
-            digest.update(block)
-            target.write(block)
-    return size, digest.hexdigest()

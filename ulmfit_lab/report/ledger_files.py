@@ -49,13 +49,12 @@ def headlines(experiment: Experiment, scale: str) -> list[Contrast]:
 
 
 def entries(root: Path) -> list[Entry]:
-    """A row for every experiment that tests a claim, and one more for each further scale that has results."""
+    """A row for every experiment, and one more for each further scale that has committed or withdrawn results."""
     found = []
     for experiment in load_experiments(sorted(experiment_files()))[0].values():
-        if not experiment.claim:
-            continue
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
-        rows = [entry_of(each, root, experiment.claim) for each in places]
+        claim = experiment.claim or experiment.question
+        rows = [entry_of(each, root, claim) for each in places]
         found += [row for row in rows if row.result or row.withdrawn] or rows[:1]
     return found
 
