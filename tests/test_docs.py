@@ -47,6 +47,12 @@ def test_a_worked_change_applies_and_does_what_it_says(title: str, diff: str, ch
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+def test_every_test_that_a_page_names_is_there(page: str) -> None:
+    named = set(re.findall(r"tests/[\w/]+\.py", (ROOT / "docs" / page).read_text(encoding="utf-8")))
+    assert sorted(name for name in named if not (ROOT / name).is_file()) == []
+
+
 @pytest.mark.parametrize("page", ["core_library.md"])
 def test_the_examples_of_a_page_run(page: str) -> None:
     for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL):

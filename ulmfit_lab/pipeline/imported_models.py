@@ -49,7 +49,7 @@ class ImportedModel:
     language: str = ""
     """Language of its text; empty where it is not known."""
     card: Mapping[str, Any] = field(default_factory=dict)
-    """Where it comes from and how good it is (see `model_cards`); empty for a model imported from fastai."""
+    """Where it comes from and how good it is (see `inference.model_export`); empty for a model imported from fastai."""
 
     @property
     def name(self) -> str:

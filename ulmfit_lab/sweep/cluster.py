@@ -1,4 +1,4 @@
-"""Run a sweep's cells as tasks of a Ray cluster, which is an optional extra; what the tasks do is in `tasks`.
+"""Run a sweep's cells as tasks of a Ray cluster, which is an optional extra; what the tasks do is in `ray_tasks`.
 
 Ray only places the tasks, and tells when a worker or a node died: what they do is what any process of the lab does,
 and they keep out of each other's way by the same locks.

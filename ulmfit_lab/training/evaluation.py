@@ -1,4 +1,4 @@
-"""A trained model's metrics over batches; what they are is in `measures`."""
+"""A trained model's metrics over batches; what they are is in `metrics`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ClassifierEvaluation:
 def evaluate_classifier(
     model: Any, batches: Any, *, device: torch.device, precision: str = "float32"
 ) -> ClassifierEvaluation:
-    """Every metric (see `measures.label_metrics`) over all documents; model is a classifier or its head."""
+    """Every metric (see `metrics.classification_metrics`) over all documents; model is a classifier or its head."""
 
     def classified(batch: Any) -> list[Tensor]:
         return [model(*batch.inputs).float(), batch.labels]
