@@ -25,10 +25,10 @@ from ulmfit_lab.config.paths import (
     field_types,
     fingerprint,
     flatten,
+    leaf_fields,
     non_defaults,
     override,
     rename_fields,
-    resolved_types,
 )
 from ulmfit_lab.config.reference import config_reference, describe_fields
 from ulmfit_lab.config.schema import ComputeConfig, LanguageModelConfig, LanguageModelTrainingConfig, RunConfig
@@ -325,12 +325,12 @@ def test_types_are_resolved_once_for_each_class_however_many_configs_are_made(mo
     resolved: list[type] = []
     resolve = typing.get_type_hints
 
-    def counting(kind: type) -> dict[str, Any]:
+    def counting(kind: type, **options: Any) -> dict[str, Any]:
         resolved.append(kind)
-        return resolve(kind)
+        return resolve(kind, **options)
 
     monkeypatch.setattr(typing, "get_type_hints", counting)
-    resolved_types.cache_clear()
+    leaf_fields.cache_clear()
     for epochs in range(100):
         override(RunConfig(), {"classifier.epochs": epochs, "lm.drop_mult": 1, "classifier.lr": 1})
     groups = {type(group) for group in vars(RunConfig()).values() if dataclasses.is_dataclass(group)}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import types
 import typing
 from collections.abc import Mapping
-from functools import cache
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from ulmfit_lab.config.paths import field_types, flatten
+from ulmfit_lab.config.paths import flatten, leaf_fields
 from ulmfit_lab.utils.errors import ConfigError, suggest
 
 
@@ -24,22 +21,8 @@ class Bounds(NamedTuple):
 
 
 def field_bounds(kind: type) -> Mapping[str, Bounds]:
-    """Dotted path -> range of every field of a config class that has one."""
-    return resolved_bounds(kind)
-
-
-@cache
-def resolved_bounds(kind: type) -> Mapping[str, Bounds]:
-    """The same, worked out once for each class."""
-    found: dict[str, Bounds] = {}
-    hints = typing.get_type_hints(kind, include_extras=True)
-    for f in dataclasses.fields(kind):
-        hint = hints[f.name]
-        if dataclasses.is_dataclass(hint):
-            found |= {f"{f.name}.{path}": each for path, each in field_bounds(typing.cast(type, hint)).items()}
-        else:
-            found |= dict.fromkeys([f.name], hint.__metadata__[0]) if hasattr(hint, "__metadata__") else {}
-    return MappingProxyType(found)
+    """Dotted path -> smallest and largest value of every field of a config class that has them."""
+    return {path: leaf.annotation for path, leaf in leaf_fields(kind).items() if isinstance(leaf.annotation, Bounds)}
 
 
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -51,11 +34,12 @@ def check_config(config: Any) -> None:
 
     Raises ConfigError. A dropout times its multiplier, or twice that where a schedule doubles it, must stay below 1.
     """
-    kinds = field_types(type(config))
-    values, bounds = flatten(config), field_bounds(type(config))
-    for path, value in values.items():
-        _check_type(path, value, kinds[path])
-        low, high = bounds.get(path, (-math.inf, math.inf))
+    kind: type = type(config)
+    values = flatten(config)
+    for path, leaf in leaf_fields(kind).items():
+        value = values[path]
+        _check_type(path, value, leaf.type)
+        low, high = leaf.annotation or (-math.inf, math.inf)
         if isinstance(value, (int, float)) and not low <= value <= high:
             raise ConfigError(f"{path} = {value} is out of bounds; it must lie between {low:g} and {high:g}.")
     if not DEVICE.fullmatch(config.compute.device):

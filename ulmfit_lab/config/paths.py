@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from operator import attrgetter
 from types import MappingProxyType, UnionType
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from ulmfit_lab.utils.errors import ConfigError, suggest
 
@@ -18,23 +18,43 @@ T = TypeVar("T")
 BOOLS = {"True": True, "False": False}
 
 
-def field_types(kind: type) -> Mapping[str, Any]:
-    """Dotted path -> type of every leaf field of a config class."""
-    return resolved_types(kind)
+class LeafField(NamedTuple):
+    """A field of a config that is not a group of fields, as it is declared."""
+
+    owner: type
+    """Class that declares or inherits it."""
+    name: str
+    type: Any
+    annotation: Any
+    """What `Annotated` adds to the type; None for a plain one."""
 
 
 @cache  # resolving compiles every annotation
-def resolved_types(kind: type) -> Mapping[str, Any]:
-    """The same, worked out once for each class."""
-    hints = typing.get_type_hints(kind)
-    found: dict[str, Any] = {}
+def leaf_fields(kind: type) -> Mapping[str, LeafField]:
+    """Dotted path -> declaration of every leaf field of a config class."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found: dict[str, LeafField] = {}
     for f in dataclasses.fields(kind):
         hint = hints[f.name]
         if dataclasses.is_dataclass(hint):
-            found |= {f"{f.name}.{path}": leaf for path, leaf in field_types(typing.cast(type, hint)).items()}
+            below = leaf_fields(typing.cast(type, hint))
+            found |= {f"{f.name}.{path}": leaf for path, leaf in below.items()}
+        elif typing.get_origin(hint) is Annotated:
+            plain, annotation = typing.get_args(hint)
+            found[f.name] = LeafField(kind, f.name, plain, annotation)
         else:
-            found[f.name] = hint
+            found[f.name] = LeafField(kind, f.name, hint, None)
     return MappingProxyType(found)
+
+
+def field_types(kind: type) -> Mapping[str, Any]:
+    """Dotted path -> type of every leaf field of a config class."""
+    return _field_types(kind)
+
+
+@cache
+def _field_types(kind: type) -> Mapping[str, Any]:
+    return MappingProxyType({path: leaf.type for path, leaf in leaf_fields(kind).items()})
 
 
 RENAMED_FIELDS: Mapping[str, str] = {

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import inspect
 import typing
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from ulmfit_lab.config import schema
-from ulmfit_lab.config.bounds import field_bounds
-from ulmfit_lab.config.paths import field_types
+from ulmfit_lab.config.paths import flatten, leaf_fields
 from ulmfit_lab.config.schema import RunConfig
 
 INTRODUCTION = """# Config fields
@@ -29,39 +28,26 @@ This page is made from `config/schema.py` (`make reference`).
 
 def config_reference() -> str:
     """Markdown with a table for each group of fields: name, type and range, default, description."""
-    types, bounds = field_types(RunConfig), field_bounds(RunConfig)
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for path, text in describe_fields(RunConfig).items():
-        groups.setdefault(path.rpartition(".")[0], []).append((path, text))
-    default: Any = RunConfig()
+    values, texts = flatten(RunConfig()), describe_fields(RunConfig)
+    groups: dict[str, list[str]] = {}
+    for path, leaf in leaf_fields(RunConfig).items():
+        kind = format_type(leaf.type)
+        if leaf.annotation:
+            kind += f", {leaf.annotation.low:g} to {leaf.annotation.high:g}"
+        row = f"| `{path}` | {kind} | `{values[path]!r}` | {texts[path]} |"
+        groups.setdefault(path.rpartition(".")[0], []).append(row)
     parts = [INTRODUCTION.rstrip()]
-    for group, fields in sorted(groups.items(), key=lambda item: bool(item[0])):
-        parts.append(f"## {group or 'The run'}\n\n| field | type | default | |\n|---|---|---|---|")
-        for path, text in fields:
-            kind = format_type(types[path])
-            if limits := bounds.get(path):
-                kind += f", {limits.low:g} to {limits.high:g}"
-            value = default
-            for name in path.split("."):
-                value = getattr(value, name)
-            parts[-1] += f"\n| `{path}` | {kind} | `{value!r}` | {text} |"
+    for group, rows in sorted(groups.items(), key=lambda item: bool(item[0])):
+        parts.append("\n".join([f"## {group or 'The run'}\n\n| field | type | default | |\n|---|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
 
 def describe_fields(kind: type) -> dict[str, str]:
     """Dotted path -> docstring of every leaf field of a config class, in the order of declaration."""
-    found: dict[str, str] = {}
-    hints = typing.get_type_hints(kind)
-    documented = field_docstrings(kind)
-    for f in dataclasses.fields(kind):
-        if dataclasses.is_dataclass(hints[f.name]):
-            below = describe_fields(typing.cast(type, hints[f.name]))
-            found |= {f"{f.name}.{path}": text for path, text in below.items()}
-        else:
-            found[f.name] = documented[f.name]
-    return found
+    return {path: field_docstrings(leaf.owner)[leaf.name] for path, leaf in leaf_fields(kind).items()}
 
 
+@cache
 def field_docstrings(kind: type) -> Mapping[str, str]:
     """Field -> the string literal below it, of a class and of those it inherits from."""
     found: dict[str, str] = {}
