@@ -160,17 +160,30 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Callabl
 
 
 @pytest.fixture(scope="session")
-def finished(new_lab: Callable[[str], Any], experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def write_module() -> Callable[[Path, Experiment], Path]:
+    """Writes the module of an experiment whose design and report are the default ones."""
+
+    def write(path: Path, experiment: Experiment) -> Path:
+        names = ("name", "question", "baseline", "variants", "scales", "seeds")
+        fields = {name: getattr(experiment, name) for name in names}
+        text = f"from ulmfit_lab.experiment import Experiment\n\nEXPERIMENT = Experiment(**{fields!r})\n"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def finished(
+    new_lab: Callable[[str], Lab],
+    experiment: Experiment,
+    write_module: Callable[[Path, Experiment], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, tuple[str, ...]]:
     """The module of an experiment, and the options that name a home with its finished runs."""
     lab = new_lab("imports")
     assert not lab.sweep(experiment).failures
-    fields = {
-        name: getattr(experiment, name) for name in ("name", "question", "baseline", "variants", "scales", "seeds")
-    }
-    module = tmp_path_factory.mktemp("imports") / "starts.py"
-    module.write_text(
-        f"from ulmfit_lab.experiment.declaration import Experiment\nEXPERIMENT = Experiment(**{fields!r})\n"
-    )
+    module = write_module(tmp_path_factory.mktemp("imports") / "starts.py", experiment)
     return module, ("--scale", "tiny", "--home", str(lab.home.root))
 
 

@@ -124,6 +124,17 @@ def test_models_are_listed_with_what_was_trained_here(
     assert "Did you mean 'given'" in capsys.readouterr().err
 
 
+def test_a_model_that_its_card_would_not_describe_is_refused(
+    new_lab: Callable[[str], Any], experiment: Experiment, tmp_path: Path
+) -> None:
+    lab = new_lab("tuned")
+    assert not lab.sweep(replace(experiment, name="tuned", seeds=(0,))).failures
+    run = next(run for run in lab.tracker.runs("tuned", "tiny", "FINISHED") if run.variant == "fine-tuned")
+    with pytest.raises(ConfigError, match="name a run whose last_stage is pretrained"):
+        export_model(run, lab.home, None, tmp_path, "mine", half=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_description_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "forwards"
     folder.mkdir(parents=True)

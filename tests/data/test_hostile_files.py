@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import reads_or_refuses
 
 from ulmfit_lab.config.schema import SourceConfig
 from ulmfit_lab.data import formats, parquet
@@ -81,18 +82,6 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
         elif place < len(content):
             content[place] = draw(st.integers(0, 255))
     return bytes(content)
-
-
-def reads_or_refuses(read: Callable[[], Any], path: Path) -> None:
-    """A result, or one line that names the file."""
-    try:
-        read()
-    except LabError as error:
-        told = str(error)
-    else:
-        return
-    assert str(path) in told
-    assert "\n" not in told
 
 
 def use(source: SourceConfig, data: Path | None = None) -> None:

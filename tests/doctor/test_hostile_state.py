@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import reads_or_refuses
 
 from ulmfit_lab.analysis.run_table import read_runs
 from ulmfit_lab.config.paths import fingerprint, flatten, override
@@ -25,7 +26,7 @@ from ulmfit_lab.pipeline.labelled_data import MOST_CLASSES, load_labelled_data
 from ulmfit_lab.pipeline.store import Observer, Stage, StageContext, StageResult, StageStore
 from ulmfit_lab.runs.transfer import read_export
 from ulmfit_lab.training.progress import Point
-from ulmfit_lab.utils.errors import ConfigError, DataError, LabError
+from ulmfit_lab.utils.errors import ConfigError, DataError
 
 # a run has torch set denormal numbers to zero, for the whole process; hypothesis would refuse to draw any
 FLOATS = st.floats(allow_subnormal=False)
@@ -70,18 +71,6 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
         place = draw(st.integers(0, len(content)))
         content[place : place + draw(st.integers(0, 3))] = draw(st.sampled_from(PAINTS) | st.binary(max_size=2))
     return bytes(content)
-
-
-def reads_or_refuses(read: Callable[[], Any], path: Path) -> None:
-    """A result, or one line that names the file."""
-    try:
-        read()
-    except LabError as error:
-        told = str(error)
-    else:
-        return
-    assert str(path) in told
-    assert "\n" not in told
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import gzip
 import pickle
 import struct
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import reads_or_refuses
 from torch import nn
 
 from ulmfit_lab.models.checkpoint import (
@@ -25,7 +25,7 @@ from ulmfit_lab.models.checkpoint import (
     save_resume_state,
 )
 from ulmfit_lab.models.word_vectors import WordVectors, load_vectors
-from ulmfit_lab.utils.errors import DataError, LabError
+from ulmfit_lab.utils.errors import DataError
 
 STAMP = Stamp("encoder", "abcd", "forwards")
 TEXT = b"3 2\nthe 1 2\nof -0.5 1e-3\ncaf\xc3\xa9 3 4\n"
@@ -51,18 +51,6 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255) | st.sampled_from(b"0 \n9."))
     return bytes(content)
-
-
-def reads_or_refuses(read: Callable[[], Any], path: Path) -> None:
-    """A result, or one line that names the file."""
-    try:
-        read()
-    except LabError as error:
-        told = str(error)
-    else:
-        return
-    assert str(path) in told
-    assert "\n" not in told
 
 
 @pytest.mark.parametrize("name", VECTORS)

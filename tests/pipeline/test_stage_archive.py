@@ -19,7 +19,7 @@ from torch import ones
 from ulmfit_lab.cli import main
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.pipeline import store as stores
-from ulmfit_lab.pipeline.stage_archive import export_stages, finished_stages, import_stages, with_inputs
+from ulmfit_lab.pipeline.stage_archive import export_stages, import_stages, with_inputs
 from ulmfit_lab.pipeline.store import Observer, Stage, StageContext, StageResult, StageStore
 from ulmfit_lab.training.progress import Point
 from ulmfit_lab.utils.errors import DataError, LabError, MismatchError
@@ -49,7 +49,7 @@ def store(tmp_path: Path) -> StageStore:
 @pytest.fixture
 def archive(store: StageStore, tmp_path: Path) -> Path:
     """Both stages, exported."""
-    assert export_stages(finished_stages(store), tmp_path / "stages.zip") == 2
+    assert export_stages(store.finished(), tmp_path / "stages.zip") == 2
     return tmp_path / "stages.zip"
 
 
@@ -62,7 +62,7 @@ def test_imported_stages_are_what_they_were(store: StageStore, archive: Path, tm
     other = StageStore(tmp_path / "elsewhere")
     found = import_stages(archive, other)
     assert (len(found.added), found.known) == (2, 0)
-    for before, after in zip(finished_stages(store), finished_stages(other), strict=True):
+    for before, after in zip(store.finished(), other.finished(), strict=True):
         assert (before.fingerprint, content(before)) == (after.fingerprint, content(after))
     again = import_stages(archive, other)
     assert (again.added, again.known) == ((), 2)
@@ -74,13 +74,13 @@ def test_the_same_stages_give_the_same_bytes_and_no_path_of_the_machine(
 ) -> None:
     other = StageStore(tmp_path / "elsewhere")
     import_stages(archive, other)
-    export_stages(finished_stages(other), tmp_path / "again.zip")
+    export_stages(other.finished(), tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
     assert str(tmp_path).encode() not in archive.read_bytes()
 
 
 def test_a_torn_stage_is_replaced(store: StageStore, archive: Path) -> None:
-    stage = next(finished_stages(store))
+    stage = next(store.finished())
     (stage.folder / "ids.npy").write_bytes(b"torn")
     assert [each.fingerprint for each in import_stages(archive, store).added] == [stage.fingerprint]
     assert np.load(stage.folder / "ids.npy").tolist() == [0, 1, 2]
@@ -138,7 +138,7 @@ def test_an_archive_that_was_changed_is_refused_and_nothing_is_added(
     other = StageStore(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=says):
         import_stages(rewritten(archive, change), other)
-    assert not list(finished_stages(other))
+    assert not list(other.finished())
     assert not list(other.root.rglob("*.json"))
 
 
@@ -159,7 +159,7 @@ def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(archive: P
 
 def test_damaged_bytes_are_reported_in_one_line_or_change_nothing(archive: Path, store: StageStore) -> None:
     draw, whole = random.Random(0), archive.read_bytes()
-    expected = {stage.fingerprint: content(stage) for stage in finished_stages(store)}
+    expected = {stage.fingerprint: content(stage) for stage in store.finished()}
     for number in range(150):
         data = bytearray(whole)
         if number % 3 == 0:
@@ -172,7 +172,7 @@ def test_damaged_bytes_are_reported_in_one_line_or_change_nothing(archive: Path,
         other = StageStore(archive.parent / f"other-{number}")
         with suppress(LabError):  # any other error fails the test
             import_stages(damaged, other)
-        for stage in finished_stages(other):
+        for stage in other.finished():
             assert content(stage)["model.safetensors"] == expected[stage.fingerprint]["model.safetensors"]
             assert content(stage)["ids.npy"] == expected[stage.fingerprint]["ids.npy"]
 
@@ -189,18 +189,12 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_sweep_elsewhere_goes_on_from_an_experiments_language_models(
     new_lab: Callable[[str], Any],
     experiment: Experiment,
+    write_module: Callable[[Path, Experiment], Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second = new_lab("first"), new_lab("second")
-    module = tmp_path / "starts.py"
-    fields = {
-        name: getattr(experiment, name) for name in ("name", "question", "baseline", "variants", "scales", "seeds")
-    }
-    module.write_text(
-        f"from ulmfit_lab.experiment.declaration import Experiment\nEXPERIMENT = Experiment(**{fields!r})\n"
-    )
+    module = write_module(tmp_path / "starts.py", experiment)
     first.sweep(experiment)
     path = str(tmp_path / "lms.zip")
     where = ("--scale", "tiny", "--home", str(first.home.root))
@@ -219,6 +213,24 @@ def test_a_sweep_elsewhere_goes_on_from_an_experiments_language_models(
     (stage,) = second.home.stages.glob("pretrained/*/stage.json")
     (original,) = first.home.stages.glob("pretrained/*/stage.json")
     assert stage.read_bytes() == original.read_bytes(), "it was not computed again: its time would differ"
+
+
+def test_all_stages_of_an_experiment_travel_classifiers_with_their_samples_too(finished: Any, tmp_path: Path) -> None:
+    module, options = finished
+    path, home = str(tmp_path / "all.zip"), tmp_path / "elsewhere"
+    assert main(["stages", "--export", path, "--for", str(module), *options]) == 0
+    assert main(["stages", "--import", path, "--home", str(home)]) == 0
+    original, imported = (
+        {stage.fingerprint: stage for stage in StageStore(folder / "stages").finished()}
+        for folder in (Path(options[-1]), home)
+    )
+    for name, stage in imported.items():
+        files = content(stage)  # not the file that names the runs of the other home
+        assert files == {file: data for file, data in content(original[name]).items() if file in files}
+        assert files.keys() == {*stage.manifest["files"], "stage.json"}
+    kinds = {stage.kind for stage in imported.values()}
+    assert kinds == {"vocabulary", "pretrained", "fine-tuned", "classifier"}, "all but tokens of texts"
+    assert any("samples.txt" in stage.manifest["files"] for stage in imported.values())
 
 
 def test_options_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

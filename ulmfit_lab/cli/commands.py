@@ -17,9 +17,9 @@ from ulmfit_lab.cli.bench import bench_command, bench_options
 from ulmfit_lab.cli.cluster import cluster_options, engine_of
 from ulmfit_lab.cli.common import data_of, open_lab, print_failures, trouble_with_files
 from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
-from ulmfit_lab.cli.declared import choose_scale, load_declared, results_folder
+from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
-from ulmfit_lab.cli.models import export_model_command, export_model_options, models_command, models_options
+from ulmfit_lab.cli.models import models_command, models_options
 from ulmfit_lab.cli.overview import overview_command
 from ulmfit_lab.cli.runs import list_options, reproduce_options, travel_options
 from ulmfit_lab.cli.stages import stages_command, stages_options
@@ -97,9 +97,7 @@ def parser() -> argparse.ArgumentParser:
     stages = add("stages", stages_command, "list finished stages, export or import them")
     stages_options(stages)
     models_options(add("models", models_command, "list the language models that a run can start from"))
-    exported = add("export-model", export_model_command, "write a run's language model as one to start from")
-    export_model_options(exported)
-    use_commands(add, exported)
+    use_commands(add)
     prompt = add("completion", completion_command, "print a shell's completion script")
     prompt.add_argument("shell", choices=SHELLS, help='your shell; bash: eval "$(ulmfit-lab completion bash)"')
     add("overview", overview_command, "list experiments with runs here and the next command (the default)")
@@ -202,8 +200,7 @@ def plan_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.sweep.runner import plan_sweep
 
     home, tracker = open_lab(args, write=False)
-    choose_scale(args, tracker)
-    experiment, overrides = load_declared(args)
+    experiment, overrides = load_declared(args, tracker)
     plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
     console = Console()
     console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
@@ -317,8 +314,7 @@ def runs_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.cli.runs import export_runs_command, import_runs_command, list_runs, run_filters
 
     home, tracker = open_lab(args, write=bool(args.source))
-    choose_scale(args, tracker)
-    experiment, overrides = load_declared(args)
+    experiment, overrides = load_declared(args, tracker)
     if args.export:
         return export_runs_command(experiment, args.scale, tracker, Path(args.export))
     if args.source:
@@ -350,8 +346,7 @@ def write_report_here(args: argparse.Namespace) -> int:
     from ulmfit_lab.report.publish import publish
 
     home, tracker = open_lab(args)
-    choose_scale(args, tracker)
-    experiment, overrides = load_declared(args)
+    experiment, overrides = load_declared(args, tracker)
     folder = results_folder(args, experiment, overrides)
     written = publish(experiment, args.scale, overrides, home, data_of(args), tracker, folder)
     print("Written: " + ", ".join(str(path) for path in written))

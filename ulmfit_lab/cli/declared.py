@@ -20,30 +20,31 @@ if TYPE_CHECKING:
     from ulmfit_lab.tracking.tracker import Tracker
 
 
-def choose_scale(args: argparse.Namespace, tracker: Tracker) -> None:
-    """Where no --scale was given, take the scale at which the experiment has runs; "small" where it has none.
+def choose_scale(name: str, tracker: Tracker) -> str:
+    """The scale at which an experiment has runs; "small" where it has none.
 
     Raises ConfigError where it has runs at several scales.
     """
     from ulmfit_lab.config.scales import SCALES
-    from ulmfit_lab.experiment.declaration import load_experiment
 
-    if args.scale is not None:
-        return
-    name = load_experiment(args.experiment).name
-    found = [scale for scale in SCALES if tracker.runs(name, scale)]
+    found = [scale for scale in SCALES if tracker.has_runs(name, scale)]
     if len(found) > 1:
         raise ConfigError(f"{name} has runs at the scales {', '.join(found)}; choose one with --scale.")
-    args.scale = found[0] if found else "small"
-    if found and args.scale != "small":
-        print(f"Scale {args.scale}, the only one at which {name} has runs.", file=sys.stderr)
+    if found and found != ["small"]:
+        print(f"Scale {found[0]}, the only one at which {name} has runs.", file=sys.stderr)
+    return found[0] if found else "small"
 
 
-def load_declared(args: argparse.Namespace) -> tuple[Experiment, dict[str, Any]]:
-    """The experiment as declared, with the command line's seeds, levels and replaced fields."""
+def load_declared(args: argparse.Namespace, tracker: Tracker | None = None) -> tuple[Experiment, dict[str, Any]]:
+    """The experiment as declared, with the command line's seeds, levels and replaced fields.
+
+    tracker: where no --scale was given, and none has a default, the scale is the one that has runs there
+    """
     from ulmfit_lab.experiment.declaration import MOST_SEEDS, base_config, load_experiment, until_decided
 
     experiment = load_experiment(args.experiment)
+    if args.scale is None and tracker:
+        args.scale = choose_scale(experiment.name, tracker)
     base = base_config(experiment, args.scale)
     if args.seeds is not None:
         if not 1 <= args.seeds <= MOST_SEEDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def models_command(args: argparse.Namespace) -> int:
     if args.name:
         print_cards(args.name, models)
         return 0
-    rows = [*(model_row(model, home) for model in models), *trained_rows(home)]
+    rows = [*(known_row(model, home) for model in models), *trained_rows(home)]
     header = ["model", "origin", "direction", "language", "words", "size", "MB", "perplexity"]
     Console().print(text_table(header, rows) if rows else "There are no language models here.")
     return 0
@@ -60,43 +60,37 @@ def print_cards(name: str, models: list[ImportedModel]) -> None:
         print(format_model_card(model) if model.card else f"{model.folder}: imported from fastai, without a card.")
 
 
-def model_row(model: ImportedModel, home: Home) -> list[str]:
+def known_row(model: ImportedModel, home: Home) -> list[str]:
     """A row of the table for an imported or shipped model."""
-    sizes = model.sizes
-    perplexity = model.card.get("final", {}).get("test_perplexity", model.card.get("final", {}).get("valid_perplexity"))
-    return [
-        model.name,
-        "imported" if model.folder.is_relative_to(home.imported) else "shipped",
-        model.direction,
-        model.language,
-        f"{sizes.words:,}",
-        f"{sizes.emb_size}/{sizes.hidden_size}/{sizes.n_layers}",
-        f"{(model.folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
-        f"{perplexity:.1f}" if perplexity else "",
-    ]
+    origin = "imported" if model.folder.is_relative_to(home.imported) else "shipped"
+    names = [model.name, origin, model.direction, model.language]
+    return [*names, *model_cells(model.sizes.words, model.sizes, model.folder, model.card.get("final", {}))]
 
 
 def trained_rows(home: Home) -> Iterator[list[str]]:
     """A row for each language model that was pretrained in this home."""
     from ulmfit_lab.config.schema import LanguageModelConfig
-    from ulmfit_lab.pipeline.store import read_stage
+    from ulmfit_lab.data.vocabulary import Vocabulary
+    from ulmfit_lab.pipeline.store import StageStore
 
-    for folder in sorted((home.stages / "pretrained").glob("*")):
-        stage = read_stage(folder, reused=True)
-        if stage is None or "lm" not in stage.manifest["key"]:
+    for stage in StageStore(home.stages).finished("pretrained"):
+        if "lm" not in stage.manifest["key"]:  # imported
             continue
         lm: Any = LanguageModelConfig(**stage.manifest["key"]["lm"])
-        perplexity = stage.summary["final"].get("test_perplexity", stage.summary["final"].get("valid_perplexity"))
-        yield [
-            stage.fingerprint,
-            "trained here",
-            "backwards" if lm.backwards else "forwards",
-            "",
-            f"{stage.summary.get('words', 0) or ''}",
-            f"{lm.emb_size}/{lm.hidden_size}/{lm.n_layers}",
-            f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
-            f"{perplexity:.1f}" if perplexity else "",
-        ]
+        words = len(Vocabulary.load(stage.folder / "vocabulary.json"))
+        names = [stage.fingerprint, "trained here", lm.direction, ""]
+        yield [*names, *model_cells(words, lm, stage.folder, stage.summary["final"])]
+
+
+def model_cells(words: int, sizes: Any, folder: Path, final: Mapping[str, Any]) -> list[str]:
+    """Words, sizes, MB and perplexity: on test text or, where none was held out, on validation text."""
+    perplexity = final.get("perplexity", final.get("valid_perplexity"))
+    return [
+        f"{words:,}",
+        f"{sizes.emb_size}/{sizes.hidden_size}/{sizes.n_layers}",
+        f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
+        f"{perplexity:.1f}" if perplexity else "",
+    ]
 
 
 def export_model_command(args: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ulmfit_lab.cli.common import open_lab
 from ulmfit_lab.cli.runs import field_of_run
 
 if TYPE_CHECKING:
@@ -29,8 +28,9 @@ def overview_command(args: argparse.Namespace) -> int:
     if not home.database and home.tracking_uri == home.own_uri and not home.runs_database.is_file():
         print(FIRST.format(home=home.root))
         return 0
-    _, tracker = open_lab(args, write=False)
-    lines = overview_lines(home, tracker)
+    from ulmfit_lab.tracking.tracker import open_tracker
+
+    lines = overview_lines(home, open_tracker(home, args.tracking_uri))
     print("\n".join(lines) if lines else FIRST.format(home=home.root))
     return 0
 

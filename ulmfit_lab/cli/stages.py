@@ -51,7 +51,6 @@ def stages_command(args: argparse.Namespace) -> int:
 
 def choose_stages(args: argparse.Namespace, store: StageStore) -> list[StageResult]:
     """The finished stages that the command line asks for; raises ConfigError for a kind that does not exist."""
-    from ulmfit_lab.pipeline.stage_archive import finished_stages
     from ulmfit_lab.pipeline.store import VERSIONS
 
     if args.kind and args.kind not in VERSIONS:
@@ -59,7 +58,7 @@ def choose_stages(args: argparse.Namespace, store: StageStore) -> list[StageResu
     if not args.experiment:
         if args.rest:
             raise ConfigError(f"stages takes {args.rest[0]!r} only with --for EXPERIMENT.")
-        found = list(finished_stages(store))
+        found = list(store.finished())
     else:
         found = experiment_stages(args, store)
     return [stage for stage in found if args.kind in (None, stage.kind)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.common import open_lab
+from ulmfit_lab.cli.models import export_model_command, export_model_options
 from ulmfit_lab.cli.terminal import shows_unicode
 from ulmfit_lab.utils.errors import ConfigError, DataError
 from ulmfit_lab.utils.files import atomic_write, json_text
@@ -31,8 +32,8 @@ RUN = "a run's id or its first digits, or EXPERIMENT/VARIANT/SEED"
 Add = Callable[[str, Any, str], argparse.ArgumentParser]
 
 
-def use_commands(add: Add, exported: argparse.ArgumentParser) -> None:
-    """Add the commands and their options, and those of `export-model` that name a run."""
+def use_commands(add: Add) -> None:
+    """Add the commands and their options."""
     new = add("new", new_command, "write the module of an experiment of your own, ready to run")
     new.add_argument("name", metavar="NAME", help="its name: letters, digits and underscores")
     taken = add("import-fastai", import_command, "import a language model that fastai 0.7, 1 or 2 saved")
@@ -42,6 +43,8 @@ def use_commands(add: Add, exported: argparse.ArgumentParser) -> None:
     taken.add_argument("--backwards", action="store_true", help="the model reads from the end")
     given = add("export-fastai", export_command, "write a run's language model as fastai 2 does")
     given.add_argument("--to", required=True, metavar="FILE", help="where to write the weights (.pth)")
+    exported = add("export-model", export_model_command, "write a run's language model as one to start from")
+    export_model_options(exported)
     labels = add("predict", predict_command, "predict the labels of texts with a run's classifier")
     labels.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
     labels.add_argument("--file", metavar="FILE", help="texts from a CSV, TSV, JSONL, parquet or text file")

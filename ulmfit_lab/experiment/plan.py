@@ -25,7 +25,7 @@ from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, run_
 from ulmfit_lab.experiment.run_names import check_seeds_distinct
 from ulmfit_lab.pipeline import devices
 from ulmfit_lab.pipeline.graph import final_stage
-from ulmfit_lab.pipeline.store import Stage, StageStore
+from ulmfit_lab.pipeline.store import MANIFEST_NAME, Stage, StageStore
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.utils.files import json_text
 
@@ -196,7 +196,7 @@ def similarity(kind: str, key: Mapping[str, Any]) -> str:
 def tracked_throughput(store: StageStore) -> dict[str, float]:
     """Median tokens per second of the finished stages that are alike."""
     found: dict[str, list[float]] = {}
-    for path in store.root.glob("*/*/stage.json"):
+    for path in store.root.glob(f"*/*/{MANIFEST_NAME}"):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             rate = manifest["tokens"] / manifest["seconds"]

@@ -20,7 +20,7 @@ from ulmfit_lab.inference.predict import TrainedLanguageModel, load_language_mod
 from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.models.sizes import Sizes
 from ulmfit_lab.pipeline.devices import configure_torch
-from ulmfit_lab.pipeline.imported_models import NAME, ImportedModel, save_model_folder
+from ulmfit_lab.pipeline.imported_models import ImportedModel, check_model_name, save_model_folder
 from ulmfit_lab.pipeline.store import StageResult
 from ulmfit_lab.pipeline.training_stages import make_evaluation_batches
 from ulmfit_lab.report.tables import markdown
@@ -49,19 +49,19 @@ def export_model(run: TrackedRun, home: Home, data: Path | None, root: Path, nam
 
     half: store the weights in float16; the card then has the metrics of both precisions
 
-    Raises ConfigError for a model of subwords or a name that is not a file name, and LabError where the model, or the
-    text that it was trained on, is not available.
+    Raises ConfigError for a model that is fine-tuned, imported or of subwords, and for a name that is not a file name;
+    LabError where the model, or the text that it was trained on, is not available.
     """
-    if not NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is not a name for a model; use letters, digits, dots, hyphens and underscores.")
+    check_model_name(name)
     trained, stored = load_language_model(run, home), find_language_model(run, home)
     config, vocabulary = trained.config, trained.vocabulary
+    if stored.kind != "pretrained" or config.imported:
+        raise ConfigError("A card describes pretraining; name a run whose last_stage is pretrained.")
     if vocabulary.merges is not None:
         raise ConfigError("The model reads subwords; only a model of words can be exported.")
     sizes = Sizes(len(vocabulary), config.lm.emb_size, config.lm.hidden_size, config.lm.n_layers, config.lm.tie_weights)
-    direction = "backwards" if config.lm.backwards else "forwards"
     card = describe_training(stored, config, run, data) | {"evaluation": evaluate_on_texts(trained, data, half=half)}
-    folder = root / name / direction
+    folder = root / name / config.lm.direction
     saved = save_model_folder(folder, trained.model, vocabulary, sizes, language=config.language, card=card, half=half)
     with atomic_write(folder / CARD) as temporary:
         temporary.write_text(format_model_card(saved), encoding="utf-8")
@@ -108,6 +108,7 @@ def evaluate_on_texts(trained: TrainedLanguageModel, data: Path | None, *, half:
     half: also the loss of the weights stored in float16
     """
     found = {}
+    rounded = copy.deepcopy(trained.model).half().float() if half else None
     for name, split in EVALUATED:
         source = SourceConfig(name=name, split=split)
         try:
@@ -120,8 +121,7 @@ def evaluate_on_texts(trained: TrainedLanguageModel, data: Path | None, *, half:
             row = {"unknown": share_of_unknown(corpus, trained.vocabulary)}
             stream = corpus.stream(trained.vocabulary)[:EVALUATED_TOKENS].copy()
             row |= evaluate_stream(trained.model, stream, trained.config)
-            if half:
-                rounded = copy.deepcopy(trained.model).half().float()
+            if rounded is not None:
                 row["loss_float16"] = evaluate_stream(rounded, stream, trained.config)["loss"]
         found[f"{name} {split}"] = row
     return found

@@ -99,5 +99,4 @@ def build_classifier(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_c
 
 def stamp(kind: str, vocabulary: Vocabulary, config: RunConfig) -> Stamp:
     """What a checkpoint is and belongs to."""
-    direction = "backwards" if config.lm.backwards else "forwards"
-    return Stamp(kind=kind, vocabulary=vocabulary.digest, direction=direction)
+    return Stamp(kind=kind, vocabulary=vocabulary.digest, direction=config.lm.direction)

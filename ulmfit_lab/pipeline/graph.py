@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -377,23 +378,14 @@ def uses_wide_kernels(config: RunConfig) -> bool:
     return config.compute.precision == "bfloat16" and (many or any(is_wide(*size) for size in sizes))
 
 
-# Both import torch or scikit-learn, which a plan does without.
-
-
-def _train(name: str, work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Call a function of `training_stages`."""
-    from ulmfit_lab.pipeline import training_stages
-
-    compute: Callable[..., dict[str, Any]] = getattr(training_stages, name)
+def _call(module: str, name: str, work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
+    """Call a function of a module of this room that imports torch or scikit-learn, which a plan does without."""
+    compute: Callable[..., dict[str, Any]] = getattr(import_module(f"ulmfit_lab.pipeline.{module}"), name)
     return compute(work, config=config, seed=seed)
 
 
-def _compute_baseline(name: str, work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Call a function of `baselines`."""
-    from ulmfit_lab.pipeline import baselines
-
-    compute: Callable[..., dict[str, Any]] = getattr(baselines, name)
-    return compute(work, config=config, seed=seed)
+_train = partial(_call, "training_stages")
+_compute_baseline = partial(_call, "baselines")
 
 
 def _sampling(config: RunConfig) -> dict[str, Any]:

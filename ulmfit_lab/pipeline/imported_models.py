@@ -14,10 +14,11 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.config.schema import LanguageModelConfig, RunConfig
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.data.word_lists import read_word_list
 from ulmfit_lab.models.sizes import Sizes
@@ -71,6 +72,12 @@ class ImportedModel:
         return found | {"vocabulary.units": "words"}
 
 
+def check_model_name(name: str) -> None:
+    """Raise ConfigError for a name that cannot be that of a model's folder."""
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is not a name for a model; use letters, digits, dots, hyphens and underscores.")
+
+
 def import_fastai(
     weights: Path, vocabulary: Path, name: str, imports: Path, *, backwards: bool = False
 ) -> ImportedModel:
@@ -80,10 +87,9 @@ def import_fastai(
     """
     from ulmfit_lab.models.fastai import read_fastai  # imports torch, which a plan does without
 
-    if not NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is not a name for a model; use letters, digits, dots, hyphens and underscores.")
+    check_model_name(name)
     model, words, sizes = read_fastai(weights, read_word_list(vocabulary))
-    folder = imports / name / _direction(backwards)
+    folder = imports / name / LanguageModelConfig(backwards=backwards).direction
     return save_model_folder(folder, model, Vocabulary(words), sizes)
 
 
@@ -156,7 +162,7 @@ def find_import(config: RunConfig, imports: Path | None) -> ImportedModel:
 
     Raises ConfigError where there is none of this name and direction, or it has another language or other sizes.
     """
-    name, direction = config.imported, _direction(config.lm.backwards)
+    name, direction = config.imported, config.lm.direction
     roots = [root for root in (imports, SHIPPED) if root]
     known = {path.parent.parent.name for root in roots for path in root.glob(f"*/*/{FACTS}")}
     if name not in known:
@@ -177,7 +183,7 @@ def find_import(config: RunConfig, imports: Path | None) -> ImportedModel:
             f"{config.language!r}. Pretrain on text of your own (--imported '' --general.path TEXTS), or import a "
             "model of that language (ulmfit-lab import-fastai)."
         )
-    differing = {path: value for path, value in found.required_config.items() if _value(config, path) != value}
+    differing = {path: value for path, value in found.required_config.items() if attrgetter(path)(config) != value}
     if differing:
         options = " ".join(model_option(path, value) for path, value in differing.items())
         raise ConfigError(f"imported = {name!r} has other sizes than this run; add {options}")
@@ -196,7 +202,7 @@ def imported_stage(found: ImportedModel) -> Stage:
     """The stage that stands where a pretrained language model would; its words are a stage of their own."""
     words_key = {"imported": found.vocabulary}
     words = Stage("vocabulary", words_key, {}, _taking(found, WORDS), 0)
-    key = {"model": "imported", "weights": found.weights, "direction": found.folder.name}
+    key = {"model": "imported", "weights": found.weights, "direction": found.direction}
     return Stage("pretrained", key, {"vocabulary": words}, _taking(found, MODEL, WORDS), 0)
 
 
@@ -226,12 +232,3 @@ def read_model_folder(folder: Path) -> ImportedModel:
         return ImportedModel(folder, **{**facts, "sizes": Sizes(**facts["sizes"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / FACTS} is damaged; import the model again.") from error
-
-
-def _value(config: RunConfig, path: str) -> Any:
-    group, _, field = path.partition(".")
-    return getattr(getattr(config, group), field)
-
-
-def _direction(backwards: bool) -> str:
-    return "backwards" if backwards else "forwards"

@@ -8,7 +8,6 @@ store: its fingerprint must follow from its manifest, and its files must be thos
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -22,16 +21,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.config.paths import fingerprint
-from ulmfit_lab.pipeline.store import MANIFEST, VERSIONS, StageResult, StageStore, read_stage
+from ulmfit_lab.pipeline.store import (
+    MANIFEST,
+    MANIFEST_NAME,
+    VERSIONS,
+    StageResult,
+    StageStore,
+    read_stage,
+    stage_fingerprint,
+)
 from ulmfit_lab.utils.errors import DataError, MismatchError
 from ulmfit_lab.utils.files import atomic_write, unpacked_limit
 
-MEMBER = re.compile(r"([a-z-]+)/([0-9a-f]{16})/([A-Za-z0-9][A-Za-z0-9_.-]*)")
+MEMBER = re.compile(r"(?P<stage>(?P<kind>[a-z-]+)/[0-9a-f]{16})/(?P<file>[A-Za-z0-9][A-Za-z0-9_.-]*)")
 """Name of a member: kind, fingerprint and file."""
-SUFFIXES = frozenset({".safetensors", ".json", ".jsonl", ".npy", ".png", ".svg"})
+SUFFIXES = frozenset({".safetensors", ".json", ".jsonl", ".npy", ".png", ".svg", ".txt"})
 """Kinds of files that a stage may have."""
-MANIFEST_NAME = "stage.json"
 LARGEST_MANIFEST = 2**24
 """Bytes of a manifest."""
 MOST_MEMBERS = 100_000
@@ -46,29 +51,19 @@ class ImportedStages:
     """Stages that the store had already."""
 
 
-def finished_stages(store: StageStore) -> Iterator[StageResult]:
-    """The finished stages of a store, by kind and fingerprint."""
-    for kind in VERSIONS:
-        for folder in sorted((store.root / kind).glob("*")):
-            if stage := read_stage(folder, reused=True):
-                yield stage
-
-
 def with_inputs(stages: Iterable[StageResult], store: StageStore) -> list[StageResult]:
     """These stages and the finished ones that they were made from, each once.
 
     Tokens of texts are left out, unless they were chosen: another machine makes them again from the texts, which may
     not be passed on.
     """
+    known = {stage.fingerprint: stage for stage in store.finished() if stage.kind != "tokens"}
     found: dict[str, StageResult] = {}
     waiting = list(stages)
     while waiting:
-        stage = waiting.pop(0)
+        stage = waiting.pop()
         found[stage.fingerprint] = stage
-        for print_, kind in itertools.product(stage.manifest["inputs"].values(), VERSIONS):
-            upstream = read_stage(store.root / kind / print_, reused=True)
-            if upstream and kind != "tokens" and print_ not in found:
-                waiting.append(upstream)
+        waiting += [known[each] for each in stage.manifest["inputs"].values() if each in known.keys() - found.keys()]
     return list(found.values())
 
 
@@ -105,19 +100,19 @@ def import_stages(path: Path, store: StageStore) -> ImportedStages:
         with _reading_archive(path) as archive:
             members = _members(archive, path)
             _check_size(archive, path)
-            for (kind, print_), names in members.items():
-                _extract_stage(archive, kind, print_, names, root / kind / print_)
+            for stage, names in members.items():
+                _extract_stage(archive, stage, names, root / stage)
         added, known = [], 0
-        for kind, print_ in members:
-            final = store.root / kind / print_
+        for stage in members:
+            final = store.root / stage
             if read_stage(final, reused=True):
                 known += 1
                 continue
             final.parent.mkdir(exist_ok=True)
             shutil.rmtree(final, ignore_errors=True)  # a stage whose manifest is gone or torn
-            os.replace(root / kind / print_, final)
-            if stage := read_stage(final, reused=True):
-                added.append(stage)
+            os.replace(root / stage, final)
+            if found := read_stage(final, reused=True):
+                added.append(found)
     return ImportedStages(tuple(added), known)
 
 
@@ -135,21 +130,21 @@ def _reading_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         raise DataError(f"{path} is not an archive of stages, or is damaged ({reason}); export it again.") from error
 
 
-def _members(archive: zipfile.ZipFile, path: Path) -> dict[tuple[str, str], list[str]]:
-    """Kind and fingerprint -> files; raises DataError for a name that is not one of a stage's file."""
-    found: dict[tuple[str, str], list[str]] = {}
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, list[str]]:
+    """`KIND/FINGERPRINT` -> files; raises DataError for a name that is not one of a stage's file."""
+    found: dict[str, list[str]] = {}
     infos = archive.infolist()
     if len(infos) > MOST_MEMBERS:
         raise DataError(f"{path} has {len(infos)} members, more than {MOST_MEMBERS}; it is not an archive of stages.")
     for info in infos:
         parts = MEMBER.fullmatch(info.filename)
-        if not parts or parts[1] not in VERSIONS:
+        if not parts or parts["kind"] not in VERSIONS:
             raise DataError(f"{path}: {info.filename!r} is not the name of a stage's file; export the stages again.")
-        _check_suffix(parts[3], str(path))
-        names = found.setdefault((parts[1], parts[2]), [])
-        if parts[3] in names:
+        _check_suffix(parts["file"], str(path))
+        names = found.setdefault(parts["stage"], [])
+        if parts["file"] in names:
             raise DataError(f"{path}: {info.filename!r} is in it twice; export the stages again.")
-        names.append(parts[3])
+        names.append(parts["file"])
     return found
 
 
@@ -166,38 +161,42 @@ def _check_size(archive: zipfile.ZipFile, path: Path) -> None:
         )
 
 
-def _extract_stage(archive: zipfile.ZipFile, kind: str, print_: str, names: list[str], folder: Path) -> None:
-    """Write a stage's files to a folder; raises DataError where one of them is not what the manifest says."""
-    where = f"{archive.filename}: {kind}/{print_}"
-    manifest = _read_manifest(archive, kind, print_, names, where)
-    files = manifest["files"]
+def _extract_stage(archive: zipfile.ZipFile, stage: str, names: list[str], folder: Path) -> None:
+    """Write the files of a stage, `KIND/FINGERPRINT`, to a folder, its manifest last.
+
+    Raises DataError where one of them is not what the manifest says.
+    """
+    where = f"{archive.filename}: {stage}"
+    if MANIFEST_NAME not in names:
+        raise DataError(f"{where} has no {MANIFEST_NAME}; export the stages again.")
+    member = archive.getinfo(f"{stage}/{MANIFEST_NAME}")
+    if member.file_size > LARGEST_MANIFEST:
+        raise DataError(f"{where}: {MANIFEST_NAME} has {member.file_size} bytes, more than {LARGEST_MANIFEST}.")
+    text = archive.read(member)
+    files = _read_manifest(text, stage, where)["files"]
     if files.keys() != set(names) - {MANIFEST_NAME}:
         raise DataError(f"{where}: its files are not those that {MANIFEST_NAME} names; export the stages again.")
     folder.mkdir(parents=True)
     for name in sorted(files):
-        data = archive.read(f"{kind}/{print_}/{name}")
+        data = archive.read(f"{stage}/{name}")
         if (len(data), hashlib.sha256(data).hexdigest()) != (files[name]["bytes"], files[name]["sha256"]):
             raise DataError(
                 f"{where}/{name} is damaged: its content is not what {MANIFEST_NAME} says; export it again."
             )
         (folder / name).write_bytes(data)
-    (folder / MANIFEST_NAME).write_bytes(archive.read(f"{kind}/{print_}/{MANIFEST_NAME}"))
+    (folder / MANIFEST_NAME).write_bytes(text)
 
 
-def _read_manifest(archive: zipfile.ZipFile, kind: str, print_: str, names: list[str], where: str) -> Mapping[str, Any]:
+def _read_manifest(text: bytes, stage: str, where: str) -> Mapping[str, Any]:
     """The manifest of a stage, whose fingerprint follows from its key, its inputs and today's version."""
-    if MANIFEST_NAME not in names:
-        raise DataError(f"{where} has no {MANIFEST_NAME}; export the stages again.")
-    member = archive.getinfo(f"{kind}/{print_}/{MANIFEST_NAME}")
-    if member.file_size > LARGEST_MANIFEST:
-        raise DataError(f"{where}: {MANIFEST_NAME} has {member.file_size} bytes, more than {LARGEST_MANIFEST}.")
+    kind, _, digits = stage.partition("/")
     try:
-        manifest: Mapping[str, Any] = json.loads(archive.read(member).decode("utf-8"))
+        manifest: Mapping[str, Any] = json.loads(text.decode("utf-8"))
         sound = all(isinstance(manifest[name], types) for name, types in MANIFEST.items())
         sound &= all(isinstance(f["bytes"], int) and isinstance(f["sha256"], str) for f in manifest["files"].values())
         version = manifest["version"]
-        key = {"kind": kind, "version": version, "key": manifest["key"], "inputs": manifest["inputs"]}
-        sound &= (manifest["kind"], manifest["fingerprint"]) == (kind, print_) and fingerprint(key) == print_
+        sound &= (manifest["kind"], manifest["fingerprint"]) == (kind, digits)
+        sound &= stage_fingerprint(kind, version, manifest["key"], manifest["inputs"]) == digits
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{where}: its {MANIFEST_NAME} is damaged; export the stages again.") from error
     if not sound:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,7 @@ VERSIONS: Mapping[str, int] = {
 """Kind -> version of the code that computes it; raised when a change to that code, or of a default that keys leave
 out, can move a number."""
 
+MANIFEST_NAME = "stage.json"
 MANIFEST: Mapping[str, type | tuple[type, ...]] = {
     "kind": str, "fingerprint": str, "key": dict, "inputs": dict, "summary": dict, "seconds": (int, float),
 }  # fmt: skip
@@ -76,7 +77,7 @@ class Stage:
     def fingerprint(self) -> str:
         """16 hex digits for all that determines the result."""
         upstream = {name: stage.fingerprint for name, stage in self.inputs.items()}
-        return fingerprint({"kind": self.kind, "version": VERSIONS[self.kind], "key": self.key, "inputs": upstream})
+        return stage_fingerprint(self.kind, VERSIONS[self.kind], self.key, upstream)
 
     def ancestry(self) -> list[Stage]:
         """This stage and all it is made from, each once, inputs before what is made from them."""
@@ -141,6 +142,13 @@ class StageStore:
     def find(self, stage: Stage) -> StageResult | None:
         """The finished stage, or None."""
         return read_stage(self.folder(stage), reused=True)
+
+    def finished(self, kind: str | None = None) -> Iterator[StageResult]:
+        """The finished stages of a kind, or of all, by kind and fingerprint."""
+        for each in VERSIONS if kind is None else [kind]:
+            for folder in sorted((self.root / each).glob("*")):
+                if stage := read_stage(folder, reused=True):
+                    yield stage
 
     def missing(self, stage: Stage) -> list[Stage]:
         """What has to be computed before `stage` is finished, in order; nothing below a finished stage counts."""
@@ -223,6 +231,11 @@ class Observer:
         """A stage was there already."""
 
 
+def stage_fingerprint(kind: str, version: int, key: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """16 hex digits for all that determines a stage's result; inputs: name -> fingerprint."""
+    return fingerprint({"kind": kind, "version": version, "key": key, "inputs": inputs})
+
+
 def point_of(found: Any) -> Point:
     """A line of `points.jsonl`; raises KeyError, TypeError and others where it is none."""
     values = {str(name): parse_number(value) for name, value in found["values"].items()}
@@ -232,7 +245,7 @@ def point_of(found: Any) -> Point:
 def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], seconds: float) -> None:
     """Describe the finished files of a stage; written last, so that it vouches for them."""
     # what a process left that was killed as it wrote or moved them is no part of the stage
-    for left in [*folder.glob("*.tmp"), *folder.glob("stage.json")]:
+    for left in [*folder.glob("*.tmp"), *folder.glob(MANIFEST_NAME)]:
         left.unlink()
     files = {p.name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in sorted(folder.iterdir())}
     manifest = {
@@ -247,14 +260,14 @@ def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], secon
         "commit": provenance().get("lab.commit", ""),
         "files": files,
     }
-    with atomic_write(folder / "stage.json") as temporary:
+    with atomic_write(folder / MANIFEST_NAME) as temporary:
         temporary.write_text(json_text(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def read_stage(folder: Path, *, reused: bool) -> StageResult | None:
     """The finished stage in a folder, or None where it is absent, torn, or a file has another size."""
     try:
-        manifest = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in manifest["files"].items())
         whole &= all(isinstance(manifest[name], kind) for name, kind in MANIFEST.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from ulmfit_lab.config.schema import ComputeConfig
 from ulmfit_lab.experiment.plan import PlannedRun
-from ulmfit_lab.pipeline.devices import device_of
+from ulmfit_lab.pipeline.devices import device_type
 from ulmfit_lab.pipeline.store import Stage, StageStore
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.sweep.optuna_study import open_study
@@ -83,7 +83,7 @@ class RayCluster:
             while True:
                 for planned in self.next_ones(waiting, store):
                     compute = planned.run_spec.config.compute
-                    task = CellTask(planned, job, self.tracker.uri, mark, device_of(compute).type, self.gpus)
+                    task = CellTask(planned, job, self.tracker.uri, mark, device_type(compute), self.gpus)
                     cpus = {"CPU": float(compute.threads)}  # a GPU is for its stages, one after the other
                     self.running[submit(self.ray, run_in_worker, planned.run_spec.label, cpus, task)] = planned
                 if not self.running:

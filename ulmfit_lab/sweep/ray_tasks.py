@@ -19,7 +19,7 @@ from rich.console import Console
 
 from ulmfit_lab.config.schema import ComputeConfig
 from ulmfit_lab.experiment.plan import PlannedRun
-from ulmfit_lab.pipeline.devices import device_of
+from ulmfit_lab.pipeline.devices import device_type
 from ulmfit_lab.pipeline.store import Stage, StageResult, StageStore
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.sweep.optuna_study import Study, open_study
@@ -59,7 +59,7 @@ def needs(compute: ComputeConfig, gpus: float | None) -> dict[str, float]:
     """Ray's resources for a network that computes so; raises ConfigError for a GPU by number: Ray gives them out."""
     if ":" in compute.device:
         raise ConfigError(f"compute.device = {compute.device!r}: Ray chooses the GPU on a cluster; use cuda.")
-    return resources(compute, device_of(compute).type, gpus)
+    return resources(compute, device_type(compute), gpus)
 
 
 def stage_needs(stage: Stage, compute: ComputeConfig, gpus: float | None) -> dict[str, float]:
@@ -146,7 +146,7 @@ def compute_in_worker(stage: Stage, run_id: str, task: CellTask) -> bool:
     Raises DataError where the worker does not share the home, or has another device than the sweep was planned for.
     """
     check_shared_home(task)
-    if "compute" in stage.key and (here := device_of(task.compute).type) != task.device:
+    if "compute" in stage.key and (here := device_type(task.compute)) != task.device:
         node = os.uname().nodename
         raise DataError(f"{node} computes on {here}, not on {task.device}; give --compute.device {task.device}.")
     log = tracker_of(task.job.home, task.uri).log_of(run_id)

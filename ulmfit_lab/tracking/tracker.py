@@ -328,6 +328,12 @@ class Tracker:
         wanted += f" and tags.`lab.cell` = '{cell}'" if cell else ""
         return self._search([where], wanted) if where else []
 
+    def has_runs(self, experiment: str, scale: str) -> bool:
+        """Whether any run of a cell is tracked."""
+        where = self.find_experiment(experiment, scale)
+        wanted = "tags.`lab.kind` = 'cell'"
+        return bool(where and self.client.search_runs([where], wanted, ViewType.ACTIVE_ONLY, max_results=1))
+
     def find_runs(self, prefix: str) -> list[TrackedRun]:
         """The cells' runs of all experiments whose id begins so, here or where they were made."""
         everywhere = [str(each.experiment_id) for each in self.client.search_experiments()]
