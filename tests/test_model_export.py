@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ulmfit_lab.cli import main
+from ulmfit_lab.cli.models import model_cells
 from ulmfit_lab.config.paths import override
 from ulmfit_lab.config.scales import DEMO
 from ulmfit_lab.data.corpus import open_corpus, write_corpus
@@ -22,6 +23,7 @@ from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.inference import model_export
 from ulmfit_lab.inference.model_export import export_model, share_of_unknown
 from ulmfit_lab.inference.predict import load_language_model
+from ulmfit_lab.models.sizes import Sizes
 from ulmfit_lab.pipeline import imported_models
 from ulmfit_lab.pipeline.build_models import restore_language_model
 from ulmfit_lab.pipeline.graph import final_stage
@@ -133,6 +135,29 @@ def test_a_model_that_its_card_would_not_describe_is_refused(
     with pytest.raises(ConfigError, match="name a run whose last_stage is pretrained"):
         export_model(run, lab.home, None, tmp_path, "mine", half=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_imported_model_is_not_described_as_one_of_the_runs_own(
+    trained: Any, new_lab: Callable[[str], Any], experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, run = trained
+    monkeypatch.setattr(imported_models, "SHIPPED", tmp_path)
+    export_model(run, lab.home, None, tmp_path, "mine", half=False)
+    other = new_lab("imported")
+    start = {"imported": "mine", "classifier.init": "pretrained"}
+    alone = replace(experiment, name="started", baseline="mine", variants={"mine": start}, seeds=(0,))
+    assert not other.sweep(alone).failures
+    (started,) = other.tracker.runs("started", "tiny", "FINISHED")
+    with pytest.raises(ConfigError, match="name a run whose last_stage is pretrained"):
+        export_model(started, other.home, None, tmp_path / "more", "again", half=False)
+
+
+def test_the_perplexity_that_is_listed_is_the_test_texts_where_there_are_some(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(2_000_000))
+    sizes = Sizes(10, 4, 5, 2, True)
+    final = {"perplexity": 66.5, "valid_perplexity": 67.2}
+    assert model_cells(1000, sizes, tmp_path, final) == ["1,000", "4/5/2", "2.0", "66.5"]
+    assert model_cells(1000, sizes, tmp_path, {"valid_perplexity": 67.2})[-1] == "67.2"
 
 
 def test_a_damaged_description_is_reported(tmp_path: Path) -> None:
