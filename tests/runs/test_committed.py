@@ -14,7 +14,8 @@ import pytest
 
 from ulmfit_lab.analysis.run_table import read_runs
 from ulmfit_lab.experiment.declaration import load_experiment
-from ulmfit_lab.report.committed import Committed, check_folder, folder_of, read_sidecar
+from ulmfit_lab.report.committed import Committed, check_folder, read_sidecar
+from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.ledger_files import check_results
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"

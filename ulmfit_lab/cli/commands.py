@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.bench import bench_command, bench_options
 from ulmfit_lab.cli.cluster import cluster_options, engine_of
-from ulmfit_lab.cli.common import data_of, open_lab, print_failures, trouble_with_files
+from ulmfit_lab.cli.common import data_of, open_lab, open_runs, print_failures, trouble_with_files
 from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
 from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
@@ -199,9 +199,9 @@ def plan_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.sweep.display import format_time_left, plan_table
     from ulmfit_lab.sweep.runner import plan_sweep
 
-    home, tracker = open_lab(args, write=False)
-    experiment, overrides = load_declared(args, tracker)
-    plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
+    home, reader = open_runs(args)
+    experiment, overrides = load_declared(args, reader)
+    plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), reader)
     console = Console()
     console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
     for line in difference_lines(experiment, args.scale, overrides):
@@ -235,10 +235,13 @@ def sweep_with(others: WorkerPool, args: argparse.Namespace) -> int:
     """The same, with workers that share the cells."""
     from ulmfit_lab.experiment.confounds import difference_lines
     from ulmfit_lab.sweep.display import format_time_left
-    from ulmfit_lab.sweep.runner import sweep
 
     if not wait_for_start(args.on_word):
         return 0
+    if not args.worker and show_current_report(args):
+        return 0
+    from ulmfit_lab.sweep.runner import sweep
+
     experiment, overrides = load_declared(args)
     home, tracker = open_lab(args)
     print("\n".join(difference_lines(experiment, args.scale, overrides)), file=sys.stderr)
@@ -313,13 +316,15 @@ def runs_command(args: argparse.Namespace) -> int:
     """Print the tracked runs, or let them travel: into a file, or in from one."""
     from ulmfit_lab.cli.runs import export_runs_command, import_runs_command, list_runs, run_filters
 
+    if not args.export and not args.source:
+        _, reader = open_runs(args)
+        experiment, _ = load_declared(args, reader)
+        return list_runs(experiment, args.scale, reader, args.format, run_filters(args))
     home, tracker = open_lab(args, write=bool(args.source))
     experiment, overrides = load_declared(args, tracker)
     if args.export:
         return export_runs_command(experiment, args.scale, tracker, Path(args.export))
-    if args.source:
-        return import_runs_command(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
-    return list_runs(experiment, args.scale, tracker, args.format, run_filters(args))
+    return import_runs_command(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
 
 
 def reproduce_command(args: argparse.Namespace) -> int:
@@ -343,6 +348,8 @@ def report_command(args: argparse.Namespace) -> int:
 
 def write_report_here(args: argparse.Namespace) -> int:
     """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
+    if show_current_report(args):
+        return 0
     from ulmfit_lab.report.publish import publish
 
     home, tracker = open_lab(args)
@@ -352,6 +359,29 @@ def write_report_here(args: argparse.Namespace) -> int:
     print("Written: " + ", ".join(str(path) for path in written))
     print("Compare the runs in MLflow: ulmfit-lab ui")
     return 0
+
+
+def show_current_report(args: argparse.Namespace) -> bool:
+    """Print the report, and return true, where it was written from the runs and the code of today."""
+    from rich.console import Console, Group
+
+    from ulmfit_lab.experiment.plan import plan_runs
+    from ulmfit_lab.experiment.run_names import declared_runs
+    from ulmfit_lab.report.current_report import current_report, record_of, report_key
+
+    home, reader = open_runs(args, write=True)
+    experiment, overrides = load_declared(args, reader)
+    folder = results_folder(args, experiment, overrides)
+    if not record_of(home, folder).is_file():
+        return False
+    planned = plan_runs(experiment, args.scale, overrides, data_of(args), (), home.imported)
+    runs = declared_runs(reader.runs(experiment.name, args.scale), planned)
+    parts = current_report(home, folder, report_key(experiment, args.scale, overrides, runs, reader.uri, folder))
+    if parts is None:
+        return False
+    Console().print(Group(*parts))
+    print(f"{folder} was written from these {len({run.run_id for run in runs})} runs: nothing to do.")
+    return True
 
 
 def ui_command(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ulmfit_lab.tracking.sqlite_reader import RunReader
     from ulmfit_lab.utils.home import Home
 
 
@@ -20,6 +21,15 @@ def open_lab(args: argparse.Namespace, *, write: bool = True) -> tuple[Home, Any
 
     home = open_home(args.home, args.tracking_uri, write=write)
     return home, open_tracker(home, args.tracking_uri)
+
+
+def open_runs(args: argparse.Namespace, *, write: bool = False) -> tuple[Home, RunReader]:
+    """The home folder and the reader of its store's runs; write: whether the command may write to the home."""
+    from ulmfit_lab.tracking.sqlite_reader import open_reader
+    from ulmfit_lab.utils.home import open_home
+
+    home = open_home(args.home, args.tracking_uri, write=write)
+    return home, open_reader(home, args.tracking_uri)
 
 
 def data_of(args: argparse.Namespace) -> Path | None:

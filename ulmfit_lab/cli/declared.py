@@ -17,17 +17,17 @@ from ulmfit_lab.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from ulmfit_lab.experiment.declaration import Experiment
-    from ulmfit_lab.tracking.tracker import Tracker
+    from ulmfit_lab.tracking.sqlite_reader import RunReader
 
 
-def choose_scale(name: str, tracker: Tracker) -> str:
+def choose_scale(name: str, reader: RunReader) -> str:
     """The scale at which an experiment has runs; "small" where it has none.
 
     Raises ConfigError where it has runs at several scales.
     """
     from ulmfit_lab.config.scales import SCALES
 
-    found = [scale for scale in SCALES if tracker.has_runs(name, scale)]
+    found = [scale for scale in SCALES if reader.has_runs(name, scale)]
     if len(found) > 1:
         raise ConfigError(f"{name} has runs at the scales {', '.join(found)}; choose one with --scale.")
     if found and found != ["small"]:
@@ -35,16 +35,16 @@ def choose_scale(name: str, tracker: Tracker) -> str:
     return found[0] if found else "small"
 
 
-def load_declared(args: argparse.Namespace, tracker: Tracker | None = None) -> tuple[Experiment, dict[str, Any]]:
+def load_declared(args: argparse.Namespace, reader: RunReader | None = None) -> tuple[Experiment, dict[str, Any]]:
     """The experiment as declared, with the command line's seeds, levels and replaced fields.
 
-    tracker: where no --scale was given, and none has a default, the scale is the one that has runs there
+    reader: where no --scale was given, and none has a default, the scale is the one that has runs there
     """
     from ulmfit_lab.experiment.declaration import MOST_SEEDS, base_config, load_experiment, until_decided
 
     experiment = load_experiment(args.experiment)
-    if args.scale is None and tracker:
-        args.scale = choose_scale(experiment.name, tracker)
+    if args.scale is None and reader:
+        args.scale = choose_scale(experiment.name, reader)
     base = base_config(experiment, args.scale)
     if args.seeds is not None:
         if not 1 <= args.seeds <= MOST_SEEDS:
@@ -147,7 +147,7 @@ def _path(token: str, known: dict[str, Any]) -> str:
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:
     """results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at another, results/custom/ for a changed one."""
     from ulmfit_lab.experiment.declaration import declaration
-    from ulmfit_lab.report.committed import folder_of
+    from ulmfit_lab.report.folders import folder_of
 
     root = Path(args.results)
     if overrides or any(getattr(args, name, None) is not None for name in ("seeds", "max_seeds", "levels", "budget")):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def print_batch_sizes(plan: Plan, console: Console) -> None:
     """Try batch sizes for the models of a plan, and print them with the option that takes the largest one."""
     from ulmfit_lab.experiment.batch_size import SHARE, find_fitting_batch_sizes, largest
-    from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.report.terminal_tables import text_table
 
     options = []
     for group, now, tried in find_fitting_batch_sizes(plan):

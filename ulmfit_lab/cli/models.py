@@ -35,7 +35,7 @@ def models_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ulmfit_lab.pipeline.imported_models import list_models
-    from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.report.terminal_tables import text_table
     from ulmfit_lab.utils.home import open_home
 
     home = open_home(args.home, write=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ulmfit_lab.cli.runs import field_of_run
 
 if TYPE_CHECKING:
-    from ulmfit_lab.tracking.tracker import Tracker
+    from ulmfit_lab.tracking.sqlite_reader import RunReader
     from ulmfit_lab.utils.home import Home
 
 FIRST = """No runs in {home} yet.
@@ -28,14 +28,14 @@ def overview_command(args: argparse.Namespace) -> int:
     if not home.database and home.tracking_uri == home.own_uri and not home.runs_database.is_file():
         print(FIRST.format(home=home.root))
         return 0
-    from ulmfit_lab.tracking.tracker import open_tracker
+    from ulmfit_lab.tracking.sqlite_reader import open_reader
 
-    lines = overview_lines(home, open_tracker(home, args.tracking_uri))
+    lines = overview_lines(home, open_reader(home, args.tracking_uri))
     print("\n".join(lines) if lines else FIRST.format(home=home.root))
     return 0
 
 
-def overview_lines(home: Home, tracker: Tracker) -> list[str]:
+def overview_lines(home: Home, reader: RunReader) -> list[str]:
     """A line for each experiment and scale with runs, and one with the next command."""
     from ulmfit_lab.config.scales import SCALES
     from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
@@ -43,7 +43,7 @@ def overview_lines(home: Home, tracker: Tracker) -> list[str]:
     lines, following = [], []
     for name, experiment in load_experiments(sorted(experiment_files()))[0].items():
         for scale in SCALES:
-            counts = Counter(field_of_run(run, "status") for run in tracker.runs(name, scale))
+            counts = Counter(field_of_run(run, "status") for run in reader.runs(name, scale))
             if not counts:
                 continue
             levels = experiment.levels_at(scale) if not experiment.factor or scale in experiment.levels else ()

@@ -15,6 +15,7 @@ from ulmfit_lab.utils.files import json_text
 if TYPE_CHECKING:
     from ulmfit_lab.experiment.declaration import Changes, Experiment
     from ulmfit_lab.tracking.records import TrackedRun
+    from ulmfit_lab.tracking.sqlite_reader import RunReader
     from ulmfit_lab.tracking.tracker import Tracker
     from ulmfit_lab.utils.home import Home
 
@@ -52,10 +53,10 @@ def run_filters(args: argparse.Namespace) -> dict[str, str]:
 
 
 def list_runs(
-    experiment: Experiment, scale: str, tracker: Tracker, how: str = "table", filters: Mapping[str, str] | None = None
+    experiment: Experiment, scale: str, reader: RunReader, how: str = "table", filters: Mapping[str, str] | None = None
 ) -> int:
     """Print the tracked runs of which every filter is true; raises ConfigError for a value that no run has."""
-    found = [run for one in tracker.runs(experiment.name, scale) for run in one.declared_runs()]
+    found = [run for one in reader.runs(experiment.name, scale) for run in one.declared_runs()]
     for name, value in (filters or {}).items():
         known = sorted({field_of_run(run, name) for run in found})
         found = [run for run in found if field_of_run(run, name).lower() == value.lower()]
@@ -131,7 +132,7 @@ def reproduce_and_print(
     """Make a run again and print each metric beside the tracked one."""
     from rich.console import Console
 
-    from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.report.terminal_tables import text_table
     from ulmfit_lab.runs.reproduce import cautions, find_run, plan_again, reproduce
     from ulmfit_lab.sweep.display import ProgressDisplay
 

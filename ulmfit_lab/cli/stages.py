@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulmfit_lab.cli.common import data_of, open_lab
+from ulmfit_lab.cli.common import data_of, open_runs
 from ulmfit_lab.cli.declared import load_declared
 from ulmfit_lab.utils.errors import ConfigError, suggest
 
@@ -32,8 +32,9 @@ def stages_command(args: argparse.Namespace) -> int:
     """List, export or import finished stages."""
     from ulmfit_lab.pipeline.stage_archive import export_stages, import_stages, with_inputs
     from ulmfit_lab.pipeline.store import StageStore
+    from ulmfit_lab.utils.home import open_home
 
-    home, _ = open_lab(args, write=bool(args.source))
+    home = open_home(args.home, args.tracking_uri, write=bool(args.source))
     store = StageStore(home.stages)
     if args.source:
         found = import_stages(Path(args.source), store)
@@ -69,8 +70,8 @@ def experiment_stages(args: argparse.Namespace, store: StageStore) -> list[Stage
     from ulmfit_lab.sweep.runner import plan_sweep
 
     experiment, overrides = load_declared(args)
-    home, tracker = open_lab(args, write=False)
-    plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), tracker)
+    home, reader = open_runs(args)
+    plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), reader)
     wanted = {stage.fingerprint: stage for run in plan.planned for stage in run.stage.ancestry()}
     return [found for stage in wanted.values() if (found := store.find(stage))]
 
@@ -79,7 +80,8 @@ def print_stages(stages: list[StageResult]) -> None:
     """Print a line for each stage: kind, fingerprint, size, time that computing it took."""
     from rich.console import Console
 
-    from ulmfit_lab.report.tables import format_duration, text_table
+    from ulmfit_lab.report.tables import format_duration
+    from ulmfit_lab.report.terminal_tables import text_table
 
     rows = []
     for stage in stages:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.cli.common import open_lab
+from ulmfit_lab.cli.common import open_lab, open_runs
 from ulmfit_lab.cli.models import export_model_command, export_model_options
 from ulmfit_lab.cli.terminal import shows_unicode
 from ulmfit_lab.utils.errors import ConfigError, DataError
@@ -193,7 +193,7 @@ def prediction_table(
 ) -> Table:
     """A row for each document, its text cut to one line."""
     from ulmfit_lab.report.explanations import NOTHING, printable
-    from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.report.terminal_tables import text_table
 
     cells = [
         [
@@ -231,7 +231,7 @@ def neighbours_command(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ulmfit_lab.inference.predict import embedding_tables, nearest_words
-    from ulmfit_lab.report.tables import text_table
+    from ulmfit_lab.report.terminal_tables import text_table
     from ulmfit_lab.runs.reproduce import config_of
 
     found = []
@@ -252,12 +252,13 @@ def compare_command(args: argparse.Namespace) -> int:
     """Print the fields in which runs differ, their metrics, and their variants over shared seeds."""
     from rich.console import Console
 
-    from ulmfit_lab.report.tables import format_p_value, text_table
+    from ulmfit_lab.report.tables import format_p_value
+    from ulmfit_lab.report.terminal_tables import text_table
     from ulmfit_lab.runs.compare import compare_runs
     from ulmfit_lab.runs.lookup import find_named_run
 
-    _, tracker = open_lab(args, write=False)
-    found = compare_runs([find_named_run(name, tracker, Path(args.results)) for name in args.runs], tracker)
+    _, reader = open_runs(args)
+    found = compare_runs([find_named_run(name, reader, Path(args.results)) for name in args.runs], reader)
     console, names = Console(), [f"{run.experiment}\n{run.name}\n{run.origin[:8]}" for run in found.runs]
     fields = [[path, *("" if v is None else v for v in values)] for path, values in found.fields.items()]
     metrics = [[name, *("" if v is None else f"{v:.6g}" for v in values)] for name, values in found.metrics.items()]
@@ -309,5 +310,5 @@ def choose_run(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
     """The home, and the run of this name."""
     from ulmfit_lab.runs.lookup import find_named_run
 
-    home, tracker = open_lab(args, write=False)
-    return home, find_named_run(name, tracker, Path(args.results))
+    home, reader = open_runs(args)
+    return home, find_named_run(name, reader, Path(args.results))

@@ -20,6 +20,7 @@ from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.experiment.consistency import check_consistency
 from ulmfit_lab.experiment.declaration import Changes, Experiment, experiment_files, load_experiments
 from ulmfit_lab.experiment.report_inputs import make_report_spec
+from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.write import digests, picture_files, sidecar, text_files
 from ulmfit_lab.utils.errors import LabError
 
@@ -52,11 +53,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
-
-
-def folder_of(root: Path, name: str, scale: str) -> Path:
-    """ROOT/EXPERIMENT at the small scale, ROOT/SCALE/EXPERIMENT at another."""
-    return root / name if scale == "small" else root / scale / name
 
 
 def committed_results(root: Path) -> list[Committed]:

@@ -21,11 +21,11 @@ from ulmfit_lab.report.committed import (
     committed_grid,
     committed_results,
     compare_files,
-    folder_of,
     read_sidecar,
     unexpected_files,
 )
 from ulmfit_lab.report.figures import save_figure
+from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.ledger import Contrast, Entry, ledger_text, result_of
 from ulmfit_lab.report.ledger_figure import draw_ledger
 from ulmfit_lab.report.withdrawn import all_withdrawals, check_withdrawn, withdrawal_of

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.pipeline.labelled_data import load_prediction_metrics
 from ulmfit_lab.pipeline.store import StageStore, read_stage
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.tracking.tracker import Tracker
 from ulmfit_lab.training.metrics import CLASSIFIER, LANGUAGE_MODEL, RunMetric, prediction_metrics
 from ulmfit_lab.utils.errors import ConfigError, IncompleteError
+
+if TYPE_CHECKING:
+    from ulmfit_lab.tracking.tracker import Tracker
 
 CLASSIFIERS = ("classifier", "ensemble")
 """Kinds of the stages that keep predictions."""

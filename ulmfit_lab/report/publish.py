@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console, Group
 
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
@@ -15,8 +16,9 @@ from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, make_repo
 from ulmfit_lab.experiment.run_names import declared_runs, name_runs
 from ulmfit_lab.pipeline.store import StageStore
 from ulmfit_lab.report.committed import Committed, committed_grid
+from ulmfit_lab.report.current_report import report_key, save_report
 from ulmfit_lab.report.new_metrics import keep_metrics
-from ulmfit_lab.report.tables import print_report, verdict_first
+from ulmfit_lab.report.tables import console_parts, print_report, verdict_first
 from ulmfit_lab.report.tuning_figure import draw_again
 from ulmfit_lab.report.withdrawn import withdrawal_of
 from ulmfit_lab.report.write import sweep_metrics, write_report
@@ -53,8 +55,10 @@ def publish(
     runs = runs_table(mine)
     print(f"Source: {len({run.run_id for run in mine})} tracked runs in {redact(tracker.uri)}.")
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
-    print_report(runs, spec)
+    parts = console_parts(runs, spec)
+    Console().print(Group(*parts))
     summarise(experiment, scale, overrides, tracker, runs, spec, folder)
+    save_report(home, folder, report_key(experiment, scale, overrides, mine, tracker.uri, folder), written, parts)
     return written
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.measure import Measurement
-from rich.padding import Padding
-from rich.table import Table
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from ulmfit_lab.analysis.comparisons import (
@@ -42,6 +39,7 @@ from ulmfit_lab.analysis.tuning_table import (
     values_words,
 )
 from ulmfit_lab.report.association_words import association_parts, association_verdicts
+from ulmfit_lab.report.terminal_tables import FittedTable
 
 Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""
@@ -329,13 +327,13 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([drawn[0], f"|{'---|' * len(header)}", *drawn[1:]])
 
 
-def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
+def console_parts(runs: pd.DataFrame, spec: ReportSpec) -> list[RenderableType]:
     """The tables and the verdict, to print on a terminal; raises IncompleteError for a grid with holes."""
     runs = check_grid(runs, spec)
     rows = compare_variants(runs, spec)
     header, cells = result_cells(runs, spec)
     over, kind = (seeds_words(rows), "repeated ") if spec.looks and rows else (str(len(spec.seeds)), "")
-    return Group(
+    return [
         Text(spec.question, style="bold"),
         Text(f"{spec.metric_label}, mean ± sd over {over} seeds; {better(spec)}"),
         FittedTable(header, [[cell.removesuffix(f" ({over})") for cell in row] for row in cells]),
@@ -345,7 +343,7 @@ def console_table(runs: pd.DataFrame, spec: ReportSpec) -> Group:
             Text(f"\n{sentence}", style="bold")
             for sentence in (headline(rows, spec), *association_verdicts(runs, spec))
         ),
-    )
+    ]
 
 
 def compact_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
@@ -362,35 +360,4 @@ def compact_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
 
 def print_report(runs: pd.DataFrame, spec: ReportSpec, console: Console | None = None) -> None:
     """Print the tables and the verdict."""
-    (console or Console()).print(console_table(runs, spec))
-
-
-@dataclass(frozen=True)
-class FittedTable:
-    """A table for the terminal or, where it is too narrow for one, a paragraph for each row; no word is ever cut."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = text_table(self.header, self.rows)
-        if Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width:
-            yield table
-            return
-        for title, *values in self.rows:
-            facts = [f"{name} {value}".strip() for name, value in zip(self.header[1:], values, strict=True) if value]
-            yield Text(title)
-            yield Padding(Text(", ".join(facts)), (0, 0, 0, 2))
-
-
-def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, narrow_values: bool = False) -> Table:
-    """A table for the terminal; names in it are text, not markup.
-
-    Where it is too wide the first column is wrapped or, with narrow_values, all the others.
-    """
-    table = Table(box=None, pad_edge=False)
-    for place, name in enumerate(header):
-        table.add_column(Text(name), no_wrap=(place == 0) == narrow_values, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+    (console or Console()).print(Group(*console_parts(runs, spec)))

@@ -9,7 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.report.committed import RUNS, SCALES, Problem, folder_of
+from ulmfit_lab.report.committed import RUNS, SCALES, Problem
+from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.utils.errors import DataError
 
 FOLDER, REASONS = "withdrawn", "reasons.toml"

@@ -10,7 +10,7 @@ from ulmfit_lab.analysis.comparisons import Comparison
 from ulmfit_lab.analysis.statistics import compare_paired, holm, verdict
 from ulmfit_lab.experiment.declaration import load_experiment
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.training.metrics import RunMetric, find_metric
 from ulmfit_lab.utils.errors import ConfigError, LabError
 
@@ -32,7 +32,7 @@ class RunComparison:
     """Each run's variant against the first run's, over the seeds that both have; p corrected over the rows (Holm)."""
 
 
-def compare_runs(runs: Sequence[TrackedRun], tracker: Tracker) -> RunComparison:
+def compare_runs(runs: Sequence[TrackedRun], reader: RunReader) -> RunComparison:
     """Runs side by side; raises LabError for fewer than two different ones."""
     if len({run.origin for run in runs}) < 2:
         raise LabError("Two different runs are needed to compare; name another one.")
@@ -45,7 +45,7 @@ def compare_runs(runs: Sequence[TrackedRun], tracker: Tracker) -> RunComparison:
         {path: found for path, found in values.items() if len(set(found)) > 1},
         {name: tuple(run.metrics.get(name) for run in runs) for name in names},
         measure,
-        tuple(paired_rows(runs, measure, tracker)),
+        tuple(paired_rows(runs, measure, reader)),
     )
 
 
@@ -57,15 +57,15 @@ def measure_of(experiment: str) -> RunMetric:
         return find_metric("final/error")
 
 
-def paired_rows(runs: Sequence[TrackedRun], measure: RunMetric, tracker: Tracker) -> list[Comparison]:
+def paired_rows(runs: Sequence[TrackedRun], measure: RunMetric, reader: RunReader) -> list[Comparison]:
     """The variant of each further run against that of the first, where both belong to one experiment and scale."""
     first, *others = runs
-    reference = seeds_of(first, measure, tracker)
+    reference = seeds_of(first, measure, reader)
     found = []
     for other in {(run.variant, run.level): run for run in others}.values():
         if (other.experiment, other.scale) != (first.experiment, first.scale):
             continue
-        own = seeds_of(other, measure, tracker)
+        own = seeds_of(other, measure, reader)
         seeds = sorted(own.keys() & reference.keys())
         if _place(other) != _place(first) and len(seeds) >= FEWEST:
             result = compare_paired(*([values[seed] * measure.scale for seed in seeds] for values in (own, reference)))
@@ -77,9 +77,9 @@ def paired_rows(runs: Sequence[TrackedRun], measure: RunMetric, tracker: Tracker
     ]
 
 
-def seeds_of(run: TrackedRun, measure: RunMetric, tracker: Tracker) -> dict[int, float]:
+def seeds_of(run: TrackedRun, measure: RunMetric, reader: RunReader) -> dict[int, float]:
     """Seed -> measure of the finished runs that differ from a run in their seed alone; the newest of each seed."""
-    tracked = tracker.runs(run.experiment, run.scale, "FINISHED")
+    tracked = reader.runs(run.experiment, run.scale, "FINISHED")
     every = [run, *(cell for each in tracked for cell in each.declared_runs())]
     return {
         each.seed: each.metrics[measure.name]

@@ -13,7 +13,7 @@ from ulmfit_lab.pipeline.store import StageResult, read_stage
 from ulmfit_lab.runs.reproduce import config_of, find_run
 from ulmfit_lab.sweep.runner import BACKWARDS
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.utils.errors import LabError, MismatchError
 from ulmfit_lab.utils.home import Home
 
@@ -21,21 +21,21 @@ SHOWN = 4
 """Runs, and fields of each, that a message names."""
 
 
-def find_named_run(name: str, tracker: Tracker, results: Path) -> TrackedRun:
+def find_named_run(name: str, reader: RunReader, results: Path) -> TrackedRun:
     """The finished run of an id that begins so, or `experiment/variant/seed`, or `experiment/variant/level/seed`.
 
     Of finished runs with one fingerprint, which are the same run made twice, the newest is found. Raises LabError where
     there is none, or where runs with several fingerprints have the name, and says what tells them apart.
     """
     if "/" not in name:
-        return find_run(name, tracker, results)
+        return find_run(name, reader, results)
     experiment, *middle, seed = name.split("/")
     if not middle or not seed.isdecimal():
         raise LabError(f"{name!r} names no run; give its id, or EXPERIMENT/VARIANT/SEED.")
     found = [
         cell
         for scale in SCALES
-        for run in tracker.runs(experiment, scale, "FINISHED")
+        for run in reader.runs(experiment, scale, "FINISHED")
         for cell in run.declared_runs()
         if cell.seed == int(seed) and "/".join(middle) in (cell.variant, f"{cell.variant}/{cell.level}")
     ]

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ulmfit_lab.config.paths import field_types, flatten, override, parse_value
 from ulmfit_lab.config.schema import RunConfig
@@ -21,10 +22,13 @@ from ulmfit_lab.runs.transfer import read_table
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.sweep.runner import BACKWARDS, CellObserver, compute_locally, data_inputs, final_values, log_stages
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.tracking.tracker import Tracker
+from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.utils.errors import ConfigError, LabError, MismatchError
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.provenance import provenance
+
+if TYPE_CHECKING:
+    from ulmfit_lab.tracking.tracker import Tracker
 
 COMPARED = ("final/", "best/")
 PREFIX = re.compile(r"[0-9a-f]{3,32}")
@@ -70,14 +74,14 @@ class Reproduction:
         return f"Reproduced: all {count} metrics of run {self.run.origin} are the same, bit for bit."
 
 
-def find_run(prefix: str, tracker: Tracker, results: Path) -> TrackedRun:
+def find_run(prefix: str, reader: RunReader, results: Path) -> TrackedRun:
     """The one finished run whose id begins so, from the tracking store, or else from a runs.csv among the results.
 
     Raises LabError where there is none, more than one, or one that did not finish.
     """
     if not PREFIX.fullmatch(prefix):
         raise LabError(f"{prefix!r} is no run id; give its 32 hex digits, or the first few of them.")
-    found = tracker.find_runs(prefix) or committed_runs(prefix, results)
+    found = reader.find_runs(prefix) or committed_runs(prefix, results)
     if not found:
         raise LabError(
             f"No run {prefix} is tracked, nor in a runs.csv under {results}; ulmfit-lab runs EXPERIMENT lists them."

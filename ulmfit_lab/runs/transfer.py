@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -28,11 +28,13 @@ from ulmfit_lab.experiment.plan import plan_runs
 from ulmfit_lab.experiment.run_names import name_runs
 from ulmfit_lab.sweep.runner import mark_killed_on_interrupt
 from ulmfit_lab.tracking.records import DIVERGED, IMPORTED, LoggedMetric, TrackedRun
-from ulmfit_lab.tracking.tracker import Tracker
 from ulmfit_lab.utils.errors import DataError, MismatchError
 from ulmfit_lab.utils.files import atomic_write, file_digest, unpacked_limit
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.provenance import provenance
+
+if TYPE_CHECKING:
+    from ulmfit_lab.tracking.tracker import Tracker
 
 FORMAT, VERSION = "ulmfit-lab runs", 1
 GZIP = b"\x1f\x8b"

@@ -30,7 +30,7 @@ from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.tracking.lineage import add_origins, read_origin, save_origin
 from ulmfit_lab.tracking.names import NOTE
 from ulmfit_lab.tracking.records import DIVERGED
-from ulmfit_lab.tracking.tracker import RunLog, Tracker
+from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.training.metrics import find_metric
 from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.utils.errors import ConfigError, DataError, TrainingError, suggest
@@ -40,8 +40,9 @@ from ulmfit_lab.utils.interrupts import allow_interrupts
 from ulmfit_lab.utils.locks import hold_lock, is_locked
 from ulmfit_lab.utils.provenance import provenance
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a command that only reads does without MLflow and Optuna
     from ulmfit_lab.sweep.optuna_study import Study
+    from ulmfit_lab.tracking.tracker import RunLog, Tracker
 
 PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
 """Stage kind -> what its metrics are called in a run."""
@@ -100,7 +101,7 @@ class CellObserver(CurveObserver):
 
 
 def plan_sweep(
-    experiment: Experiment, scale: str, overrides: Changes | None, home: Home, data: Path | None, tracker: Tracker
+    experiment: Experiment, scale: str, overrides: Changes | None, home: Home, data: Path | None, reader: RunReader
 ) -> Plan:
     """What `sweep` would do now; where there are looks, up to the next one.
 
@@ -108,7 +109,7 @@ def plan_sweep(
     """
     check_confounds(experiment, scale, overrides)
     store = StageStore(home.stages)
-    runs = tracker.runs(experiment.name, scale, status="FINISHED")
+    runs = reader.runs(experiment.name, scale, status="FINISHED")
     finished = {run.fingerprint: run for run in (add_new_metrics(run, store) for run in runs)}
     planned = plan_runs(experiment, scale, overrides, data, finished, home.imported)
     measure = find_metric(experiment.metric)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ulmfit_lab.tracking.records import ALSO, decode_other_names
+from ulmfit_lab.utils.errors import LabError
+from ulmfit_lab.utils.home import mlflow_command
 
 REPRODUCTIONS = "reproductions"
 """The MLflow experiment of runs that make others again."""
@@ -19,6 +21,12 @@ LONGEST_TAG = 7900  # characters; MLflow refuses tags of more than 8,000
 def format_title(experiment: str, scale: str) -> str:
     """Name of the MLflow experiment; without a slash, which the UI takes for a folder."""
     return f"{experiment} ({scale})" if scale else experiment
+
+
+def deleted_experiment(title: str, experiment_id: object, uri: str) -> LabError:
+    """The error for an MLflow experiment that is in MLflow's trash, with the command that restores it."""
+    hint = mlflow_command(uri, "experiments", "restore", "--experiment-id", str(experiment_id))
+    return LabError(f"{title} was deleted in MLflow; restore it: {hint}")
 
 
 def describe_cell(tags: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,25 +98,42 @@ def decode_other_names(text: str) -> list[Name]:
         return []
 
 
-def is_tracked(run: Any) -> TrackedRun:
-    """MLflow's run as ours."""
-    tags = run.data.tags
+def make_tracked_run(
+    run_id: str,
+    name: str,
+    status: str,
+    start: int,
+    end: int | None,
+    *,
+    params: Mapping[str, str],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    inputs: Iterable[tuple[str, str, str, str]],
+) -> TrackedRun:
+    """A run from what a store holds of it; its tags name its experiment, scale, variant, level and seed."""
     named = {name: tags.get(name, "") for name in ("experiment", "scale", "variant", "level")}
     return TrackedRun(
-        run_id=run.info.run_id,
-        status=run.info.status,
-        name=run.info.run_name,
+        run_id=run_id,
+        status=status,
+        name=name,
         **named,
         seed=int(tags.get("seed", -1)),
         fingerprint=tags.get("lab.cell", ""),
         parent=tags.get("mlflow.parentRunId", ""),
-        params=rename_fields(run.data.params),
-        metrics={name: restore_infinity(value) for name, value in run.data.metrics.items()},
+        params=rename_fields(params),
+        metrics={name: restore_infinity(value) for name, value in metrics.items()},
         tags=dict(tags),
-        inputs=tuple(data_set(each) for each in run.inputs.dataset_inputs),
-        start=run.info.start_time,
-        end=run.info.end_time,
+        inputs=tuple(inputs),
+        start=start,
+        end=end,
     )
+
+
+def as_tracked_run(run: Any) -> TrackedRun:
+    """MLflow's run as ours."""
+    info, data, inputs = run.info, run.data, map(data_set, run.inputs.dataset_inputs)
+    facts = {"params": data.params, "metrics": data.metrics, "tags": data.tags, "inputs": inputs}
+    return make_tracked_run(info.run_id, info.run_name, info.status, info.start_time, info.end_time, **facts)
 
 
 def restore_infinity(value: float) -> float:

@@ -43,15 +43,23 @@ from ulmfit_lab.tracking.names import (
     LONGEST_TAG,
     NOTE,
     REPRODUCTIONS,
+    deleted_experiment,
     describe_cell,
     format_title,
     metric_names,
     truncate,
 )
-from ulmfit_lab.tracking.records import IMPORTED, LOGGED_ONCE, LoggedMetric, TrackedRun, is_tracked, restore_infinity
+from ulmfit_lab.tracking.records import (
+    IMPORTED,
+    LOGGED_ONCE,
+    LoggedMetric,
+    TrackedRun,
+    as_tracked_run,
+    restore_infinity,
+)
 from ulmfit_lab.tracking.views import page_of, pages_of, runs_view, view_tags
 from ulmfit_lab.utils.errors import LabError, first_line
-from ulmfit_lab.utils.home import Home, mlflow_command, redact, sqlite_uri, write_ahead
+from ulmfit_lab.utils.home import Home, redact, sqlite_uri, write_ahead
 from ulmfit_lab.utils.interrupts import shield_from_interrupts
 from ulmfit_lab.utils.provenance import source_tags, version_of
 from ulmfit_lab.utils.retry import is_connection_error, retry
@@ -251,8 +259,7 @@ class Tracker:
         """The id of the MLflow experiment of an experiment at a scale, if there is one."""
         found = self.client.get_experiment_by_name(format_title(experiment, scale))
         if found and found.lifecycle_stage == "deleted":
-            hint = mlflow_command(self.uri, "experiments", "restore", "--experiment-id", str(found.experiment_id))
-            raise LabError(f"{found.name} was deleted in MLflow; restore it: {hint}")
+            raise deleted_experiment(found.name, found.experiment_id, self.uri)
         return str(found.experiment_id) if found else None
 
     def make_experiment(self, experiment: str, scale: str, description: str) -> str:
@@ -348,7 +355,7 @@ class Tracker:
             page = self.client.search_runs(
                 list(where), wanted, ViewType.ACTIVE_ONLY, PAGE, ["attributes.start_time ASC"], token
             )
-            found += [is_tracked(run) for run in page]
+            found += [as_tracked_run(run) for run in page]
             token = page.token
             if not token:
                 return found
