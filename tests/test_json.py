@@ -75,7 +75,7 @@ def test_a_stage_writes_json_that_every_program_reads(tmp_path: Path) -> None:
         work.record(Point(1, 0.5, {"loss": math.inf}))
         return {"final": {"loss": math.nan}}
 
-    stage = Stage("tokens", {"a": 1}, {}, compute, 1.0)
+    stage = Stage("tokens", {"a": 1}, {}, compute)
     stored = StageStore(tmp_path).get_or_compute(stage, Observer())
     assert strict((stored.folder / "stage.json").read_text())["summary"] == {"final": {"loss": None}}
     assert [strict(line)["values"] for line in (stored.folder / "points.jsonl").read_text().splitlines()]

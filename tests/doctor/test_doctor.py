@@ -224,7 +224,7 @@ def test_stages_that_nothing_refers_to_are_told_with_their_size(patient: Patient
         return {}
 
     sizes = [9_000_000, *[1_000_000] * 6]
-    stages = [Stage("vectors", {"a": n}, {}, partial(compute, size=size), 0) for n, size in enumerate(sizes)]
+    stages = [Stage("vectors", {"a": n}, {}, partial(compute, size=size)) for n, size in enumerate(sizes)]
     stored = [StageStore(patient.home.stages).get_or_compute(stage, Observer()) for stage in stages]
     found = patient.examine()
     assert found.findings == []

@@ -127,7 +127,7 @@ def stage() -> Stage:
         work.record(Point(2, 1.0, {"loss": math.inf}))
         return {"value": 1}
 
-    return Stage("classifier", {"seed": 0}, {}, compute, tokens=10.0)
+    return Stage("classifier", {"seed": 0}, {}, compute, lambda: 10.0)
 
 
 @pytest.mark.parametrize("name", ["points.jsonl", "stage.json"])

@@ -41,8 +41,8 @@ def made(number: int) -> Callable[[StageContext], dict[str, Any]]:
 def store(tmp_path: Path) -> StageStore:
     """A store with a stage and one made from it."""
     store = StageStore(tmp_path / "stages")
-    tokens = Stage("tokens", {"digest": "a"}, {}, made(3), 0)
-    store.get_or_compute(Stage("pretrained", {"seed": 1}, {"corpus": tokens}, made(4), 0), Observer())
+    tokens = Stage("tokens", {"digest": "a"}, {}, made(3))
+    store.get_or_compute(Stage("pretrained", {"seed": 1}, {"corpus": tokens}, made(4)), Observer())
     return store
 
 
@@ -87,8 +87,8 @@ def test_a_torn_stage_is_replaced(store: StageStore, archive: Path) -> None:
 
 
 def test_a_stage_goes_with_what_it_was_made_from_but_not_with_texts(store: StageStore) -> None:
-    words = Stage("vocabulary", {}, {"corpus": Stage("tokens", {"digest": "a"}, {}, made(3), 0)}, made(2), 0)
-    last = Stage("pretrained", {"seed": 2}, {"vocabulary": words}, made(4), 0)
+    words = Stage("vocabulary", {}, {"corpus": Stage("tokens", {"digest": "a"}, {}, made(3))}, made(2))
+    last = Stage("pretrained", {"seed": 2}, {"vocabulary": words}, made(4))
     stage = store.get_or_compute(last, Observer())
     assert [each.kind for each in with_inputs([stage], store)] == ["pretrained", "vocabulary"]
 

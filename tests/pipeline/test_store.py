@@ -29,7 +29,7 @@ class Counting:
 
 
 def stage(compute: Counting, inputs: dict[str, Stage] | None = None, **key: Any) -> Stage:
-    return Stage("tokens", key, inputs or {}, compute, tokens=10.0)
+    return Stage("tokens", key, inputs or {}, compute, lambda: 10.0)
 
 
 def test_a_stage_is_computed_once_and_found_by_another_store(tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_a_stage_of_an_older_version_is_not_taken_for_one_of_this(
     """With the same key, which leaves defaults out."""
     store, compute = StageStore(tmp_path), Counting()
     monkeypatch.setitem(cast(dict[str, int], VERSIONS), kind, VERSIONS[kind] - 1)
-    old = store.get_or_compute(Stage(kind, {"a": 1}, {}, compute, 1), Observer())
+    old = store.get_or_compute(Stage(kind, {"a": 1}, {}, compute), Observer())
     monkeypatch.undo()
-    now = Stage(kind, {"a": 1}, {}, compute, 1)
+    now = Stage(kind, {"a": 1}, {}, compute)
     assert store.find(now) is None and now.fingerprint != old.fingerprint
 
 
@@ -81,7 +81,7 @@ def test_an_interrupted_stage_is_absent_and_its_folder_is_handed_on(tmp_path: Pa
     def go_on(work: StageContext) -> dict[str, Any]:
         return {"found": (work.folder / "half.txt").read_text()}
 
-    again = Stage("tokens", {"a": 1}, {}, go_on, tokens=10.0)
+    again = Stage("tokens", {"a": 1}, {}, go_on, lambda: 10.0)
     assert store.get_or_compute(again, Observer()).summary == {"found": "half"}
 
 

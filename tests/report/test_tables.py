@@ -22,9 +22,9 @@ from ulmfit_lab.report.tables import (
     markdown_report,
     mean_sd,
     print_report,
-    text_table,
     tuning_part,
 )
+from ulmfit_lab.report.terminal_tables import text_table
 from ulmfit_lab.utils.errors import IncompleteError
 
 NAN = float("nan")

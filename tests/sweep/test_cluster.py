@@ -221,7 +221,7 @@ def test_a_stage_asks_for_a_gpu_where_its_network_computes_on_one() -> None:
     from ulmfit_lab.sweep.ray_tasks import stage_needs
 
     def made(**key: Any) -> Stage:
-        return Stage("classifier", key, {}, lambda work: {}, 0)
+        return Stage("classifier", key, {}, lambda work: {})
 
     compute = ComputeConfig(device="cpu", threads=3)  # as `auto` is read in a task without a GPU
     assert stage_needs(made(compute={"device": "cuda"}), compute, None) == {"CPU": 3.0, "GPU": 1.0}

@@ -11,7 +11,7 @@ from ulmfit_lab.experiment.plan import Plan
 from ulmfit_lab.pipeline.store import Stage
 from ulmfit_lab.sweep.display import ProgressDisplay
 
-LONG, SHORT, REUSED = (Stage("encoded", {"name": name}, {}, lambda work: {}, 0) for name in ("long", "short", "there"))
+LONG, SHORT, REUSED = (Stage("encoded", {"name": name}, {}, lambda work: {}) for name in ("long", "short", "there"))
 PLAN = Plan((), {LONG.fingerprint: 300.0, SHORT.fingerprint: 100.0}, {})
 
 

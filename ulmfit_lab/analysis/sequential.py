@@ -21,7 +21,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from ulmfit_lab.analysis.statistics import ALPHA, PairedResult, compare_paired
 
@@ -53,6 +52,8 @@ def compare_sequentially(a: Sequence[float], b: Sequence[float], looks: Sequence
 def weights(looks: tuple[int, ...]) -> np.ndarray:
     """Shape of the levels (looks,): what O'Brien and Fleming's spending function has spent by each of them."""
     share = np.asarray(looks) / looks[-1]
+    from scipy.special import ndtr, ndtri
+
     return np.asarray(2 * ndtr(ndtri(ALPHA / 2) / np.sqrt(share)))
 
 
@@ -71,6 +72,8 @@ def t_test_p(differences: np.ndarray) -> np.ndarray:
     """Two-sided p of one-sample t tests: differences (R, n) -> (R,)."""
     n = differences.shape[1]
     t = differences.mean(axis=1) / differences.std(axis=1, ddof=1) * math.sqrt(n)
+    from scipy.special import stdtr
+
     return np.asarray(2 * stdtr(n - 1, -np.abs(t)))
 
 
@@ -87,6 +90,8 @@ def repeated_p(smallest: np.ndarray, looks: tuple[int, ...]) -> np.ndarray:
 
 def critical_t(looks: tuple[int, ...], n: int) -> float:
     """What |t| must reach at the look after n pairs for a p of 5%."""
+    from scipy.special import stdtrit
+
     return float(-stdtrit(n - 1, level_at(looks, n, ALPHA) / 2))
 
 

@@ -86,8 +86,9 @@ class StageGraph:
             "compute": self.network_key(),
             "seed": self.seed,
         }
-        tokens = self.classifier_tokens() * (HEAD_SHARE if frozen else 1)
-        return self.stage("classifier", key, inputs, partial(_train, "fit_classifier"), tokens=tokens)
+        share = HEAD_SHARE if frozen else 1
+        train = partial(_train, "fit_classifier")
+        return self.stage("classifier", key, inputs, train, lambda: self.classifier_tokens() * share)
 
     def features(self) -> dict[str, Stage]:
         """What a frozen encoder makes of the target's texts, the same for every number of labels and epochs.
@@ -126,13 +127,21 @@ class StageGraph:
         """
         target, tokens = self.config.target, self.target_tokens()
         own = key | {"target": _changed(target, "max_length")}
-        size = tokens.tokens * self.kept_share() * share
-        stages = {name: self.stage(kind, own, {"texts": tokens, **inputs}, compute, size)}
+        stages = {name: self.stage(kind, own, {"texts": tokens, **inputs}, compute, self.size(tokens, None, share))}
         for part, tokens in self.test_tokens().items():
-            size = target.n_test * self.document_length() if target.n_test else tokens.tokens * self.kept_share()
             tested = key | {"target": _changed(target, "max_length", "n_test")}
-            stages[f"{part} {name}"] = self.stage(kind, tested, {part: tokens, **inputs}, compute, size * share)
+            size = self.size(tokens, target.n_test, share)
+            stages[f"{part} {name}"] = self.stage(kind, tested, {part: tokens, **inputs}, compute, size)
         return stages
+
+    def size(self, tokens: Stage, n_documents: int | None, share: float) -> Callable[[], float]:
+        """Estimates the work of reading so many documents (None or 0: all) after cutting: a share of their tokens."""
+
+        def estimate() -> float:
+            whole = n_documents * self.document_length() if n_documents else tokens.tokens * self.kept_share()
+            return share * whole
+
+        return estimate
 
     def shape_key(self) -> dict[str, Any]:
         """What an encoder takes of the language model's config; how that one is trained is in its own key."""
@@ -146,7 +155,7 @@ class StageGraph:
         compute = partial(_compute_baseline, "fit_tf_idf")
         if model == "sentence-encoder":
             inputs, compute = inputs | self.sentence_vectors(), partial(_compute_baseline, "fit_sentence_encoder")
-        return self.stage("classifier", key, inputs, compute, tokens=self.labelled_tokens())
+        return self.stage("classifier", key, inputs, compute, self.labelled_tokens)
 
     def both_directions(self) -> Stage:
         """Two classifiers that differ in direction alone, averaged."""
@@ -160,7 +169,7 @@ class StageGraph:
             one = override(self.config, {"classifier.both_directions": False, "lm.backwards": backwards})
             inputs[name] = dataclasses.replace(self, config=one).classifier()
         key = {"target": _sampling(self.config)}
-        return self.stage("ensemble", key, inputs, partial(_train, "average_classifiers"), tokens=0)
+        return self.stage("ensemble", key, inputs, partial(_train, "average_classifiers"))
 
     def initial_model(self) -> dict[str, Stage]:
         """What the classifier's encoder starts from."""
@@ -190,7 +199,7 @@ class StageGraph:
             language=self.config.language,
             data=self.data,
         )
-        return Stage("tokens", key, {}, compute, source_bytes(source, self.data) / BYTES_PER_TOKEN)
+        return Stage("tokens", key, {}, compute, lambda: source_bytes(source, self.data) / BYTES_PER_TOKEN)
 
     def target_tokens(self) -> Stage:
         """The labelled set's training texts (all its texts, where the test set is held out of them)."""
@@ -221,13 +230,13 @@ class StageGraph:
         """The words of the general corpus."""
         key = self.vocabulary_key() | {"corpus": _part(self.config.general)}
         inputs = {"corpus": self.tokens(self.config.general)}
-        return self.stage("vocabulary", key, inputs, text_stages.count_general_words, tokens=0)
+        return self.stage("vocabulary", key, inputs, text_stages.count_general_words)
 
     def vocabulary(self) -> Stage:
         """The words of the unlabelled text and of the target's training texts."""
         key = self.vocabulary_key() | {"corpus": _part(self.config.unlabelled), "target": _holding_out(self.config)}
         inputs = {"corpus": self.unlabelled_tokens(), "texts": self.target_tokens()} | self.test_tokens()
-        return self.stage("vocabulary", key, inputs, text_stages.count_target_words, tokens=0)
+        return self.stage("vocabulary", key, inputs, text_stages.count_target_words)
 
     def vocabulary_key(self) -> dict[str, Any]:
         """What decides which words a vocabulary keeps; not how unseen ones start."""
@@ -243,16 +252,22 @@ class StageGraph:
             "seed": self.text_seed(self.config.pretraining),
         }
         inputs = {"general": self.tokens(self.config.general), "corpus": self.unlabelled_tokens()} | self.test_tokens()
-        tokens = self.config.word_vectors.epochs * (
-            self.corpus_tokens(self.config.general) + self.estimate_unlabelled_tokens()
+        return self.stage(
+            "vectors",
+            key,
+            inputs,
+            vector_stages.train_vectors,
+            lambda: (
+                self.config.word_vectors.epochs
+                * (self.corpus_tokens(self.config.general) + self.estimate_unlabelled_tokens())
+            ),
         )
-        return self.stage("vectors", key, inputs, vector_stages.train_vectors, tokens=tokens)
 
     def glove(self) -> Stage:
         """GloVe, from the installed package or the user's file."""
         # no path: the content decides; an empty one was in the key when fingerprints were first made
         key = {"path": "", "digest": vector_stages.vectors_digest(self.config.word_vectors.path)}
-        return self.stage("vectors", key, {}, vector_stages.read_vectors, tokens=0)
+        return self.stage("vectors", key, {}, vector_stages.read_vectors)
 
     def sentence_vectors(self) -> dict[str, Stage]:
         """Vectors of the labelled set's texts, the same for every seed and number of labels."""
@@ -268,8 +283,13 @@ class StageGraph:
         fit = self.config.pretraining
         inputs = {"corpus": self.tokens(self.config.general), "vocabulary": self.general_vocabulary()}
         key = self.lm_key(fit, self.lm_seed(fit)) | {"corpus": _part(self.config.general)}
-        tokens = fit.epochs * self.corpus_tokens(self.config.general) * self.units_per_word
-        return self.stage("pretrained", key, inputs, partial(_train, "pretrain"), tokens=tokens)
+        return self.stage(
+            "pretrained",
+            key,
+            inputs,
+            partial(_train, "pretrain"),
+            lambda: fit.epochs * self.corpus_tokens(self.config.general) * self.units_per_word,
+        )
 
     def fine_tuned(self) -> Stage:
         """The pretrained language model, trained further on text of the target's kind."""
@@ -281,8 +301,13 @@ class StageGraph:
         } | self.test_tokens()
         key = self.lm_key(fit, self.text_seed(fit))
         key |= {"corpus": self.unlabelled_key(), "new_word_init": self.config.vocabulary.new_word_init}
-        tokens = fit.epochs * self.estimate_unlabelled_tokens() * self.units_per_word
-        return self.stage("fine-tuned", key, inputs, partial(_train, "fine_tune"), tokens=tokens)
+        return self.stage(
+            "fine-tuned",
+            key,
+            inputs,
+            partial(_train, "fine_tune"),
+            lambda: fit.epochs * self.estimate_unlabelled_tokens() * self.units_per_word,
+        )
 
     def lm_key(self, fit: LanguageModelTrainingConfig, seed: int) -> dict[str, Any]:
         """What determines a language model beside its text."""
@@ -311,11 +336,11 @@ class StageGraph:
         key: dict[str, Any],
         inputs: Mapping[str, Stage],
         compute: Callable[..., dict[str, Any]],
-        tokens: float,
+        estimate: Callable[[], float] = float,
     ) -> Stage:
         """A stage whose computation is given the whole config and the stage's seed; its key names what it may use."""
         seed = key.get("seed", 0)
-        return Stage(kind, key, inputs, partial(compute, config=self.config, seed=seed), tokens)
+        return Stage(kind, key, inputs, partial(compute, config=self.config, seed=seed), estimate)
 
     def corpus_tokens(self, corpus: CorpusConfig) -> float:
         """Training tokens of a corpus, roughly."""

@@ -201,9 +201,9 @@ def model_option(path: str, value: Any) -> str:
 def imported_stage(found: ImportedModel) -> Stage:
     """The stage that stands where a pretrained language model would; its words are a stage of their own."""
     words_key = {"imported": found.vocabulary}
-    words = Stage("vocabulary", words_key, {}, _taking(found, WORDS), 0)
+    words = Stage("vocabulary", words_key, {}, _taking(found, WORDS))
     key = {"model": "imported", "weights": found.weights, "direction": found.direction}
-    return Stage("pretrained", key, {"vocabulary": words}, _taking(found, MODEL, WORDS), 0)
+    return Stage("pretrained", key, {"vocabulary": words}, _taking(found, MODEL, WORDS))
 
 
 def _taking(found: ImportedModel, *names: str) -> Callable[[StageContext], dict[str, Any]]:

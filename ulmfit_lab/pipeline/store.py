@@ -70,8 +70,13 @@ class Stage:
     key: Mapping[str, Any]
     inputs: Mapping[str, Stage]
     compute: Callable[[StageContext], dict[str, Any]]
-    tokens: float
-    """Roughly how many tokens it reads, all epochs together: what its cost is predicted from."""
+    estimate: Callable[[], float] = float
+    """Estimates `tokens`, for which texts may have to be read; a function without arguments."""
+
+    @cached_property
+    def tokens(self) -> float:
+        """Roughly how many tokens it reads, all epochs together: what its cost is predicted from."""
+        return self.estimate()
 
     @cached_property
     def fingerprint(self) -> str:
