@@ -366,6 +366,7 @@ def show_current_report(args: argparse.Namespace) -> bool:
     from rich.console import Console, Group
 
     from ulmfit_lab.experiment.plan import plan_runs
+    from ulmfit_lab.experiment.precision import resolve_precision
     from ulmfit_lab.experiment.run_names import declared_runs
     from ulmfit_lab.report.current_report import current_report, record_of, report_key
 
@@ -374,8 +375,9 @@ def show_current_report(args: argparse.Namespace) -> bool:
     folder = results_folder(args, experiment, overrides)
     if not record_of(home, folder).is_file():
         return False
-    planned = plan_runs(experiment, args.scale, overrides, data_of(args), (), home.imported)
-    runs = declared_runs(reader.runs(experiment.name, args.scale), planned)
+    tracked = reader.runs(experiment.name, args.scale)
+    experiment, overrides = resolve_precision(experiment, args.scale, overrides, lambda: tracked, home)
+    runs = declared_runs(tracked, plan_runs(experiment, args.scale, overrides, data_of(args), (), home.imported))
     parts = current_report(home, folder, report_key(experiment, args.scale, overrides, runs, reader.uri, folder))
     if parts is None:
         return False

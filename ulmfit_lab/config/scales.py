@@ -50,7 +50,7 @@ DEMO = RunConfig(
     pretraining=LanguageModelTrainingConfig(lr=5e-3, seed=0),
     fine_tuning=LanguageModelTrainingConfig(lr=3e-3, epochs=2, layer_lr_decay=1.3, seed=0),
     classifier=ClassifierConfig(epochs=6, drop_mult=0.5, lr=3e-3, checkpoint="best", batch_size=16),
-    compute=ComputeConfig(threads=1),
+    compute=ComputeConfig(threads=1, precision="auto"),
 )
 
 SMALL = RunConfig(

@@ -17,6 +17,7 @@ from pathlib import Path
 from ulmfit_lab.doctor.files import Finding, UnusedStages, busy, check_stages, move_aside, unused_stages
 from ulmfit_lab.experiment.declaration import Experiment, experiment_files, load_experiment
 from ulmfit_lab.experiment.plan import plan_runs
+from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.sweep.optuna_study import Study, discard_study, open_study
 from ulmfit_lab.sweep.runner import is_alive, sweep_name
 from ulmfit_lab.sweep.trials import TUNING
@@ -57,7 +58,7 @@ def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | Non
         if not experiment.endswith(TUNING) and not home.unwritable:
             findings += check_study(here, home, declared.get(experiment))
         if experiment in declared:
-            wanted |= planned(declared[experiment], scale, data, home.imported, here, notes)
+            wanted |= planned(declared[experiment], scale, data, home, here, notes)
     findings += check_stages(home)
     used = wanted | {name for run in runs if run.status in ("FINISHED", "RUNNING") for name in stages_of(run)}
     unused = unused_stages(home.stages, used)
@@ -188,13 +189,14 @@ def planned(
     experiment: Experiment,
     scale: str,
     data: Path | None,
-    imported: Path,
-    runs: Iterable[TrackedRun],
+    home: Home,
+    runs: Sequence[TrackedRun],
     notes: list[str],
 ) -> set[str]:
     """Fingerprints of the stages that the declaration of now needs; notes what it and the runs do not share."""
     try:
-        cells = plan_runs(experiment, scale, None, data, (), imported)
+        experiment, overrides = resolve_precision(experiment, scale, None, lambda: runs, home)
+        cells = plan_runs(experiment, scale, overrides, data, (), home.imported)
     except LabError as error:
         notes.append(f"{experiment.name} ({scale}) is not compared with its declaration: {error}")
         return set()

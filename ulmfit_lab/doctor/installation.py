@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ulmfit_lab.config.schema import ComputeConfig
-from ulmfit_lab.pipeline.devices import device_type, matmul_flops
+from ulmfit_lab.pipeline.devices import CLEARLY, device_type, product_speeds
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.provenance import PACKAGES, machine, version_of
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What decides how fast a processor multiplies matrices, in float32 and in bfloat16."""
-CLEARLY = 0.8
-"""Below this share of float32's rate bfloat16 counts as slower: more than noise."""
 LEAST_FREE = 2e9
 """Bytes of disk that should be free: a sweep's stages take some hundred MB, MLflow and its artifacts some more."""
 
@@ -36,14 +34,6 @@ def installation(home: Home) -> list[str]:
     ]
 
 
-def product_speeds(size: int = 512, tries: int = 8) -> dict[str, float]:
-    """FLOP/s of the CPU's matrix products, the fastest of a few tries, by compute.precision."""
-    import torch
-
-    matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in ("float32", "bfloat16")}
-    return {name: max(matmul_flops(each, each, 1) for _ in range(tries)) for name, each in matrices.items()}
-
-
 def format_speed(speeds: Mapping[str, float]) -> str:
     """The speeds, and what to do where bfloat16, in which the scales compute, is clearly the slower one.
 
@@ -59,7 +49,7 @@ def format_speed(speeds: Mapping[str, float]) -> str:
 
 def bfloat16_is_slower(speeds: Mapping[str, float]) -> bool:
     """Whether bfloat16's products are clearly slower than float32's."""
-    return speeds["bfloat16"] < CLEARLY * speeds["float32"]
+    return CLEARLY * speeds["bfloat16"] < speeds["float32"]
 
 
 def warn_of_bfloat16(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,32 @@ def has_bfloat16_lstm() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def product_speeds(size: int = 512, tries: int = 8) -> dict[str, float]:
+    """FLOP/s of the CPU's matrix products, the fastest of a few tries, by compute.precision."""
+    import torch
+
+    matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in ("float32", "bfloat16")}
+    return {name: max(matmul_flops(each, each, 1) for _ in range(tries)) for name, each in matrices.items()}
+
+
+CLEARLY = 1.25
+"""A rate that is this many times another one is the faster one: more than noise."""
+
+
+def fastest_precision(compute: ComputeConfig, measure: Callable[[], Mapping[str, float]] = product_speeds) -> str:
+    """bfloat16 on a GPU that has it, and on a CPU that has it and multiplies clearly faster in it; else float32.
+
+    measure: returns the CPU's FLOP/s by precision
+    """
+    if device_type(compute) == "cuda":
+        import torch
+
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    speeds = measure()
+    is_faster = speeds["bfloat16"] > CLEARLY * speeds["float32"] and has_bfloat16_lstm()
+    return "bfloat16" if is_faster else "float32"
 
 
 def check_precision(compute: ComputeConfig) -> None:

@@ -324,6 +324,8 @@ class StageGraph:
 
     def compute_key(self) -> dict[str, Any]:
         """Device, threads and precision, with `auto` resolved: what runs elsewhere is another stage."""
+        if self.config.compute.precision == "auto":
+            raise ConfigError("compute.precision = 'auto' is not resolved here; set it to float32 or bfloat16.")
         return non_defaults(self.config.compute) | {"device": devices.device_type(self.config.compute)}
 
     def network_key(self) -> dict[str, Any]:

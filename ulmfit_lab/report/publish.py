@@ -12,6 +12,7 @@ from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.experiment.consistency import unknown_fields
 from ulmfit_lab.experiment.declaration import Changes, Experiment, declaration
 from ulmfit_lab.experiment.plan import plan_runs
+from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, make_report_spec, runs_table
 from ulmfit_lab.experiment.run_names import declared_runs, name_runs
 from ulmfit_lab.pipeline.store import StageStore
@@ -41,6 +42,9 @@ def publish(
 
     Raises IncompleteError for a grid with holes, ConfigError for runs that were made by other looks.
     """
+    experiment, overrides = resolve_precision(
+        experiment, scale, overrides, lambda: tracker.runs(experiment.name, scale), home
+    )
     spec = make_report_spec(experiment, scale, overrides)
     tracked = keep_metrics(tracker.runs(experiment.name, scale), StageStore(home.stages), tracker)
     if not tracked:

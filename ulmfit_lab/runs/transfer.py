@@ -25,6 +25,7 @@ from ulmfit_lab.analysis.run_table import METRICS, read_runs
 from ulmfit_lab.config.paths import fingerprint, rename_fields
 from ulmfit_lab.experiment.declaration import Changes, Experiment, declaration
 from ulmfit_lab.experiment.plan import plan_runs
+from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.run_names import name_runs
 from ulmfit_lab.sweep.runner import mark_killed_on_interrupt
 from ulmfit_lab.tracking.records import DIVERGED, IMPORTED, LoggedMetric, TrackedRun
@@ -250,6 +251,13 @@ def import_runs(
     """
     travellers = read_table(path) if path.suffix == ".csv" else read_export(path)
     _refuse_strangers(travellers, experiment.name, scale, path)
+    experiment, overrides = resolve_precision(
+        experiment,
+        scale,
+        overrides,
+        lambda: tracker.runs(experiment.name, scale) or [each.run for each in travellers],
+        home,
+    )
     planned = plan_runs(experiment, scale, overrides, data, (), home.imported)
     wanted = {each.stage.fingerprint for each in planned}
     today = declaration(experiment, scale, overrides)

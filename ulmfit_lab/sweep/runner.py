@@ -21,6 +21,7 @@ from ulmfit_lab.config.paths import flatten
 from ulmfit_lab.experiment.confounds import check_confounds
 from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, declaration
 from ulmfit_lab.experiment.plan import TRAINED, Plan, PlannedRun, Throughput, make_plan, plan_runs
+from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, looks_tag, make_report_spec
 from ulmfit_lab.experiment.run_names import name_runs, run_tags
 from ulmfit_lab.pipeline.labelled_data import load_prediction_metrics
@@ -107,6 +108,9 @@ def plan_sweep(
 
     Raises ConfigError where variants differ in what they do not declare, and where runs were made by other looks.
     """
+    experiment, overrides = resolve_precision(
+        experiment, scale, overrides, lambda: reader.runs(experiment.name, scale), home
+    )
     check_confounds(experiment, scale, overrides)
     store = StageStore(home.stages)
     runs = reader.runs(experiment.name, scale, status="FINISHED")
@@ -149,6 +153,9 @@ def sweep(
     """
     if retries < 0:
         raise ConfigError(f"--retries {retries} must be 0 or more.")
+    experiment, overrides = resolve_precision(
+        experiment, scale, overrides, lambda: tracker.runs(experiment.name, scale), home
+    )
     plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
     keep_metrics(plan.finished, StageStore(home.stages), tracker)
     study = open_study_of(experiment, scale, home) if plan.todo else None

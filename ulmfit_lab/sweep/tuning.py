@@ -22,6 +22,7 @@ from ulmfit_lab.config.paths import fingerprint, flatten, non_defaults, override
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.declaration import Changes, Experiment, search_config, searched_variants
 from ulmfit_lab.experiment.plan import Throughput
+from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.search_space import (
     check_space,
     extremes,
@@ -137,6 +138,9 @@ def plan_tuning(
     budget: int | None,
 ) -> Tuning:
     """Open each variant's search."""
+    experiment, overrides = resolve_precision(
+        experiment, scale, overrides, lambda: tracker.runs(experiment.name, scale), home
+    )
     name = experiment.name
     if not experiment.search.space:
         raise ConfigError(f"{name} declares no search; give its EXPERIMENT a search={{field: Range(low, high)}}.")
