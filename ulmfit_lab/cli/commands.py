@@ -196,6 +196,8 @@ def plan_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.experiment.confounds import difference_lines
     from ulmfit_lab.experiment.data_summary import describe_targets
     from ulmfit_lab.experiment.run_names import same_runs
+    from ulmfit_lab.experiment.stage_differences import describe_missing
+    from ulmfit_lab.pipeline.store import StageStore
     from ulmfit_lab.sweep.display import format_time_left, plan_table
     from ulmfit_lab.sweep.runner import plan_sweep
 
@@ -213,6 +215,8 @@ def plan_command(args: argparse.Namespace) -> int:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if plan.todo:
         console.print(plan_table(plan))
+        for line in describe_missing(plan, StageStore(home.stages)):
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         console.print(f"Predicted time: {format_time_left(plan.seconds)}.")
         if warning := warn_of_bfloat16({each.run_spec.config.compute for each in plan.todo}):
             console.print(warning, highlight=False, soft_wrap=True)

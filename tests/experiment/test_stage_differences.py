@@ -1,0 +1,74 @@
+"""A plan names the fields in which a stage to compute differs from the nearest one that is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.experiment.stage_differences import describe_missing
+from ulmfit_lab.pipeline.store import VERSIONS, StageStore
+from ulmfit_lab.sweep.runner import plan_sweep
+
+
+@pytest.fixture(scope="module")
+def swept(new_lab: Callable[[str], Any], experiment: Experiment) -> Any:
+    """A lab with the finished stages of the experiment."""
+    lab = new_lab("differences")
+    assert not lab.sweep(experiment).failures
+    return lab
+
+
+def reasons(lab: Any, experiment: Experiment, **changes: Any) -> dict[str, str]:
+    """Kind and number of stages -> why they are computed."""
+    overrides = {path.replace("__", "."): value for path, value in changes.items()}
+    plan = plan_sweep(experiment, "tiny", overrides, lab.home, None, lab.tracker)
+    lines = describe_missing(plan, StageStore(lab.home.stages))
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def test_a_finished_sweep_computes_nothing(swept: Any, experiment: Experiment) -> None:
+    assert reasons(swept, experiment) == {}
+
+
+def test_a_changed_field_is_named_with_both_values(swept: Any, experiment: Experiment) -> None:
+    found = reasons(swept, experiment, fine_tuning__lr=0.25)
+    assert list(found) == ["fine-tuned", "classifier, 2 stages"]
+    assert found["fine-tuned"].endswith(", but fine_tuning.lr 0.003 -> 0.25")
+    assert found["classifier, 2 stages"].endswith(", but fine_tuning.lr 0.003 -> 0.25"), "by way of its input"
+    stored = [stage.fingerprint[:8] for stage in StageStore(swept.home.stages).finished("fine-tuned")]
+    assert found["fine-tuned"].split(",")[0].removeprefix("as ") in stored
+
+
+def test_a_change_further_up_is_named_once_for_each_stage(swept: Any, experiment: Experiment) -> None:
+    found = reasons(swept, experiment, vocabulary__max_size=300)
+    assert found["vocabulary, 2 stages"].endswith(", but vocabulary.max_size 400 -> 300")
+    assert found["pretrained"].endswith(", but vocabulary.max_size 400 -> 300")
+    assert all("max_size 400 -> 300" in reason for reason in found.values())
+
+
+def test_further_seeds_are_counted(swept: Any, experiment: Experiment) -> None:
+    found = reasons(swept, replace(experiment, seeds=(0, 1, 2, 3)))
+    assert list(found) == ["classifier, 4 stages"]
+    assert "seed 0 -> 2 and 1 more values" in found["classifier, 4 stages"]
+
+
+def test_a_default_is_shown_where_a_key_leaves_it_out(swept: Any, experiment: Experiment) -> None:
+    found = reasons(swept, experiment, pretraining__weight_decay=0.5)
+    assert found["pretrained"].endswith(", but pretraining.weight_decay 0.0 -> 0.5")
+
+
+def test_another_version_of_the_code_is_named(
+    swept: Any, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = VERSIONS["fine-tuned"]
+    monkeypatch.setitem(VERSIONS, "fine-tuned", now + 1)  # type: ignore[misc]
+    assert reasons(swept, experiment)["fine-tuned"].endswith(f", but the lab's version of it {now} -> {now + 1}")
+
+
+def test_a_first_stage_has_nothing_to_be_compared_with(lab: Any, experiment: Experiment) -> None:
+    found = reasons(lab, experiment)
+    assert set(found.values()) == {"none of this kind is stored"}
