@@ -52,5 +52,5 @@ EXPERIMENT = Experiment(
         metric="final/valid_loss",
         levels={"tiny": 1000, "demo": 100_000, "small": 25_000, "paper": 2_000_000},
     ),
-    design=Design(headline=tuple((variant, "0.5", tokens) for tokens in (25_000, 100_000) for variant in ("0", "1.5"))),
+    design=Design(primary=tuple((variant, "0.5", tokens) for tokens in (25_000, 100_000) for variant in ("0", "1.5"))),
 )

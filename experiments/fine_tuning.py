@@ -65,7 +65,7 @@ EXPERIMENT = Experiment(
         seeds=(1001, 1002),
     ),
     design=Design(
-        headline=tuple(
+        primary=tuple(
             (variant, "freez + discr + stlr", None) for variant in ("LM: full", "full", "freez + stlr", "freez + discr")
         )
     ),

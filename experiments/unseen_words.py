@@ -34,6 +34,6 @@ EXPERIMENT = Experiment(
     levels={"tiny": (60,), "demo": (100, 500), "small": (100, 1000), "paper": (100, 1000)},
     design=Design(
         contrasts=(("mean", "zeros"), ("normal", "zeros"), ("uniform", "zeros"), ("mean", "normal")),
-        headline=(("mean", "zeros", 100), ("mean", "zeros", 1000)),
+        primary=(("mean", "zeros", 100), ("mean", "zeros", 1000)),
     ),
 )

@@ -59,7 +59,7 @@ EXPERIMENT = Experiment(
             ("fine-tuned LM", "word2vec"),
             ("fine-tuned LM", "TF-IDF"),
         ),
-        headline=(("pretrained LM", "word2vec", None), ("fine-tuned LM", "word2vec", None)),
+        primary=(("pretrained LM", "word2vec", None), ("fine-tuned LM", "word2vec", None)),
     ),
     tuned={
         # winners of `ulmfit-lab tune` while the classifier's dropouts were misplaced: to be searched again;

@@ -113,7 +113,7 @@ def test_plan_tells_the_data_and_sweep_warns_of_it(
     told = "Data: train.csv: 22 training, 1 validation and 4 test texts, 2 classes."
     assert main(["plan", *options]) == 0
     out = capsys.readouterr().out
-    assert told in out and "warning: 2 of 4 test texts" in out and "vocabulary:" not in out
+    assert told in out and "warning: 2 of 4 test texts" in out and "\n  vocabulary: 1" not in out
     assert main(["sweep", *options]) == 0
     err = capsys.readouterr().err
     assert told in err and "warning: 2 of 4 test texts" in err

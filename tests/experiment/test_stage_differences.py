@@ -27,7 +27,7 @@ def reasons(lab: Any, experiment: Experiment, **changes: Any) -> dict[str, str]:
     overrides = {path.replace("__", "."): value for path, value in changes.items()}
     plan = plan_sweep(experiment, "tiny", overrides, lab.home, None, lab.tracker)
     lines = describe_missing(plan, StageStore(lab.home.stages))
-    return dict(line.split(": ", 1) for line in lines)
+    return dict(line.removeprefix("new ").split(": ", 1) for line in lines)
 
 
 def test_a_finished_sweep_computes_nothing(swept: Any, experiment: Experiment) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.experiment.declaration import Experiment, experiment_files
+from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.ledger_files import check_results, entries, headlines, write_all
 from ulmfit_lab.utils.errors import ConfigError, IncompleteError
 
@@ -34,24 +35,29 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def headlines_of(experiment: Experiment, scale: str) -> list[tuple[str, str, str]]:
+    """The contrasts that the ledger shows of an experiment."""
+    return headlines(make_report_spec(experiment, scale))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_all_contrasts_at_the_last_level_answer_a_claim_unless_some_are_named() -> None:
-    assert headlines(DROPOUT, "small") == [("half", "none", "40"), ("full", "none", "40")]
+    assert headlines_of(DROPOUT, "small") == [("half", "none", "40"), ("full", "none", "40")]
     chosen = replace(DROPOUT, design=replace(DROPOUT.design, contrasts=(("full", "half"),)))
-    assert headlines(chosen, "paper") == [("full", "half", "80")]
-    named = replace(DROPOUT, design=replace(DROPOUT.design, headline=(("half", "none", None), ("full", "none", 20))))
-    assert headlines(named, "paper") == [("half", "none", "80"), ("full", "none", "20")]
+    assert headlines_of(chosen, "paper") == [("full", "half", "80")]
+    named = replace(DROPOUT, design=replace(DROPOUT.design, primary=(("half", "none", None), ("full", "none", 20))))
+    assert headlines_of(named, "paper") == [("half", "none", "80"), ("full", "none", "20")]
     flat = replace(DROPOUT, factor="", levels={})
-    assert headlines(flat, "small") == [("half", "none", ""), ("full", "none", "")]
+    assert headlines_of(flat, "small") == [("half", "none", ""), ("full", "none", "")]
 
 
 def test_a_level_that_a_scale_does_not_have_is_left_out_there() -> None:
-    named = replace(DROPOUT, design=replace(DROPOUT.design, headline=(("half", "none", 80),)))
-    assert headlines(named, "paper") == [("half", "none", "80")]
-    assert headlines(named, "small") == headlines(DROPOUT, "small")
+    named = replace(DROPOUT, design=replace(DROPOUT.design, primary=(("half", "none", 80),)))
+    assert headlines_of(named, "paper") == [("half", "none", "80")]
+    assert headlines_of(named, "small") == headlines_of(DROPOUT, "small")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_a_level_that_a_scale_does_not_have_is_left_out_there() -> None:
 )
 def test_a_headline_must_be_tested(headline: tuple[str, str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        replace(DROPOUT, design=replace(DROPOUT.design, headline=(headline,)))
+        replace(DROPOUT, design=replace(DROPOUT.design, primary=(headline,)))
 
 
 @needs_results

@@ -11,21 +11,29 @@ import pandas as pd
 
 from ulmfit_lab.analysis.interim import Place, replay_looks
 from ulmfit_lab.analysis.manipulation_checks import Voids, find_failed_checks
+from ulmfit_lab.analysis.replicates import Replicates, find_replicates
 from ulmfit_lab.analysis.run_table import measured_in, trained_runs
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Published, ReportSpec, level_words
 from ulmfit_lab.analysis.statistics import (
     ALPHA,
+    MarginVerdict,
     PairedResult,
     Summary,
     Verdict,
-    compare_paired,
+    compare_clusters,
+    compare_with_margin,
     further_seeds,
+    gatekeep,
     holm,
+    margin_verdict,
+    sd_limit,
     summarize,
     verdict,
 )
 
 SHOWN: tuple[Verdict, ...] = ("better", "worse")
+RANKED: tuple[Verdict, ...] = (*SHOWN, "no difference shown", "too few seeds", "not replicated", "void")
+"""The order in which a sentence names verdicts."""
 TURNED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 
@@ -40,9 +48,19 @@ class Comparison:
     corrected_p: float
     verdict: Verdict
     further_seeds: int | None
-    """Seeds to add before a difference of this size would show; None where one is shown, or nothing was observed."""
+    """Seeds to add before a difference of the size of interest would show; None where one is shown, or unknown."""
     why: str = ""
-    """Why the verdict is void."""
+    """Why the verdict is void or not replicated."""
+    is_primary: bool = False
+    pairs: int = 0
+    """Pairs of runs; more than n of the result where several share a realisation of the treatment."""
+    shared: str = ""
+    """The kind of stage that pairs share, in words."""
+    margin: float | None = None
+    """The declared margin, if any."""
+    margin_p: float = math.nan
+    """p of equivalence or, where only that is shown, of non-inferiority, corrected over all margins (Holm)."""
+    margin_verdict: MarginVerdict = ""
 
 
 def values(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> list[float]:
@@ -66,19 +84,78 @@ def summarize_variants(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, 
 
 
 def compare_variants(runs: pd.DataFrame, spec: ReportSpec) -> list[Comparison]:
-    """Every pair at every level, paired by seed, corrected together (Holm)."""
+    """Every pair at every level, paired by seed; the primary family is corrected first, the others after it (Holm).
+
+    The result's n counts independent realisations of what differs between the arms (`replicates`).
+    """
     places = [(level, variant, against) for variant, against in spec.pairs for level in spec.levels]
-    results = compared(runs, spec, places)
-    found = find_failed_checks(runs, spec)
-    why = [why_void(place, found) for place in places]
-    results = [replace(result, p=math.nan) if reason else result for result, reason in zip(results, why, strict=True)]
-    corrected = holm([result.p for result in results])
+    replicates = [replicates_at(runs, spec, place) for place in places]
+    results = compared(runs, spec, places, replicates)
+    failed = find_failed_checks(runs, spec)
+    rows = []
+    for place, result, found in zip(places, results, replicates, strict=True):
+        why, verdict_ = why_void(place, failed), "void"
+        if not why and found.count < len(found.clusters):
+            if found.count == 1:
+                why, verdict_ = f"1 {found.shared}", "not replicated"
+            elif spec.looks:
+                why = (
+                    f"looks need independent pairs, and {len(found.clusters)} pairs share {found.count} {found.shared}s"
+                )
+        kept = replace(result, p=math.nan) if why else result
+        level, variant, against = place
+        rows.append(
+            Comparison(
+                level,
+                variant,
+                against,
+                kept,
+                math.nan,
+                verdict_ if why else "no difference shown",  # type: ignore[arg-type]
+                None,
+                why,
+                (variant, against, level) in spec.primary,
+                len(found.clusters),
+                found.shared,
+            )
+        )
+    return add_margins(correct(rows, spec), spec)
+
+
+def correct(rows: Sequence[Comparison], spec: ReportSpec) -> list[Comparison]:
+    """The rows with their corrected p, verdict and further seeds."""
+    corrected = gatekeep([row.result.p for row in rows], [row.is_primary for row in rows])
     # the hardest test of Holm's family has this alpha, so the seeds that it asks for suffice for any of them
-    hardest = ALPHA / max(len(places), 1)
-    return [
-        _row(place, result, p, spec.lower_is_better, hardest, reason)
-        for place, result, p, reason in zip(places, results, corrected, why, strict=True)
-    ]
+    hardest = {primary: ALPHA / max(sum(row.is_primary == primary for row in rows), 1) for primary in (True, False)}
+    found = []
+    for row, p in zip(rows, corrected, strict=True):
+        if row.why:
+            found.append(replace(row, corrected_p=p))
+            continue
+        words = verdict(row.result, p, spec.lower_is_better, row.pairs)
+        size = spec.smallest_difference or abs(row.result.difference)
+        sd = sd_limit(row.result.sd, row.result.n)
+        more = (
+            None
+            if words in SHOWN
+            else further_seeds(replace(row.result, difference=size, sd=sd), alpha=hardest[row.is_primary])
+        )
+        found.append(replace(row, corrected_p=p, verdict=words, further_seeds=more))
+    return found
+
+
+def add_margins(rows: Sequence[Comparison], spec: ReportSpec) -> list[Comparison]:
+    """The rows with the verdicts on their margins; each kind of test is corrected over all margins (Holm)."""
+    tested = [i for i, row in enumerate(rows) if spec.margin_of(row.variant, row.against) and not row.why]
+    margins = {i: spec.margin_of(rows[i].variant, rows[i].against).value for i in tested}  # type: ignore[union-attr]
+    tests = [compare_with_margin(rows[i].result, margins[i], spec.lower_is_better) for i in tested]
+    both = [holm([getattr(each, name) for each in tests]) for name in ("p_equivalent", "p_non_inferior")]
+    found = list(rows)
+    for i, equivalent, non_inferior in zip(tested, *both, strict=True):
+        words = margin_verdict(equivalent, non_inferior) if rows[i].verdict != "too few seeds" else "not shown"
+        p = non_inferior if words == "non-inferior" else equivalent
+        found[i] = replace(rows[i], margin=margins[i], margin_p=p, margin_verdict=words)
+    return found
 
 
 def why_void(place: Place, found: Voids) -> str:
@@ -87,31 +164,37 @@ def why_void(place: Place, found: Voids) -> str:
     return "; ".join(f"{side}: {found[side, level]}" for side in sides if (side, level) in found)
 
 
-def compared(runs: pd.DataFrame, spec: ReportSpec, places: Sequence[Place]) -> list[PairedResult]:
+def replicates_at(runs: pd.DataFrame, spec: ReportSpec, place: Place) -> Replicates:
+    """The clusters of the pairs of runs with which neither side diverged."""
+    level, variant, against = place
+    return find_replicates(runs, variant, against, level, paired_seeds(runs, spec, place))
+
+
+def paired_seeds(runs: pd.DataFrame, spec: ReportSpec, place: Place) -> list[int]:
+    """The seeds with which both sides have a run that did not diverge."""
+    level, *sides = place
+    a, b = (by_seed(runs, spec, side, level) for side in sides)
+    return [seed for seed in a if seed in b]
+
+
+def compared(
+    runs: pd.DataFrame, spec: ReportSpec, places: Sequence[Place], replicates: Sequence[Replicates]
+) -> list[PairedResult]:
     """The paired test at each place; where there are looks, as of its latest one."""
     if spec.looks:
         results = replay_looks(measured_in(runs, spec), spec).results
         return [results[place] for place in places]
-    return [paired_at(runs, spec, place) for place in places]
+    return [paired_at(runs, spec, place, found) for place, found in zip(places, replicates, strict=True)]
 
 
-def paired_at(runs: pd.DataFrame, spec: ReportSpec, place: Place) -> PairedResult:
-    """The paired test over the seeds with which neither side diverged; nan where there are none."""
-    level, variant, against = place
-    a, b = (by_seed(runs, spec, side, level) for side in (variant, against))
-    both = [seed for seed in a if seed in b]
-    if not both:
+def paired_at(runs: pd.DataFrame, spec: ReportSpec, place: Place, found: Replicates) -> PairedResult:
+    """The test over clusters of pairs; nan where there are none."""
+    level, *sides = place
+    seeds = paired_seeds(runs, spec, place)
+    if not seeds:
         return PairedResult(math.nan, math.nan, math.nan, math.nan, math.nan, 0)
-    return compare_paired([a[seed] for seed in both], [b[seed] for seed in both])
-
-
-def _row(
-    place: Place, result: PairedResult, p: float, lower_is_better: bool, alpha: float, why: str = ""
-) -> Comparison:
-    if why:
-        return Comparison(*place, result, p, "void", None, why)
-    words = verdict(result, p, lower_is_better)
-    return Comparison(*place, result, p, words, None if words in SHOWN else further_seeds(result, alpha=alpha))
+    a, b = (by_seed(runs, spec, side, level) for side in sides)
+    return compare_clusters([a[seed] for seed in seeds], [b[seed] for seed in seeds], found.clusters)
 
 
 def group_by_answer(rows: Sequence[Comparison], published: Published) -> list[Comparison]:
@@ -144,7 +227,7 @@ def headline(rows: Sequence[Comparison], spec: ReportSpec) -> str:
         have = "1 seed is" if n == 1 else f"{n} seeds are"
         return f"{have} too few for a claim ({FEWEST_SEEDS} are needed); the differences only describe these runs."
     groups = _grouped(rows)
-    ranked = sorted(groups, key=lambda key: (*SHOWN, "no difference shown", "void").index(key[0]))
+    ranked = sorted(groups, key=lambda key: RANKED.index(key[0]))
     return (
         f"Over {seeds_words(rows)} paired seeds, " + "; ".join(_clause(*key, groups[key], spec) for key in ranked) + "."
     )
@@ -152,7 +235,7 @@ def headline(rows: Sequence[Comparison], spec: ReportSpec) -> str:
 
 def seeds_words(rows: Sequence[Comparison]) -> str:
     """Over how many seeds comparisons were made: 6, or 6 to 12."""
-    fewest, most = (which(row.result.n for row in rows) for which in (min, max))
+    fewest, most = (which(max(row.result.n, row.pairs) for row in rows) for which in (min, max))
     return str(most) if fewest == most else f"{fewest} to {most}"
 
 
@@ -170,8 +253,8 @@ def _grouped(rows: Sequence[Comparison]) -> dict[tuple[Verdict, str, tuple[str, 
 
 def _clause(words: Verdict, against: str, levels: tuple[str, ...], variants: Sequence[str], spec: ReportSpec) -> str:
     names, where = listed(variants), _where(levels, spec)
-    if words == "void":
-        return f"nothing is claimed of {names} against {against}{where}"
+    if words in ("void", "not replicated", "too few seeds"):
+        return f"nothing is claimed of {names} against {against}{where} ({words})"
     if words == "no difference shown":
         return f"no difference is shown between {names} and {against}{where}"
     return f"{names} {'is' if len(variants) == 1 else 'are'} {words} than {against}{where}"

@@ -49,6 +49,18 @@ class ManipulationCheck:
         return low <= value <= high
 
 
+@dataclass(frozen=True)
+class Margin:
+    """A difference between two variants that does not matter, declared before the first run."""
+
+    variant: str
+    against: str
+    value: float
+    """In the unit of the report, above 0: a contrast is then also tested for equivalence and non-inferiority."""
+    reason: str
+    """Why a smaller difference does not matter."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A number of a model that may tell what the model is worth downstream."""
@@ -124,6 +136,12 @@ class ReportSpec:
     """Numbers of seeds at which comparisons are looked at, those decided getting no more; none: once, at the end."""
     checks: tuple[tuple[str, ManipulationCheck], ...] = ()
     """Variants, each with what must have happened in its runs; where it did in none, nothing is claimed of them."""
+    primary: tuple[tuple[str, str, str], ...] = ()
+    """Contrasts (variant, against, level) of the primary family; none: all contrasts are one family."""
+    margins: tuple[Margin, ...] = ()
+    """Contrasts that are also tested for equivalence and non-inferiority."""
+    smallest_difference: float | None = None
+    """The smallest difference of interest, from which further seeds are planned."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -131,12 +149,21 @@ class ReportSpec:
         return (self.associations.variants or self.variants) if self.associations else ()
 
     @property
+    def chosen_pairs(self) -> tuple[tuple[str, str], ...]:
+        """The declared contrasts; none declared: each variant against the baseline."""
+        default = tuple((variant, self.baseline) for variant in self.variants if variant != self.baseline)
+        return tuple(dict.fromkeys(self.contrasts or default))
+
+    @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Every pair (variant, against) that is tested: the contrasts, and the published pairs that they lack."""
-        default = tuple((variant, self.baseline) for variant in self.variants if variant != self.baseline)
-        chosen = tuple(dict.fromkeys(self.contrasts or default))
+        chosen = self.chosen_pairs
         asked = dict.fromkeys((row.variant, row.against) for row in self.published)
         return chosen + tuple(pair for pair in asked if pair not in chosen and pair[::-1] not in chosen)
+
+    def margin_of(self, variant: str, against: str) -> Margin | None:
+        """The margin of a contrast, whichever way round it is declared."""
+        return next((m for m in self.margins if {m.variant, m.against} == {variant, against}), None)
 
     @property
     def decimals(self) -> int:

@@ -16,8 +16,10 @@ import numpy as np
 
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS
 
-Verdict = Literal["better", "worse", "no difference shown", "too few seeds", "void"]
-"""Void: the runs are no test of what is compared."""
+Verdict = Literal["better", "worse", "no difference shown", "too few seeds", "not replicated", "void"]
+"""Not replicated: of what differs there is one realisation. Void: the runs are no test of what is compared."""
+MarginVerdict = Literal["equivalent", "non-inferior", "not shown", ""]
+"""Equivalent: the difference is within the margin either way. Non-inferior: it is not worse than by the margin."""
 
 ALPHA = 0.05
 MOST_SEEDS = 1000
@@ -89,6 +91,89 @@ def compare_paired(a: Sequence[float], b: Sequence[float]) -> PairedResult:
     return PairedResult(found.mean, float(interval.low), float(interval.high), found.sd, float(test.pvalue), found.n)
 
 
+def compare_clusters(a: Sequence[float], b: Sequence[float], clusters: Sequence[int]) -> PairedResult:
+    """Student's t test of a - b over clusters of pairs that share a realisation of the treatment.
+
+    a, b      (n,)  one value a seed, in the same order of seeds
+    clusters  (n,)  number of each pair's cluster
+
+    The mean difference of each cluster is one observation, so that n of the result counts clusters. For clusters of
+    equal size this is the exact test of a mixed model with a random intercept for the cluster (Murray 1998, "Design and
+    Analysis of Group-Randomized Trials"). With one cluster there is a difference and nothing more (nan).
+    """
+    if len(set(clusters)) == len(clusters):
+        return compare_paired(a, b)
+    labels = np.asarray(clusters)
+    x, y = (
+        [float(np.asarray(values, dtype=float)[labels == each].mean()) for each in np.unique(labels)]
+        for values in (a, b)
+    )
+    return compare_paired(x, y)
+
+
+@dataclass(frozen=True)
+class MarginTest:
+    """Two one-sided t tests of a difference against a margin."""
+
+    p_equivalent: float
+    """p of the difference being outside of the margin either way (TOST)."""
+    p_non_inferior: float
+    """p of the difference being worse than by the margin."""
+
+
+def compare_with_margin(result: PairedResult, margin: float, lower_is_better: bool) -> MarginTest:
+    """Two one-sided paired t tests (Schuirmann 1987); nan where there is no spread to test with.
+
+    margin: the smallest difference that matters, in the unit of the result
+    """
+    from scipy import stats
+
+    if result.n < 2 or math.isnan(result.sd):
+        return MarginTest(math.nan, math.nan)
+    worse = result.difference if lower_is_better else -result.difference
+    if result.sd == 0:
+        return MarginTest(float(abs(worse) >= margin), float(worse >= margin))
+    error, freedom = result.sd / math.sqrt(result.n), result.n - 1
+    above = float(stats.t.cdf((worse - margin) / error, freedom))
+    below = float(stats.t.sf((worse + margin) / error, freedom))
+    return MarginTest(max(above, below), above)
+
+
+def margin_verdict(p_equivalent: float, p_non_inferior: float) -> MarginVerdict:
+    """What two corrected p say of a difference and its margin."""
+    return "equivalent" if p_equivalent < ALPHA else "non-inferior" if p_non_inferior < ALPHA else "not shown"
+
+
+def equivalence_power(sd: float, n: int, margin: float, alpha: float = ALPHA) -> float:
+    """Power of TOST of n pairs where the true difference is 0 (Phillips 1990), by the noncentral t approximation.
+
+    sd: of the paired differences
+    """
+    from scipy import stats
+
+    if n < 2 or sd <= 0:
+        return float(n >= 2)
+    bound, shift = float(stats.t.ppf(1 - alpha, n - 1)), margin / (sd / math.sqrt(n))
+    return max(0.0, 2 * float(stats.nct.sf(bound, n - 1, shift)) - 1)
+
+
+def gatekeep(p_values: Sequence[float], primary: Sequence[bool]) -> list[float]:
+    """Holm's correction within the primary family and, after it, within the others (serial gatekeeping).
+
+    A secondary comparison is tested only where all primary ones are significant, so its p is at least the largest of
+    theirs (Dmitrienko, Tamhane & Bretz 2009, chapter 5). Without a primary family it is Holm's correction over all.
+    """
+    families = [[i for i, is_primary in enumerate(primary) if is_primary == wanted] for wanted in (True, False)]
+    corrected, gate = [math.nan] * len(p_values), 0.0
+    for family in families:
+        found = holm([p_values[i] for i in family])
+        for i, p in zip(family, found, strict=True):
+            corrected[i] = max(p, gate) if not math.isnan(p) else p
+        # a primary comparison without a p was not shown: nothing after it is tested
+        gate = max((1.0 if math.isnan(p) else p for p in found), default=0.0)
+    return corrected
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's correction (1979) over all comparisons of a report; what has no p keeps none and counts as no test."""
     from statsmodels.stats.multitest import multipletests
@@ -103,9 +188,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [math.nan if math.isnan(p) else float(next(corrected)) for p in p_values]
 
 
-def verdict(result: PairedResult, corrected_p: float, lower_is_better: bool) -> Verdict:
-    """What may be said of a variant against another, from its difference and corrected p."""
-    if result.n < FEWEST_SEEDS:
+def verdict(result: PairedResult, corrected_p: float, lower_is_better: bool, pairs: int = 0) -> Verdict:
+    """What may be said of a variant against another, from its difference and corrected p.
+
+    pairs: pairs of runs, where several of them make one of the result's n
+    """
+    if max(result.n, pairs) < FEWEST_SEEDS:
         return "too few seeds"
     if not corrected_p < ALPHA:
         return "no difference shown"
@@ -123,6 +211,16 @@ def further_seeds(result: PairedResult, power: float = 0.8, alpha: float = ALPHA
     effect = abs(result.difference) / result.sd if result.sd > 0 else math.inf
     further = range(max(FEWEST_SEEDS - result.n, 0), MOST_SEEDS + 1)
     return further.start + bisect_left(further, True, key=lambda more: _power(effect, result.n + more, alpha) >= power)
+
+
+def sd_limit(sd: float, n: int, confidence: float = 0.8) -> float:
+    """Upper confidence limit of an sd that n values have: further seeds that are planned from it suffice as often.
+
+    Planning from the sd itself falls short about half of the time (Browne 1995, Statistics in Medicine 14).
+    """
+    from scipy import stats
+
+    return sd * math.sqrt((n - 1) / float(stats.chi2.ppf(1 - confidence, n - 1))) if n > 1 else sd
 
 
 def smallest_difference(sd: float, n: int, power: float = 0.8, alpha: float = ALPHA) -> float | None:

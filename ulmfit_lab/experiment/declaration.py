@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ExtraMetric, ManipulationCheck, Published
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ExtraMetric, ManipulationCheck, Margin, Published
 from ulmfit_lab.config.bounds import field_bounds
 from ulmfit_lab.config.paths import fingerprint, flatten, override
 from ulmfit_lab.config.scales import SCALES
@@ -68,9 +68,18 @@ class Design:
     are still undecided. Default: all seeds are run, and compared once. Choose them before the first run."""
     contrasts: Sequence[tuple[str, str]] = ()
     """Pairs (variant, against) that are tested (default: each variant against the baseline)."""
-    headline: Sequence[tuple[str, str, Any]] = ()
-    """Contrasts (variant, against, level) that answer the claim, for the ledger; a level of None is the last one.
-    Default: all contrasts at the last level."""
+    primary: Sequence[tuple[str, str, Any]] = ()
+    """Contrasts (variant, against, level) that answer the claim: they are tested first and have a row in the ledger; a
+    level of None is the last one. The others are secondary. Default: all contrasts are one family, and the ledger shows
+    them at the last level."""
+    margins: Sequence[Margin] = ()
+    """Contrasts that are also tested for equivalence and non-inferiority."""
+    smallest_difference: float | None = None
+    """The smallest difference of interest, in the unit of the report: power and further seeds are planned from it."""
+    language_models: int | None = None
+    """Language models that the seeds share: seed s trains and fine-tunes with seed s modulo this number, so that
+    several draws of labels and heads are nested under each. Default: what `pretraining.seed` and `fine_tuning.seed`
+    say."""
     checks: Mapping[str, ManipulationCheck] = field(default_factory=dict)
     """Variant -> what its runs must have measured for its manipulation to have happened; where no run did, the report
     marks its comparisons as void."""
@@ -257,6 +266,8 @@ def run_specs(experiment: Experiment, scale: str, overrides: Changes | None = No
         config = variant_config(experiment, scale, variant, overrides)
         if experiment.factor:
             config = at_level(config, experiment.factor, level)
+        if models := experiment.design.language_models:
+            config = override(config, {"pretraining.seed": seed % models, "fine_tuning.seed": seed % models})
         found.append(RunSpec(experiment.name, scale, variant, level, seed, config))
     return found
 
@@ -312,7 +323,7 @@ def _check_names(experiment: Experiment) -> None:
     for name in named:
         if name not in variants:
             raise ConfigError(f"{experiment.name}: {name!r} is not one of its variants. {suggest(name, variants)}")
-    _check_headline(experiment)
+    _check_primary(experiment)
 
 
 def _check_measures(experiment: Experiment) -> None:
@@ -398,15 +409,31 @@ def _check_searched(experiment: Experiment, scale: str) -> None:
     _refuse_twins("without what is searched", kept)
 
 
-def _check_headline(experiment: Experiment) -> None:
-    """A headline answers the claim, so it must be among what is tested."""
+def _check_primary(experiment: Experiment) -> None:
+    """Refuse primary contrasts and margins that are not tested, and numbers that mean nothing."""
     tested = experiment.design.contrasts or [(v, experiment.baseline) for v in experiment.variants]
     known = {str(level) for levels in experiment.levels.values() for level in levels}
-    for variant, against, level in experiment.design.headline:
+    for variant, against, level in experiment.design.primary:
         if (variant, against) not in [*tested, *((row.variant, row.against) for row in experiment.report.published)]:
-            raise ConfigError(f"{experiment.name}: headline {variant!r} - {against!r} is not among its contrasts.")
+            raise ConfigError(f"{experiment.name}: primary {variant!r} - {against!r} is not among its contrasts.")
         if level is not None and str(level) not in known:
-            raise ConfigError(f"{experiment.name}: headline level {level!r} is not a level of any scale.")
+            raise ConfigError(f"{experiment.name}: primary level {level!r} is not a level of any scale.")
+    for margin in experiment.design.margins:
+        if not {(margin.variant, margin.against), (margin.against, margin.variant)} & set(tested):
+            named = f"{margin.variant!r} - {margin.against!r}"
+            raise ConfigError(f"{experiment.name}: the margin of {named} is not of one of its contrasts.")
+        if not (is_number(margin.value) and margin.value > 0 and margin.reason):
+            raise ConfigError(f"{experiment.name}: a margin must be above 0 and have a reason; there is {margin}.")
+    smallest = experiment.design.smallest_difference
+    if smallest is not None and not (is_number(smallest) and smallest > 0):
+        raise ConfigError(f"{experiment.name}: smallest_difference = {smallest} must be above 0.")
+    models = experiment.design.language_models
+    if models is not None and not (type(models) is int and 2 <= models <= len(experiment.seeds)):
+        raise ConfigError(
+            f"{experiment.name}: language_models = {models} must be 2 to {len(experiment.seeds)}, its seeds."
+        )
+    if models and experiment.design.looks:
+        raise ConfigError(f"{experiment.name}: looks need independent seeds; take language_models or the looks out.")
 
 
 def _refuse_twins(name: str, configs: Mapping[str, Any]) -> None:

@@ -61,6 +61,13 @@ def check_looks_unchanged(runs: Iterable[TrackedRun], experiment: Experiment) ->
             )
 
 
+def primary_contrasts(experiment: Experiment, scale: str) -> tuple[tuple[str, str, str], ...]:
+    """The declared primary contrasts whose level the scale has, with the level as text."""
+    levels = ["" if level is None else str(level) for level in experiment.levels_at(scale)]
+    named = [(v, a, levels[-1] if level is None else str(level)) for v, a, level in experiment.design.primary]
+    return tuple(each for each in named if each[2] in levels)
+
+
 def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
     """What the report compares, at a scale."""
     declared, measure = run_specs(experiment, scale, overrides), find_metric(experiment.metric)
@@ -88,4 +95,7 @@ def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | No
         extra_metrics=tuple(experiment.report.extra_metrics),
         looks=tuple(experiment.design.looks),
         checks=tuple(experiment.design.checks.items()),
+        primary=primary_contrasts(experiment, scale),
+        margins=tuple(experiment.design.margins),
+        smallest_difference=experiment.design.smallest_difference,
     )

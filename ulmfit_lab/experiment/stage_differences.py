@@ -110,7 +110,7 @@ def unique(differences: Iterable[Difference]) -> Iterator[Difference]:
 def format_reason(kind: str, members: list[tuple[str, list[Difference]]]) -> str:
     """One line for stages of a kind that differ from what is stored in the same fields."""
     nearest, differences = members[0]
-    count = f"{kind}, {len(members)} stages" if len(members) > 1 else kind
+    count = f"new {kind}, {len(members)} stages" if len(members) > 1 else f"new {kind}"
     if not nearest:
         return f"{count}: none of this kind is stored"
     values = [Counter(str(member[1][place]) for member in members) for place in range(len(differences))]

@@ -26,6 +26,8 @@ from ulmfit_lab.report.tables import format_duration, markdown, signed
 Contrast = tuple[str, str, str]
 """Variant, against, level."""
 
+PROVEN = ("equivalent", "non-inferior")
+"""Verdicts that a margin can get and that claim something."""
 HEADER = ("claim", "source", "experiment", "verdict", "n", "difference", "could have shown", "published", "cost")
 INTRODUCTION = """# Ledger
 
@@ -87,7 +89,7 @@ class Entry:
 def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast]) -> Result:
     """What the runs of a complete grid say of the contrasts that answer the claim."""
     rows = compare_variants(runs, spec)
-    found, hardest = summarize_variants(runs, spec), ALPHA / max(len(rows), 1)
+    found, hardest = summarize_variants(runs, spec), ALPHA / max(len(spec.primary or rows), 1)
     if spec.looks:  # what is open was looked at to the end; the last look alone would have shown it
         hardest = level_at(spec.looks, spec.looks[-1], hardest)
     chosen = [row for contrast in contrasts for row in rows if (row.variant, row.against, row.level) == contrast]
@@ -142,8 +144,10 @@ def contrast_words(row: Comparison, spec: ReportSpec) -> str:
 
 def verdict_words(headline: Headline, spec: ReportSpec) -> str:
     """The contrast and its verdict."""
-    why = f" ({headline.row.why})" if headline.row.why else ""
-    return f"{contrast_words(headline.row, spec)}: **{headline.row.verdict}**{why}"
+    row = headline.row
+    why = f" ({row.why})" if row.why else ""
+    margin = f"; {row.margin_verdict} within {row.margin:g}" if row.margin_verdict in PROVEN else ""
+    return f"{contrast_words(row, spec)}: **{row.verdict}{margin}**{why}"
 
 
 def difference_words(row: Comparison, spec: ReportSpec) -> str:
@@ -157,7 +161,7 @@ def difference_words(row: Comparison, spec: ReportSpec) -> str:
 
 def power_words(headline: Headline, spec: ReportSpec) -> str:
     """What the contrast could have shown, where it showed nothing."""
-    if headline.row.verdict in (*SHOWN, "void"):
+    if headline.row.verdict in (*SHOWN, "void", "not replicated") or headline.row.margin_verdict in PROVEN:
         return "-"
     return "nothing" if headline.smallest is None else f"{headline.smallest:.{spec.decimals}f}"
 

@@ -40,6 +40,7 @@ def style_of_verdict(verdict: Verdict) -> dict[str, Any]:
         "worse": (colours[3], "s", True),
         "no difference shown": ("0.4", "o", False),
         "too few seeds": ("0.6", "D", False),
+        "not replicated": ("0.6", "P", False),
         "void": ("0.6", "X", False),
     }
     colour, marker, filled = looks[verdict]

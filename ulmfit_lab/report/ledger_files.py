@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
-from ulmfit_lab.experiment.declaration import Experiment, experiment_files, load_experiments
+from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
 from ulmfit_lab.report.committed import (
     RUNS,
     SCALES,
@@ -36,16 +37,10 @@ from ulmfit_lab.utils.files import file_digest
 LEDGER, SVG, PNG, RECORD = "README.md", "ledger.svg", "ledger.png", "ledger.json"
 
 
-def headlines(experiment: Experiment, scale: str) -> list[Contrast]:
-    """The contrasts that answer an experiment's claim at a scale, by level name.
-
-    Of those declared the ones whose level the scale has; else all contrasts at the last level.
-    """
-    levels = [("" if level is None else str(level)) for level in experiment.levels_at(scale)]
-    named = [(v, a, levels[-1] if level is None else str(level)) for v, a, level in experiment.design.headline]
-    default = [(variant, experiment.baseline) for variant in experiment.variants if variant != experiment.baseline]
-    pairs = dict.fromkeys(experiment.design.contrasts or default)
-    return [each for each in named if each[2] in levels] or [(v, a, levels[-1]) for v, a in pairs]
+def headlines(spec: ReportSpec) -> list[Contrast]:
+    """The contrasts that answer an experiment's claim: the primary ones, or else all at the last level."""
+    default = [(variant, against, spec.levels[-1]) for variant, against in spec.chosen_pairs]
+    return list(spec.primary) or default
 
 
 def entries(root: Path) -> list[Entry]:
@@ -63,7 +58,7 @@ def entry_of(committed: Committed, root: Path, claim: str) -> Entry:
     """The row of results, or why there are none. Raises LabError, naming the file, for runs that are not the declared
     ones.
     """
-    experiment, scale = committed.experiment, committed.scale
+    experiment = committed.experiment
     row = Entry(experiment.name, claim, experiment.source)
     if old := withdrawal_of(committed.folder):
         return replace(row, link=old.folder.relative_to(root).as_posix(), withdrawn=str(old))
@@ -73,7 +68,7 @@ def entry_of(committed: Committed, root: Path, claim: str) -> Entry:
         table, spec = committed_grid(committed)
     except LabError as error:
         raise type(error)(f"{committed.folder / RUNS}: {error}") from error
-    result = result_of(table, spec, headlines(experiment, scale))
+    result = result_of(table, spec, headlines(spec))
     return replace(row, link=committed.folder.relative_to(root).as_posix(), result=result)
 
 

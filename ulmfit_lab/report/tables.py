@@ -18,6 +18,7 @@ from ulmfit_lab.analysis.comparisons import (
     direction,
     group_by_answer,
     headline,
+    listed,
     seeds_words,
     summarize_variants,
 )
@@ -45,9 +46,23 @@ Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""
 
 TESTS = (
-    "Variant minus against, paired by seed, with its 95% t interval (not corrected); p of a paired t test, corrected "
-    "over the rows of this table (Holm). Further seeds: what would show a difference of the size observed four times "
-    "in five, even as the hardest test of the table."
+    "Variant minus against, paired by seed, with its 95% t interval (not corrected); p of a paired t test, "
+    "{corrected}. Further seeds: what would show a difference of {size} four times in five, even as the hardest test, "
+    "with an sd at the upper limit of its one-sided 80% interval."
+)
+HOLM = "corrected over the rows of this table (Holm)"
+GATEKEEPING = (
+    "corrected within the primary family (Holm), and within the secondary one after it: a secondary p is at least the "
+    "largest primary one (serial gatekeeping)"
+)
+SHARED = (
+    "n counts independent realisations of what the two sides differ in: the mean over runs that share a {shared} is "
+    "one observation. A difference of which there is one realisation is not replicated, and nothing is claimed of it."
+)
+MARGINS = (
+    "Margin: equivalent where the difference is shown to be within the margin either way, non-inferior where it is "
+    "shown to be no worse than by the margin (two one-sided paired t tests at 5%, corrected over all margins (Holm)). "
+    "Margins: {margins}."
 )
 LOOKED = (
     "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds, as planned, and "
@@ -76,7 +91,7 @@ def markdown_report(
         markdown(*result_cells(runs, spec)),
         *checks_part(runs, spec),
         *format_extra_metrics(runs, spec),
-        *(["## Comparisons", describe_tests(spec), markdown(*comparison_cells(rows, spec))] if rows else []),
+        *(["## Comparisons", describe_tests(rows, spec), markdown(*comparison_cells(rows, spec))] if rows else []),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, spec),
         *tuning_part(tuning, searched),
@@ -128,9 +143,22 @@ def checks_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     return [*parts, "## Diverged", f"Left out of means and comparisons:\n\n{lines}"] if lines else parts
 
 
-def describe_tests(spec: ReportSpec) -> str:
+def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:
     """What the numbers of the comparisons are."""
-    return LOOKED.format(looks=", ".join(map(str, spec.looks)), rule=RULE) if spec.looks else TESTS
+    size = (
+        f"{spec.smallest_difference:g}, the smallest of interest" if spec.smallest_difference else "the size observed"
+    )
+    corrected = GATEKEEPING if spec.primary else HOLM
+    looked = LOOKED.format(looks=", ".join(map(str, spec.looks)), rule=RULE)
+    shared = listed(sorted({row.shared for row in rows if row.shared}) or [""])
+    margins = "; ".join(f"{m.value:g} for {m.variant} - {m.against}, since {m.reason}" for m in spec.margins)
+    return " ".join(
+        [
+            looked if spec.looks else TESTS.format(corrected=corrected, size=size),
+            *([SHARED.format(shared=shared)] if shared else []),
+            *([MARGINS.format(margins=margins)] if spec.margins else []),
+        ]
+    )
 
 
 def format_extra_metrics(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
@@ -153,7 +181,20 @@ def mean_sd(summary: Summary, spec: ReportSpec) -> str:
 def comparison_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
     """A comparison a row; the level has a column where there is one, further seeds where they may be added."""
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
-    header = ["variant", "against", *levels, spec.difference_label, "95% interval", "p", "verdict", "n"]
+    family = ["family"] if spec.primary else []
+    margin = ["margin"] if spec.margins else []
+    header = [
+        "variant",
+        "against",
+        *levels,
+        *family,
+        spec.difference_label,
+        "95% interval",
+        "p",
+        "verdict",
+        *margin,
+        "n",
+    ]
     if spec.looks:  # a plan of looks is not gone beyond
         return header, [comparison_row(row, spec)[:-1] for row in rows]
     return [*header, "further seeds"], [comparison_row(row, spec) for row in rows]
@@ -166,7 +207,28 @@ def comparison_row(row: Comparison, spec: ReportSpec) -> list[str]:
     level = [level_words(row.level)] if spec.levels != ("",) else []
     difference = signed(result.difference, spec) if result.n else ""
     numbers = [difference, interval, format_p_value(row.corrected_p)]
-    return [row.variant, row.against, *level, *numbers, row.verdict, str(result.n), format_further_seeds(row)]
+    family = ["primary" if row.is_primary else "secondary"] if spec.primary else []
+    margin = [format_margin(row)] if spec.margins else []
+    found = [verdict_words(row), *margin, format_n(row), format_further_seeds(row)]
+    return [row.variant, row.against, *level, *family, *numbers, *found]
+
+
+def verdict_words(row: Comparison) -> str:
+    """A verdict, with what was not replicated."""
+    return f"not replicated: {row.why}" if row.verdict == "not replicated" else row.verdict
+
+
+def format_margin(row: Comparison) -> str:
+    """The verdict on a margin, with its p; empty where none is declared."""
+    if row.margin is None:
+        return ""
+    p = format_p_value(row.margin_p)
+    return f"{row.margin_verdict} (p {p})" if p else row.margin_verdict
+
+
+def format_n(row: Comparison) -> str:
+    """The independent observations, and the pairs of runs where these are more."""
+    return str(row.result.n) if row.result.n >= row.pairs else f"{row.result.n} ({row.pairs} pairs)"
 
 
 def signed(difference: float, spec: ReportSpec) -> str:
@@ -349,13 +411,13 @@ def console_parts(runs: pd.DataFrame, spec: ReportSpec) -> list[RenderableType]:
 def compact_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
     """The comparisons in the width of a terminal: the pair in one column, further seeds beside the verdict."""
     header, cells = comparison_cells(rows, spec)
-    if spec.looks:
-        return ["pair", *header[2:]], [[f"{cell[0]} - {cell[1]}", *cell[2:]] for cell in cells]
-    merged = [
-        [f"{cell[0]} - {cell[1]}", *cell[2:-3], cell[-3] + (f" (+{cell[-1]})" if cell[-1].isdecimal() else "")]
-        for cell in cells
-    ]
-    return ["pair", *(name.removesuffix(" (points)") for name in header[2:-2])], merged
+    found = [dict(zip(header, row, strict=True)) for row in cells]
+    hidden = {"variant", "against", "further seeds", *(() if spec.looks or any(row.shared for row in rows) else ("n",))}
+    shown = [name for name in header if name not in hidden]
+    for row in found:
+        row["verdict"] += f" (+{more})" if (more := row.get("further seeds", "")).isdecimal() else ""
+    pairs = [[f"{row['variant']} - {row['against']}", *(row[name] for name in shown)] for row in found]
+    return ["pair", *(name.removesuffix(" (points)") for name in shown)], pairs
 
 
 def print_report(runs: pd.DataFrame, spec: ReportSpec, console: Console | None = None) -> None:
