@@ -195,6 +195,8 @@ def plan_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.doctor.installation import warn_of_bfloat16
     from ulmfit_lab.experiment.confounds import difference_lines
     from ulmfit_lab.experiment.data_summary import describe_targets
+    from ulmfit_lab.experiment.replication import power_lines, replication_lines, sd_of_differences
+    from ulmfit_lab.experiment.report_inputs import make_report_spec
     from ulmfit_lab.experiment.run_names import same_runs
     from ulmfit_lab.experiment.stage_differences import describe_missing
     from ulmfit_lab.pipeline.store import StageStore
@@ -212,6 +214,10 @@ def plan_command(args: argparse.Namespace) -> int:
         console.print(str(plan.looks))
     console.print(f"{len(plan.runs)} runs, {len(plan.runs) - len(plan.todo)} of them finished.")
     for line in same_runs(plan.planned):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    spec = make_report_spec(experiment, args.scale, overrides)
+    sd = sd_of_differences(plan.planned, plan.finished, spec)
+    for line in replication_lines(plan.planned, spec) + (power_lines(spec, sd) if sd else []):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if plan.todo:
         console.print(plan_table(plan))

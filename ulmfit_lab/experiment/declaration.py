@@ -411,7 +411,8 @@ def _check_searched(experiment: Experiment, scale: str) -> None:
 
 def _check_primary(experiment: Experiment) -> None:
     """Refuse primary contrasts and margins that are not tested, and numbers that mean nothing."""
-    tested = experiment.design.contrasts or [(v, experiment.baseline) for v in experiment.variants]
+    others = [variant for variant in experiment.variants if variant != experiment.baseline]
+    tested = experiment.design.contrasts or [(variant, experiment.baseline) for variant in others]
     known = {str(level) for levels in experiment.levels.values() for level in levels}
     for variant, against, level in experiment.design.primary:
         if (variant, against) not in [*tested, *((row.variant, row.against) for row in experiment.report.published)]:

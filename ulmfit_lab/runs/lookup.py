@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from ulmfit_lab.analysis.replicates import BACKWARDS
 from ulmfit_lab.config.paths import override
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.pipeline.store import StageResult, read_stage
 from ulmfit_lab.runs.reproduce import config_of, find_run
-from ulmfit_lab.sweep.runner import BACKWARDS
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.utils.errors import LabError, MismatchError

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ulmfit_lab.analysis.replicates import BACKWARDS
 from ulmfit_lab.config.paths import field_types, flatten, override, parse_value
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import VERSIONS, Stage, StageStore
 from ulmfit_lab.runs.transfer import read_table
 from ulmfit_lab.sweep.display import ProgressDisplay
-from ulmfit_lab.sweep.runner import BACKWARDS, CellObserver, compute_locally, data_inputs, final_values, log_stages
+from ulmfit_lab.sweep.runner import CellObserver, compute_locally, data_inputs, final_values, log_stages
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.utils.errors import ConfigError, LabError, MismatchError

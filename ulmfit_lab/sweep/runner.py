@@ -22,6 +22,7 @@ from ulmfit_lab.experiment.confounds import check_confounds
 from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, declaration
 from ulmfit_lab.experiment.plan import TRAINED, Plan, PlannedRun, Throughput, make_plan, plan_runs
 from ulmfit_lab.experiment.precision import resolve_precision
+from ulmfit_lab.experiment.replication import direction_of
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, looks_tag, make_report_spec
 from ulmfit_lab.experiment.run_names import name_runs, run_tags
 from ulmfit_lab.pipeline.labelled_data import load_prediction_metrics
@@ -47,8 +48,6 @@ if TYPE_CHECKING:  # a command that only reads does without MLflow and Optuna
 
 PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier": "classifier"}
 """Stage kind -> what its metrics are called in a run."""
-BACKWARDS = "_backwards"
-"""Behind the name of a stage that reads backwards, in a run that has one for each direction."""
 
 
 @dataclass(frozen=True)
@@ -403,12 +402,6 @@ def pictures_and_texts(stage: Stage, last: StageResult, store: StageStore) -> li
     folders = [store.folder(each) for each in stage.ancestry()]
     files = [path for folder in folders for path in sorted(folder.glob("losses-*.png"))]
     return [*files, *last.folder.glob("samples.txt"), *last.folder.glob("confusion.png")]
-
-
-def direction_of(stage: Stage, last: Stage) -> str:
-    """What is put behind a stage's name in the run of a last stage, so that the run's names differ."""
-    both = last.kind == "ensemble"
-    return BACKWARDS if both and stage.key.get("lm", {}).get("backwards") else ""
 
 
 def valid_metrics(stored: StageResult) -> dict[str, float]:
