@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ from matplotlib.figure import Figure
 
 from ulmfit_lab.analysis.comparisons import summarize_variants
 from ulmfit_lab.analysis.run_table import check_grid
-from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.spec import Margin, ReportSpec
 from ulmfit_lab.analysis.statistics import Summary
+from ulmfit_lab.report.differences_figure import drawn_rows, pair_differences
 from ulmfit_lab.report.figures import bars, caption_of, draw, style_of, window_of
 
 Runs = Callable[[ReportSpec], pd.DataFrame]
@@ -130,3 +132,23 @@ def test_a_cut_axis_is_told_in_the_caption(runs_of: Runs, spec_with: Spec) -> No
     assert figure.axes[0].get_ylim() == pytest.approx((37.5, 52.5))
     assert "intervals reach beyond the axis" in figure.get_supxlabel()
     assert "beyond" not in figure_of(spec_with(), runs_of(spec_with())).get_supxlabel()
+
+
+def test_a_figure_shows_the_differences_that_are_tested(spec_with: Spec, runs_of: Runs) -> None:
+    spec = spec_with(margins=(Margin("word2vec", "random", 2.0, "so"),))
+    runs = check_grid(runs_of(spec), spec)
+    rows = drawn_rows(runs, spec)
+    assert [(row.variant, row.against, row.level) for row in rows] == [
+        (v, a, spec.levels[-1]) for v, a in spec.chosen_pairs
+    ]
+    figure = draw(runs, spec)
+    axis = figure.axes[1]
+    shown = [line for line in axis.lines if line.get_marker() == "o"]
+    for row, line in zip(rows, shown, strict=True):
+        assert list(line.get_xdata()) == pair_differences(row, runs, spec)
+        assert sum(line.get_xdata()) / len(spec.seeds) == pytest.approx(row.result.difference)
+    written = [text.get_text() for text in axis.texts]
+    assert [words.split("\n")[0] for words in written] == [row.verdict for row in rows]
+    low, high = axis.get_xlim()
+    assert low < -2.0 and high > 2.0, "the margin is on the axis"
+    assert not drawn_rows(runs, replace(spec, seeds=(0,)))

@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ulmfit_lab.analysis.comparisons import summarize_variants, values
 from ulmfit_lab.analysis.run_table import trained_runs
 from ulmfit_lab.analysis.spec import ReportSpec, level_words
 from ulmfit_lab.analysis.statistics import Summary
+from ulmfit_lab.report.differences_figure import draw_differences, drawn_rows
 
 MARKERS = "oDs^vPX*"
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), "-.", (0, (7, 2, 1, 2, 1, 2)), (0, (3, 1)), (0, (9, 2)), (0, (2, 2)))
@@ -79,8 +80,16 @@ def save_figure(picture: Callable[[], Figure], name: str, formats: Sequence[str]
 def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
     """The measure against the crossed field, a line a variant; without numbers to cross, a row a variant."""
     rows = len(plotted_variants(spec)) * (0.34 if len(spec.levels) == 1 else 0.12 + 0.2 * len(spec.levels))
-    figure = Figure(figsize=(WIDTH, 4.4 if on_axis(spec) else 1.9 + rows), layout="constrained")
-    axis = figure.subplots()
+    height, compared = 4.4 if on_axis(spec) else 1.9 + rows, drawn_rows(runs, spec)
+    below = 0.5 + 0.36 * len(compared) if compared else 0.0
+    figure = Figure(figsize=(WIDTH, height + below), layout="constrained")
+    ratios = [height, below] if compared else [height]
+    panels = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
+    axis = panels[0].subplots()
+    if compared:
+        lower = panels[1].subplots()
+        draw_differences(lower, compared, runs, spec)
+        sns.despine(ax=lower, left=True)
     found = summarize_variants(runs, spec)
     if on_axis(spec):
         draw_lines(axis, found, spec)
@@ -90,7 +99,8 @@ def draw(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
     if window:
         (axis.set_ylim if on_axis(spec) else axis.set_xlim)(window)
     sns.despine(ax=axis)
-    annotate(figure, spec, found, cut=window is not None)
+    set_title(figure, spec.question, caption_of(spec, cut=window is not None))
+    add_legend(panels[0], axis, spec, found)
     return figure
 
 
@@ -102,10 +112,8 @@ def window_of(seeds: pd.Series[float], found: Sequence[Summary]) -> tuple[float,
     return (low - room / 4, high + room / 4) if reach > 2 * room > 0 else None
 
 
-def annotate(figure: Figure, spec: ReportSpec, found: Found, *, cut: bool) -> None:
-    """The question above, the caption below, and what each mark means."""
-    set_title(figure, spec.question, caption_of(spec, cut=cut))
-    axis = figure.axes[0]
+def add_legend(figure: FigureBase, axis: Axes, spec: ReportSpec, found: Found) -> None:
+    """What each mark on an axis means."""
     # an interval's caps say nothing in a legend: the line with its marker is enough
     handles, labels = axis.get_legend_handles_labels()
     marks = {name: mark[0] if isinstance(mark, tuple) else mark for mark, name in zip(handles, labels, strict=True)}
@@ -136,9 +144,12 @@ def caption_of(spec: ReportSpec, *, cut: bool = False) -> str:
     banded = n > 1 and len(plotted_variants(spec)) < len(spec.variants)
     band = ["the grey band is the reference's interval"] if banded else []
     aside = ["variants stand slightly side by side at a level"] if lines else []
+    below = (
+        ["below, differences of pairs with their 95% interval, not corrected"] if n > 1 and spec.chosen_pairs else []
+    )
     beyond = ["intervals reach beyond the axis"] if cut else []
     way = "lower is better" if spec.lower_is_better else "higher is better"
-    return f"{spec.name}, scale {spec.scale}: {'; '.join([mean, *beyond, *points, *band, *aside, way])}."
+    return f"{spec.name}, scale {spec.scale}: {'; '.join([mean, *beyond, *points, *band, *aside, way, *below])}."
 
 
 def is_number(level: str) -> bool:

@@ -183,18 +183,8 @@ def comparison_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
     family = ["family"] if spec.primary else []
     margin = ["margin"] if spec.margins else []
-    header = [
-        "variant",
-        "against",
-        *levels,
-        *family,
-        spec.difference_label,
-        "95% interval",
-        "p",
-        "verdict",
-        *margin,
-        "n",
-    ]
+    numbers = [spec.difference_label, "95% interval", "p"]
+    header = ["variant", "against", *levels, *family, *numbers, "verdict", *margin, "n"]
     if spec.looks:  # a plan of looks is not gone beyond
         return header, [comparison_row(row, spec)[:-1] for row in rows]
     return [*header, "further seeds"], [comparison_row(row, spec) for row in rows]
