@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from ulmfit_lab.analysis.comparisons import (
     Comparison,
     compare_variants,
-    direction,
+    compatibility,
     group_by_answer,
     headline,
     summarize_variants,
@@ -70,13 +72,26 @@ def test_a_published_figure_is_answered_the_way_it_was_put(runs: pd.DataFrame, s
     found = group_by_answer(rows, turned)[0]
     assert found.verdict == "worse"
     assert (found.result.difference, found.result.low) == (-straight.difference, -straight.high)
-    assert direction(2.5, found) == "agrees" and direction(-2.5, found) == "disagrees"
+    inside = replace(turned, value=found.result.difference)
+    assert compatibility(inside, found, 30.0) == "compatible"
+    assert compatibility(replace(turned, value=-2.5), found, 30.0) == "not compatible"
 
 
-def test_direction_says_where_nothing_is_shown() -> None:
-    assert direction(-1.0, row("no difference shown")) == "agrees (no difference shown)"
-    assert direction(1.0, row("too few seeds")) == "disagrees (too few seeds)"
-    assert direction(0.0, row("better")) == "neither"
+def test_a_published_difference_is_compatible_where_the_interval_holds_it_and_not_zero() -> None:
+    def published(value: float, **facts: float) -> Published:
+        return Published(variant="word2vec", against="random", what="", value=value, source="", **facts)
+
+    def found(low: float, high: float, **facts: Any) -> Comparison:
+        result = PairedResult((low + high) / 2, low, high, 1.0, 0.1, 6)
+        return replace(row("better"), result=result, **facts)
+
+    assert compatibility(published(-1.0), found(-2.0, -0.5), 30.0) == "compatible"
+    assert compatibility(published(-3.0), found(-2.0, -0.5), 30.0) == "not compatible"
+    assert compatibility(published(-1.0), found(-2.0, 0.5), 30.0) == "cannot tell"
+    assert compatibility(published(-1.0), found(-2.0, -0.5, why="1 language model"), 30.0) == "cannot tell"
+    # by hand: 74.9 / 65.8 is 1.138; of 100 here, 10 to 20 more are 1.10 to 1.20, and 9.1 is not among them
+    assert compatibility(published(9.1), found(10.0, 20.0), 100.0) == "not compatible"
+    assert compatibility(published(9.1, against_value=65.8), found(10.0, 20.0), 100.0) == "compatible"
 
 
 def test_headline_gathers_variants_of_one_outcome(spec: ReportSpec) -> None:

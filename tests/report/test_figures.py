@@ -82,12 +82,12 @@ def test_without_numbers_to_cross_every_variant_has_a_row(
 def test_the_legend_does_not_cover_the_data(runs: pd.DataFrame, spec: ReportSpec) -> None:
     figure = figure_of(spec, runs)
     figure.draw_without_rendering()
-    (legend,) = figure.legends
+    (legend,) = figure.subfigs[0].legends
     assert not legend.get_window_extent().overlaps(figure.axes[0].get_window_extent())
 
 
 def test_the_legend_lists_the_lines_as_they_end(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    (legend,) = figure_of(spec, runs).legends
+    (legend,) = figure_of(spec, runs).subfigs[0].legends
     assert [text.get_text() for text in legend.get_texts()] == ["random", "word2vec", "tf-idf"]
 
 

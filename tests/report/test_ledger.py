@@ -39,7 +39,7 @@ def test_a_row_holds_claim_verdict_effect_published_and_cost(runs: pd.DataFrame,
     assert told["difference"] == f"{row.result.difference:+.2f} ({row.result.low:+.2f} to {row.result.high:+.2f})"
     assert told["could have shown"] == "-"
     assert told["published"].startswith("word2vec - random (labels 1,000): published -2.50, here -")
-    assert told["published"].endswith(": agrees; a paper")
+    assert told["published"].endswith(": not compatible; a paper")
     assert told["cost"] == "12 s"  # 36 runs of a third of a second
 
 
@@ -75,8 +75,8 @@ def test_many_published_figures_are_counted(runs: pd.DataFrame, spec_with: Calla
     more = [Published(variant="tf-idf", against="word2vec", what="x", value=v, source="a paper") for v in (-1, 2, 3)]
     spec = spec_with(published=(*published, *more))
     told = cells(result_of(runs, spec, [CONTRAST]))["published"].split("<br>")
-    assert len(told) == 4 and told[-1] == "and 3 more in the table, of which 1 agree"
-    assert [("disagrees" in line) for line in told[:3]] == [False, False, True]
+    assert len(told) == 4 and told[-1] == "and 3 more in the table, of which 0 compatible"
+    assert all("not compatible" in line for line in told[:3])
 
 
 def test_published_figures_of_the_headline_are_preferred(
@@ -87,9 +87,9 @@ def test_published_figures_of_the_headline_are_preferred(
         Published(variant="random", against="word2vec", what="x", value=1.0, source="a paper"),  # the other way round
     )
     spec = spec_with(published=both)
-    assert [row.level for _, row in result_of(runs, spec, [CONTRAST]).published] == ["1000"]
+    assert [row.level for _, row, _ in result_of(runs, spec, [CONTRAST]).published] == ["1000"]
     told = cells(result_of(runs, spec, [CONTRAST]))["published"]
-    assert told.startswith("random - word2vec (labels 1,000): published +1.00") and "agrees; a paper" in told
+    assert told.startswith("random - word2vec (labels 1,000): published +1.00") and "not compatible; a paper" in told
 
 
 def test_what_is_associated_has_its_verdicts_in_the_row(associated: tuple[pd.DataFrame, ReportSpec]) -> None:

@@ -82,7 +82,7 @@ def test_the_report_says_what_was_asked_claimed_and_found(runs: pd.DataFrame, sp
     # word2vec at 100 is 45 plus 1.3, -1.5, 0.1, 1.9, -1.6, 0.2 by seed: the mean is 45 + 0.4 / 6, the squares sum to
     # 10.16, so the sd is sqrt((10.16 - 0.4^2 / 6) / 5)
     assert "| word2vec | 45.07 ± 1.42 (6) |" in text
-    assert "| word2vec - random | 100 | -5.00 | -2.50 | agrees | IMDb | a paper |" in text
+    assert "| word2vec - random | 100 | -5.00 (-5.00 to -5.00) | -2.50 | not compatible | IMDb | a paper |" in text
 
 
 def test_a_further_number_is_shown_in_its_own_unit_and_not_tested(

@@ -211,11 +211,24 @@ def _turned(row: Comparison) -> Comparison:
     return replace(row, variant=row.against, against=row.variant, result=result, verdict=words)
 
 
-def direction(published: float, row: Comparison) -> str:
-    """Whether the runs point where a published difference points."""
-    product = row.result.difference * published
-    words = "agrees" if product > 0 else "disagrees" if product < 0 else "neither"
-    return words if row.verdict in SHOWN else f"{words} ({row.verdict})"
+def compatibility(published: Published, row: Comparison, against_mean: float) -> str:
+    """Whether a published difference is within the 95% interval of the one found here.
+
+    "cannot tell" where the interval holds 0 too, or where nothing is claimed of the contrast. Perplexities are compared
+    on the log scale where the published value of against is known.
+
+    against_mean: mean of the variant compared with, in the report's unit
+    """
+    result, value = row.result, published.value
+    low, high = result.low, result.high
+    if row.why or math.isnan(low) or result.n < 2:
+        return "cannot tell"
+    if published.against_value:
+        value = math.log1p(value / published.against_value)
+        low, high = (math.log1p(max(end / against_mean, -0.999)) for end in (low, high))
+    if not low <= value <= high:
+        return "not compatible"
+    return "cannot tell" if low <= 0 <= high else "compatible"
 
 
 def headline(rows: Sequence[Comparison], spec: ReportSpec) -> str:

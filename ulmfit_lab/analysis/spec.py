@@ -19,6 +19,10 @@ class Published:
     value: float
     """Published value of variant minus that of against, in the unit of the report's measure."""
     source: str
+    against_value: float | None = None
+    """Published value of against: with it, perplexities are compared by their ratio, and not by their difference."""
+    dose: str = ""
+    """What was changed there and what is changed here, such as "weight dropout 0.5 there, 0.1 here"."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from ulmfit_lab.analysis.comparisons import (
     SHOWN,
     Comparison,
     compare_variants,
-    direction,
+    compatibility,
     group_by_answer,
     seeds_words,
     summarize_variants,
@@ -21,7 +21,7 @@ from ulmfit_lab.analysis.sequential import level_at
 from ulmfit_lab.analysis.spec import Published, ReportSpec, level_words
 from ulmfit_lab.analysis.statistics import ALPHA, smallest_difference
 from ulmfit_lab.report.association_words import association_verdicts
-from ulmfit_lab.report.tables import format_duration, markdown, signed
+from ulmfit_lab.report.tables import difference_words, format_duration, markdown, signed
 
 Contrast = tuple[str, str, str]
 """Variant, against, level."""
@@ -36,7 +36,8 @@ NOTES = """Verdict: of the contrasts that answer the claim; p of a paired t test
 experiment (Holm). Difference: variant minus against, in the unit of the measure, with its 95% t interval (not
 corrected). Could have shown: where no difference was shown, the smallest one that this many seeds with this spread
 would have shown four times in five, even as the hardest test of the experiment. Published: the published difference
-of a pair, the one found here, and whether they point the same way. Cost: computing time of the runs; stages that
+of a pair, the one found here, and whether the interval found here holds it (compatible), or 0 as well (cannot tell).
+Cost: computing time of the runs; stages that
 other runs had computed before are not counted."""
 LOOKED = """Where seeds were added only as long as a comparison was open, p and interval are repeated ones, which hold
 over all looks; the table says which were planned."""
@@ -65,8 +66,9 @@ class Result:
 
     spec: ReportSpec
     headlines: tuple[Headline, ...]
-    published: tuple[tuple[Published, Comparison], ...]
-    """Published figures beside what was found: those of headline contrasts, or else all, at the last level."""
+    published: tuple[tuple[Published, Comparison, str], ...]
+    """Published figures beside what was found, and whether they are compatible: those of headline contrasts, or else
+    all, at the last level."""
     seconds: float
     associated: tuple[str, ...] = ()
     """Verdicts on numbers that were held against an outcome, in sentences."""
@@ -100,10 +102,15 @@ def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast
         for row in chosen
     ]
     beside = [
-        (each, row) for each in spec.published for row in group_by_answer(rows, each) if row.level == spec.levels[-1]
+        (each, row, compatibility(each, row, found[row.against, row.level].mean))
+        for each in spec.published
+        for row in group_by_answer(rows, each)
+        if row.level == spec.levels[-1]
     ]
     pairs = {(variant, against) for variant, against, _ in contrasts}
-    asked = [(each, row) for each, row in beside if {(row.variant, row.against), (row.against, row.variant)} & pairs]
+    asked = [
+        each for each in beside if {(each[1].variant, each[1].against), (each[1].against, each[1].variant)} & pairs
+    ]
     cost, associated = float(runs["computed_seconds"].sum()), tuple(association_verdicts(runs, spec))
     return Result(spec, tuple(headlines), tuple(asked or beside), cost, associated)
 
@@ -150,15 +157,6 @@ def verdict_words(headline: Headline, spec: ReportSpec) -> str:
     return f"{contrast_words(row, spec)}: **{row.verdict}{margin}**{why}"
 
 
-def difference_words(row: Comparison, spec: ReportSpec) -> str:
-    """The difference with its interval."""
-    if not row.result.n:
-        return "-"
-    low, high = row.result.low, row.result.high
-    interval = "" if math.isnan(low) else f" ({signed(low, spec)} to {signed(high, spec)})"
-    return signed(row.result.difference, spec) + interval
-
-
 def power_words(headline: Headline, spec: ReportSpec) -> str:
     """What the contrast could have shown, where it showed nothing."""
     if headline.row.verdict in (*SHOWN, "void", "not replicated") or headline.row.margin_verdict in PROVEN:
@@ -169,11 +167,11 @@ def power_words(headline: Headline, spec: ReportSpec) -> str:
 def published_words(result: Result) -> list[str]:
     """Published differences beside those found here; many are counted."""
     spec, told = result.spec, []
-    for published, row in result.published[:MOST_PUBLISHED]:
+    for published, row, words in result.published[:MOST_PUBLISHED]:
         figures = f"published {signed(published.value, spec)}, here {signed(row.result.difference, spec)}"
-        told.append(f"{contrast_words(row, spec)}: {figures}: {direction(published.value, row)}; {published.source}")
+        told.append(f"{contrast_words(row, spec)}: {figures}: {words}; {published.source}")
     more = result.published[MOST_PUBLISHED:]
     if more:
-        agree = sum(published.value * row.result.difference > 0 for published, row in more)
-        told.append(f"and {len(more)} more in the table, of which {agree} agree")
+        count = sum(words == "compatible" for *_, words in more)
+        told.append(f"and {len(more)} more in the table, of which {count} compatible")
     return told

@@ -15,7 +15,7 @@ from ulmfit_lab.analysis.comparisons import (
     SHOWN,
     Comparison,
     compare_variants,
-    direction,
+    compatibility,
     group_by_answer,
     headline,
     listed,
@@ -64,6 +64,10 @@ MARGINS = (
     "shown to be no worse than by the margin (two one-sided paired t tests at 5%, corrected over all margins (Holm)). "
     "Margins: {margins}."
 )
+PUBLISHED = (
+    "Compatible: the published difference is within the interval found here, and 0 is not; cannot tell: both are, or "
+    "nothing is claimed here. Perplexities are compared by their ratio."
+)
 LOOKED = (
     "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds, as planned, and "
     "got no more seeds once they were decided. The interval is a 95% repeated confidence interval "
@@ -93,7 +97,7 @@ def markdown_report(
         *format_extra_metrics(runs, spec),
         *(["## Comparisons", describe_tests(rows, spec), markdown(*comparison_cells(rows, spec))] if rows else []),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
-        *published_part(rows, spec),
+        *published_part(rows, runs, spec),
         *tuning_part(tuning, searched),
         "## Runs",
         "\n".join(f"- {line}" for line in [*format_facts(runs, spec), *spec.notes]),
@@ -240,24 +244,36 @@ def format_further_seeds(row: Comparison) -> str:
     return f"more than {MOST_SEEDS}" if row.further_seeds > MOST_SEEDS else str(row.further_seeds)
 
 
-def published_part(rows: Sequence[Comparison], spec: ReportSpec) -> list[str]:
-    """Published differences beside those found here, and whether their directions agree."""
+def published_part(rows: Sequence[Comparison], runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+    """Published differences beside those found here, and whether they are compatible."""
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
+    doses = ["dose"] if any(published.dose for published in spec.published) else []
+    means = {place: found.mean for place, found in summarize_variants(runs, spec).items()}
     cells = [
         [
             f"{published.variant} - {published.against}",
             *([level_words(row.level)] if levels else []),
-            signed(row.result.difference, spec),
+            difference_words(row, spec),
             signed(published.value, spec),
-            direction(published.value, row),
+            compatibility(published, row, means[row.against, row.level]),
+            *([published.dose] if doses else []),
             published.what,
             published.source,
         ]
         for published in spec.published
         for row in group_by_answer(rows, published)
     ]
-    header = [spec.difference_label, *levels, "here", "published", "direction", "published on", "source"]
-    return ["## Published", markdown(header, cells)] if cells else []
+    header = [spec.difference_label, *levels, "here", "published", "compatible", *doses, "published on", "source"]
+    return ["## Published", PUBLISHED, markdown(header, cells)] if cells else []
+
+
+def difference_words(row: Comparison, spec: ReportSpec) -> str:
+    """A difference with its interval."""
+    if not row.result.n:
+        return "-"
+    low, high = row.result.low, row.result.high
+    interval = "" if math.isnan(low) else f" ({signed(low, spec)} to {signed(high, spec)})"
+    return signed(row.result.difference, spec) + interval
 
 
 def tuning_part(tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None = None) -> list[str]:
