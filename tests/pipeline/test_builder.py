@@ -369,7 +369,9 @@ def test_a_baseline_tells_how_small_classes_fare(made: Callable[..., StageResult
     features = np.eye(4)[[0, 1, 2, 3, 0, 1]]  # each text has the feature of its class
     truth = np.array([0, 1, 2, 3, 0, 1])
     tested = truth[[0, 1, 3]]
-    _, found = logistic_regression((features, truth), (features, truth), (features[[0, 1, 2]], tested), 4)
+    _, found = logistic_regression(
+        (features, truth), {"valid": (features, truth), "test": (features[[0, 1, 2]], tested)}, 4
+    )
     np.testing.assert_array_equal(found["test"].argmax(1), [0, 1, 2])
     np.testing.assert_allclose(found["test"].sum(1), 1)
     assert classification_metrics(found["valid"], truth)["macro_f1"] == 1
@@ -385,7 +387,7 @@ def test_a_baseline_tells_how_small_classes_fare(made: Callable[..., StageResult
 def test_probabilities_of_float32_features_keep_their_type_and_are_scored_without_a_warning() -> None:
     rng = np.random.default_rng(0)
     features, truth = rng.normal(size=(200, 30)).astype(np.float32), rng.integers(0, 6, 200)
-    _, found = logistic_regression((features, truth), (features, truth), (features, truth), 6)
+    _, found = logistic_regression((features, truth), {"valid": (features, truth), "test": (features, truth)}, 6)
     assert found["test"].dtype == np.float32
     assert 0 < classification_metrics(found["test"], truth)["brier"] < 2
 

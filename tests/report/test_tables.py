@@ -82,7 +82,7 @@ def test_the_report_says_what_was_asked_claimed_and_found(runs: pd.DataFrame, sp
     # word2vec at 100 is 45 plus 1.3, -1.5, 0.1, 1.9, -1.6, 0.2 by seed: the mean is 45 + 0.4 / 6, the squares sum to
     # 10.16, so the sd is sqrt((10.16 - 0.4^2 / 6) / 5)
     assert "| word2vec | 45.07 ± 1.42 (6) |" in text
-    assert "| word2vec - random | 100 | -5.00 (-5.00 to -5.00) | -2.50 | not compatible | IMDb | a paper |" in text
+    assert "| word2vec - random | 100 | -5.00 (-5.47 to -4.53) | -2.50 | not compatible | IMDb | a paper |" in text
 
 
 def test_a_further_number_is_shown_in_its_own_unit_and_not_tested(
@@ -235,3 +235,18 @@ def test_narrow_values_leave_the_names_of_the_rows_whole(width: int) -> None:
     lines = drawn.getvalue().splitlines()
     assert any(line.startswith("classifier.init") for line in lines)
     assert max(map(len, lines)) <= width and "…" not in "".join(lines)
+
+
+def test_a_second_test_set_is_reported_beside_the_first_and_says_where_they_disagree(
+    runs: pd.DataFrame, spec: ReportSpec
+) -> None:
+    assert "## Second test set" not in markdown_report(check_grid(runs, spec), spec)
+    shifted = runs["final/error"].where(runs["variant"] != "word2vec", 0.3 + 0.001 * runs["seed"])
+    both = check_grid(runs.assign(**{"final/holdout_error": shifted}), spec)
+    report = markdown_report(both, spec).partition("## Second test set")[2]
+    differing = [line for line in report.splitlines() if "on the holdout" in line and line.startswith("| word2vec")]
+    assert differing or "same verdict" in report
+    (first, *_) = [line for line in report.splitlines() if line.startswith("| word2vec - random | 100 |")]
+    mine = both[(both["level"] == "100")].set_index(["variant", "seed"])["final/holdout_error"]
+    difference = 100 * (mine["word2vec"] - mine["random"]).mean()
+    assert f"| {difference:+.2f} (" in first

@@ -62,6 +62,9 @@ class TargetConfig(SourceConfig):
     """Documents held out of the training split for validation, the same ones for every run."""
     n_test: Annotated[int, Bounds(0, 1e9)] = 0
     """Test documents, the same ones for every run (0: all)."""
+    holdout: Annotated[int, Bounds(0, 1e9)] = 0
+    """Documents of the training split that nothing is trained or chosen on: a second test set, of the distribution that
+    is trained on (0: none)."""
     test_share: Annotated[float, Bounds(0.01, 0.9)] = 0.2
     """Share of the documents held out for testing where the set has no test split."""
     max_length: Annotated[int, Bounds(0, 1e6)] = 400

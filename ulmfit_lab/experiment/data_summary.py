@@ -123,13 +123,14 @@ def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
     own = test_source(target)
     train = read_texts(source_fields_only(target), data)
     test = read_texts(source_fields_only(own), data) if own else train
-    pool, valid, tested = split_numbers(len(train.labels), len(test.labels) if own else None, target)
+    pool, valid, tested, held = split_numbers(len(train.labels), len(test.labels) if own else None, target)
     if not len(pool) or not len(tested):
         n, left = len(train.labels), f"{len(pool)} are left for training and {len(tested)} for testing"
         raise DataError(f"Of {n} labelled texts {left}; {len(valid)} validate, fewer do with --target.n-valid.")
     counts = Counter(train.labels[number] for number in pool)
     check_class_count(counts)
-    class_names(counts, {train.labels[number] for number in valid}, {test.labels[number] for number in tested})
+    unseen = {train.labels[number] for number in (*valid, *held)}
+    class_names(counts, unseen, {test.labels[number] for number in tested})
     tested = tested[: target.n_test or None]
     found = Counter(test.labels[number] for number in tested)
     names = sorted(counts, key=lambda name: (-counts[name], name))

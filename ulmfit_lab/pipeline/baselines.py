@@ -5,13 +5,14 @@ They are trained and tested on the very documents that the other variants get, c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.data.corpus import TokenCorpus
 from ulmfit_lab.data.rules import SPECIALS
 from ulmfit_lab.models.sentence_encoder import load_encoder
 from ulmfit_lab.pipeline.devices import configure_torch
@@ -38,12 +39,11 @@ def fit_tf_idf(work: StageContext, *, config: RunConfig, seed: int) -> dict[str,
     texts = load_labelled_data(work.inputs, config)
     draw = draw_labelled(texts, config.target.n_labels, seed)
     vectorizer = TfidfVectorizer(analyzer=one_and_two_grams, sublinear_tf=True)
-    (words, labels), *others = (
-        texts.words(*part, config) for part in ((texts.train, draw), texts.part("valid"), texts.part("test"))
-    )
+    words, labels = texts.words(texts.train, draw, config)
     counted = vectorizer.fit_transform(words), labels
-    valid, test = ((vectorizer.transform(words), labels) for words, labels in others)
-    return evaluate_baseline(work, texts, counted, valid, test)
+    others = {name: texts.words(*texts.part(name), config) for name in texts.evaluated}
+    evaluated = {name: (vectorizer.transform(words), labels) for name, (words, labels) in others.items()}
+    return evaluate_baseline(work, texts, counted, evaluated)
 
 
 def one_and_two_grams(words: Sequence[str]) -> list[str]:
@@ -75,16 +75,13 @@ def fit_sentence_encoder(work: StageContext, *, config: RunConfig, seed: int) ->
     texts = load_labelled_data(work.inputs, config)
     draw = draw_labelled(texts, config.target.n_labels, seed)
     own = work.inputs["sentence vectors"]
-    held_out = work.inputs.get("test sentence vectors", own)
-    train, valid, test = (
-        (load_document_vectors(stored, numbers), texts.label_ids(corpus, numbers))
-        for stored, corpus, numbers in (
-            (own, texts.train, draw),
-            (own, *texts.part("valid")),
-            (held_out, *texts.part("test")),
-        )
-    )
-    return evaluate_baseline(work, texts, train, valid, test)
+    stored = {"test": work.inputs.get("test sentence vectors", own)}
+
+    def features(where: StageResult, corpus: TokenCorpus, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return load_document_vectors(where, numbers), texts.label_ids(corpus, numbers)
+
+    evaluated = {name: features(stored.get(name, own), *texts.part(name)) for name in texts.evaluated}
+    return evaluate_baseline(work, texts, features(own, texts.train, draw), evaluated)
 
 
 def save_vectors(work: StageContext, numbers: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
@@ -107,14 +104,13 @@ def evaluate_baseline(
     work: StageContext,
     texts: LabelledData,
     train: tuple[Any, np.ndarray],
-    valid: tuple[Any, np.ndarray],
-    test: tuple[Any, np.ndarray],
+    evaluated: Mapping[str, tuple[Any, np.ndarray]],
 ) -> dict[str, Any]:
     """Fit and test logistic regression on pairs of features (n, d) and labels (n,); returns the stage's summary.
 
     The probabilities are kept, as those of every classifier are.
     """
-    strength, probabilities = logistic_regression(train, valid, test, len(texts.classes))
+    strength, probabilities = logistic_regression(train, evaluated, len(texts.classes))
     for part, found in probabilities.items():
         np.save(work.folder / f"{part}_predictions.npy", found)
     save_labels(work, texts)
@@ -124,18 +120,18 @@ def evaluate_baseline(
 
 
 def logistic_regression(
-    train: tuple[Any, np.ndarray], valid: tuple[Any, np.ndarray], test: tuple[Any, np.ndarray], n_classes: int
+    train: tuple[Any, np.ndarray], evaluated: Mapping[str, tuple[Any, np.ndarray]], n_classes: int
 ) -> tuple[float, dict[str, np.ndarray]]:
-    """Logistic regression on pairs of features (n, d) and labels (n,), its strength chosen on the validation pairs.
+    """Logistic regression on pairs of features (n, d) and labels (n,), its strength chosen on the pairs of `valid`.
 
-    Returns the strength, and the probabilities (n, n_classes) of the `valid` and the `test` documents.
+    Returns the strength, and the probabilities (n, n_classes) of each evaluated part's documents.
     """
     from sklearn.linear_model import LogisticRegression
 
     tries = [LogisticRegression(C=c, max_iter=1000).fit(*train) for c in REGULARISATIONS]
-    model = max(tries, key=lambda tried: tried.score(*valid))
+    model = max(tries, key=lambda tried: tried.score(*evaluated["valid"]))
     found = {}
-    for part, (features, _) in (("valid", valid), ("test", test)):
+    for part, (features, _) in evaluated.items():
         probabilities = model.predict_proba(features)
         # in their own type: sums of what is float32 are not 1 to the precision that float64 would promise
         found[part] = np.zeros((len(probabilities), n_classes), probabilities.dtype)

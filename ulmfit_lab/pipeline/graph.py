@@ -417,12 +417,12 @@ _compute_baseline = partial(_call, "baselines")
 
 def _sampling(config: RunConfig) -> dict[str, Any]:
     """Which of the target's documents train, validate and test, and where they are cut."""
-    return _changed(config.target, "n_labels", "n_valid", "n_test", "test_share", "max_length")
+    return _changed(config.target, "n_labels", "n_valid", "n_test", "test_share", "holdout", "max_length")
 
 
 def _holding_out(config: RunConfig) -> dict[str, Any]:
     """What decides which of the target's documents are left for training."""
-    return _changed(config.target, "n_valid", "test_share")
+    return _changed(config.target, "n_valid", "test_share", "holdout")
 
 
 def _part(corpus: CorpusConfig) -> dict[str, Any]:

@@ -24,11 +24,16 @@ Benchmarks of text classification have 2 to some hundred; the output layer and t
 """
 
 
+PREFIXES = {"test": "", "valid": "valid_", "holdout": "holdout_"}
+"""Part of a labelled set -> what its metrics' names begin with."""
+
+
 @dataclass(frozen=True)
 class LabelledData:
     """The labelled set, and which of its documents train, validate and test.
 
-    The validation and test documents are the same for every run; a run's training documents are drawn from the pool.
+    The validation, test and holdout documents are the same for every run; a run's training documents are drawn from the
+    pool.
     """
 
     train: TokenCorpus
@@ -37,13 +42,24 @@ class LabelledData:
     pool: np.ndarray
     valid: np.ndarray
     tested: np.ndarray
+    held: np.ndarray
+    """Documents of the training split that are a second test set; empty where none is asked for."""
+
+    @property
+    def evaluated(self) -> tuple[str, ...]:
+        """The parts that a classifier is evaluated on."""
+        return ("valid", "test", "holdout") if len(self.held) else ("valid", "test")
 
     def part(self, name: str) -> tuple[TokenCorpus, np.ndarray]:
-        """Corpus and documents of the validation or the test set."""
-        return (self.train, self.valid) if name == "valid" else (self.test, self.tested)
+        """Corpus and documents of the validation, the test or the holdout set."""
+        return {
+            "valid": (self.train, self.valid),
+            "test": (self.test, self.tested),
+            "holdout": (self.train, self.held),
+        }[name]
 
     def documents(self, name: str, vocabulary: Vocabulary, config: RunConfig) -> tuple[list[np.ndarray], np.ndarray]:
-        """Ids and labels of the validation or the test set."""
+        """Ids and labels of the validation, the test or the holdout set."""
         return self.select(*self.part(name), vocabulary, config)
 
     def select(
@@ -66,18 +82,19 @@ class LabelledData:
 
 
 def save_labels(work: StageContext, texts: LabelledData) -> None:
-    """Keep the class numbers (n,) of the validation and the test documents, beside the stage's `*_predictions.npy`."""
-    for part in ("valid", "test"):
+    """Keep the class numbers (n,) of the evaluated documents, beside the stage's `*_predictions.npy`."""
+    for part in texts.evaluated:
         np.save(work.folder / f"{part}_labels.npy", texts.label_ids(*texts.part(part)))
 
 
 def load_prediction_metrics(folder: Path) -> dict[str, float]:
-    """Every metric of the probabilities that a classifier's stage keeps, those on validation documents as valid_...
+    """Every metric of the probabilities that a classifier's stage keeps: on validation documents as valid_..., on those
+    of the second test set as holdout_...
 
     Empty where it keeps none; raises DataError where what it keeps cannot be read.
     """
     found: dict[str, float] = {}
-    for part, prefix in (("test", ""), ("valid", "valid_")):
+    for part, prefix in PREFIXES.items():
         files = [folder / f"{part}_{what}.npy" for what in ("predictions", "labels")]
         if all(file.is_file() for file in files):
             try:
@@ -111,16 +128,19 @@ def load_labelled_data(inputs: Mapping[str, StageResult], config: RunConfig) -> 
     for what, corpus in (("training", train), ("test", test)):
         check_labelled(what, corpus)
         check_class_count(corpus.label_names)
-    pool, valid, tested = split_numbers(train.n_documents, test.n_documents if separate else None, config.target)
+    pool, valid, tested, held = split_numbers(train.n_documents, test.n_documents if separate else None, config.target)
     n_test = 0 if separate else len(tested)
     if len(pool) < max(config.target.n_labels, 1) or len(tested) == 0:
+        held_out = f"{n_test} for testing, {config.target.n_valid} for validation and {len(held)} for the holdout"
         raise DataError(
-            f"The target has {train.n_documents} documents: after {n_test} for testing and {config.target.n_valid} for "
-            f"validation {len(pool)} are left, and {config.target.n_labels or 'some'} are to be trained on; lower "
-            "target.n_valid, target.test_share or target.n_labels."
+            f"The target has {train.n_documents} documents: after {held_out} {len(pool)} are left, and "
+            f"{config.target.n_labels or 'some'} are to be trained on; lower target.n_valid, target.holdout, "
+            "target.test_share or target.n_labels."
         )
-    classes = class_names(label_set(train, pool), label_set(train, valid), label_set(test, tested))
-    return LabelledData(train, test, classes, pool, valid, tested[: config.target.n_test or None])
+    classes = class_names(
+        label_set(train, pool), label_set(train, np.concatenate([valid, held])), label_set(test, tested)
+    )
+    return LabelledData(train, test, classes, pool, valid, tested[: config.target.n_test or None], held)
 
 
 def label_set(corpus: TokenCorpus, numbers: np.ndarray) -> set[str]:
@@ -161,16 +181,18 @@ def class_names(trained: Collection[str], validating: Collection[str], tested: C
     return classes
 
 
-def split_numbers(n: int, n_own: int | None, target: TargetConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of a set's n documents may train and which validate, and those that test, of which target.n_test cuts.
+def split_numbers(
+    n: int, n_own: int | None, target: TargetConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Which of a set's n documents may train, which validate, those that test (target.n_test cuts them), the holdout.
 
     n_own: documents of a test set of its own, whose numbers those that test then are; None: a share of the n is held
         out for testing
     """
     order = drawn_order(n)
     n_test = 0 if n_own is not None else round(target.test_share * n)
-    valid, pool = np.split(order[n_test:], [target.n_valid])
-    return pool, valid, order[:n_test] if n_own is None else drawn_order(n_own)
+    valid, held, pool = np.split(order[n_test:], [target.n_valid, target.n_valid + target.holdout])
+    return pool, valid, order[:n_test] if n_own is None else drawn_order(n_own), held
 
 
 def drawn_order(n: int) -> np.ndarray:

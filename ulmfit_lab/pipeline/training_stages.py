@@ -23,6 +23,7 @@ from ulmfit_lab.pipeline.baselines import load_document_vectors, save_vectors
 from ulmfit_lab.pipeline.build_models import build_classifier, new_language_model, restore_language_model, save_model
 from ulmfit_lab.pipeline.devices import configure_torch
 from ulmfit_lab.pipeline.labelled_data import (
+    PREFIXES,
     LabelledData,
     documents_to_encode,
     draw_labelled,
@@ -188,7 +189,7 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
     model = build_classifier(vocabulary, work.inputs, config, len(texts.classes))
     device, precision, recipe = configure_torch(config.compute), config.compute.precision, config.classifier
     draw = draw_labelled(texts, config.target.n_labels, seed)
-    parts = {"train": (texts.train, draw), "valid": texts.part("valid"), "test": texts.part("test")}
+    parts = {"train": (texts.train, draw)} | {name: texts.part(name) for name in texts.evaluated}
     documents = {
         name: make_document_batches(
             *texts.select(*part, vocabulary, config),
@@ -212,13 +213,15 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
 
     result = _train(work, "classifier", config, recipe, seed, trained, batches["train"], step, validate)
     save_model(work, config, model, "classifier", vocabulary)
-    tested, seen = evaluate(trained, "test"), evaluate(trained, "valid")
-    np.save(work.folder / "test_predictions.npy", tested.probabilities)
-    np.save(work.folder / "valid_predictions.npy", seen.probabilities)
+    found = {part: evaluate(trained, part) for part in texts.evaluated}
+    for part, evaluation in found.items():
+        np.save(work.folder / f"{part}_predictions.npy", evaluation.probabilities)
+    tested = found["test"]
     (work.folder / "samples.txt").write_text(format_samples(texts, tested.probabilities, config), encoding="utf-8")
     save_confusion(work, texts, tested.probabilities.argmax(1))
     padding = {"padding": padding_share(documents["train"].epoch(0))}
-    summary = summarize_training(result, recipe, tested.metrics | padding)
+    held = {f"holdout_{name}": value for name, value in found["holdout"].metrics.items()} if "holdout" in found else {}
+    summary = summarize_training(result, recipe, tested.metrics | padding | held)
     return summary | {"labels": len(draw), "classes": list(texts.classes)}
 
 
@@ -246,12 +249,12 @@ def average_classifiers(work: StageContext, *, config: RunConfig, seed: int) -> 
     texts = load_labelled_data(work.inputs, config)
     save_labels(work, texts)
     final: dict[str, float] = {}
-    for part, prefix in (("test", ""), ("valid", "valid_")):
+    for part in texts.evaluated:
         files = [work.inputs[name].folder / f"{part}_predictions.npy" for name in ("forwards", "backwards")]
         scores = np.mean([np.load(file, allow_pickle=False) for file in files], axis=0)
         corpus, documents = texts.part(part)
         truth = texts.label_ids(corpus, documents)
-        final |= {f"{prefix}{name}": value for name, value in classification_metrics(scores, truth).items()}
+        final |= {f"{PREFIXES[part]}{name}": value for name, value in classification_metrics(scores, truth).items()}
         np.save(work.folder / f"{part}_predictions.npy", scores)
         if part == "test":
             save_confusion(work, texts, scores.argmax(1))

@@ -61,6 +61,8 @@ def measured_value(run: TrackedRun, measure: RunMetric) -> float:
 
 def check_measurable(experiment: str, variant: str, config: RunConfig, measure: RunMetric) -> None:
     """Raise ConfigError where a run of this config cannot have a measure, before anything is trained."""
+    if measure.name.startswith("final/holdout_") and not (config.target.holdout and config.last_stage == "classifier"):
+        raise ConfigError(f"{experiment}: {variant!r} has no holdout, and so no {measure.name}; set target.holdout.")
     last = CLASSIFIER if config.last_stage == "classifier" else LANGUAGE_MODEL
     if measure.name.startswith("final/lm_"):
         read = config.classifier.model == "awd-lstm" and config.classifier.init in ("pretrained", "fine-tuned")

@@ -64,6 +64,11 @@ MARGINS = (
     "shown to be no worse than by the margin (two one-sided paired t tests at 5%, corrected over all margins (Holm)). "
     "Margins: {margins}."
 )
+HOLDOUT = "final/holdout_"
+SECOND = (
+    "The holdout are documents of the training split that nothing was trained or chosen on: a test set of the "
+    "distribution that was trained on, which the official one need not be."
+)
 PUBLISHED = (
     "Compatible: the published difference is within the interval found here, and 0 is not; cannot tell: both are, or "
     "nothing is claimed here. Perplexities are compared by their ratio."
@@ -96,6 +101,7 @@ def markdown_report(
         *checks_part(runs, spec),
         *format_extra_metrics(runs, spec),
         *(["## Comparisons", describe_tests(rows, spec), markdown(*comparison_cells(rows, spec))] if rows else []),
+        *holdout_part(rows, runs, spec),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, runs, spec),
         *tuning_part(tuning, searched),
@@ -145,6 +151,26 @@ def checks_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     parts = ["## Checks", markdown(header, rows)] if rows else []
     lines = "\n".join(f"- {line}" for line in diverged_lines(runs))
     return [*parts, "## Diverged", f"Left out of means and comparisons:\n\n{lines}"] if lines else parts
+
+
+def holdout_part(rows: Sequence[Comparison], runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+    """The comparisons on the second test set beside those on the first, where the runs have one."""
+    column = spec.metric.replace("final/", HOLDOUT, 1)
+    if spec.metric.startswith(HOLDOUT) or column not in runs.columns or runs[column].isna().any() or not rows:
+        return []
+    held = compare_variants(runs, replace(spec, metric=column, margins=()))
+    levels = [spec.level_name or "level"] if spec.levels != ("",) else []
+    cells = [
+        [
+            f"{row.variant} - {row.against}",
+            *([level_words(row.level)] if levels else []),
+            *(difference_words(each, spec) for each in (row, other)),
+            "same verdict" if row.verdict == other.verdict else f"{row.verdict}; on the holdout {other.verdict}",
+        ]
+        for row, other in zip(rows, held, strict=True)
+    ]
+    header = ["pair", *levels, "on the test set", "on the holdout", "verdicts"]
+    return ["## Second test set", SECOND, markdown(header, cells)]
 
 
 def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:

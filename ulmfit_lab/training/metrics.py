@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 PARTS = {
     "final/valid_": "Validation",
+    "final/holdout_": "Holdout",
     "final/lm_": "Language model's validation",
     "best/": "Best validation",
     "final/": "Test",
 }
 """How the names of measures begin -> the part of the data, the longest beginning of a name first.
 
-`final/` and `final/valid_` are of the weights that a run keeps, `best/` of its best epoch, `final/lm_` of the last
-language model below a run.
+`final/`, `final/valid_` and `final/holdout_` (a second test set) are of the weights that a run keeps, `best/` of its
+best epoch, `final/lm_` of the last language model below a run.
 """
 VALIDATION = ("final/valid_", "final/lm_", "best/")
 """How the names of measures on validation data begin."""
 CLASSIFIER, LANGUAGE_MODEL = "classifier", "language model"
-OF_CLASSIFIERS = ("final/", "final/valid_", "best/")
+OF_CLASSIFIERS = ("final/", "final/valid_", "final/holdout_", "best/")
 OF_ALL = (*OF_CLASSIFIERS, "final/lm_")
 
 
@@ -157,7 +158,7 @@ METRICS: tuple[Metric, ...] = (
         label="perplexity",
         about="exp(loss) of a language model",
         models=(LANGUAGE_MODEL,),
-        prefixes=OF_ALL,
+        prefixes=("final/", "final/valid_", "best/", "final/lm_"),
     ),
     Metric(
         name="perplexity_epoch_sd",
