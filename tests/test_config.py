@@ -37,7 +37,7 @@ from ulmfit_lab.utils.errors import ConfigError
 KINDS = field_types(RunConfig)
 BOUNDS = field_bounds(RunConfig)
 PATHS = tuple(KINDS)
-NUMBERS = tuple(path for path, kind in KINDS.items() if kind in (int, float, int | None))
+NUMBERS = tuple(path for path, kind in KINDS.items() if kind in (int, float, int | None, float | None))
 FLOATS = tuple(path for path, kind in KINDS.items() if kind is float)
 
 

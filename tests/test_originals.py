@@ -46,12 +46,12 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-def shown(value: Any) -> str:
+def shown(path: str, value: Any) -> str:
     """A field's value as the page writes it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
-        return "the run's"
+        return "the run's" if path.endswith(".seed") else "lm's"
     return f"{value:g}" if isinstance(value, int | float) else str(value) or NOTHING
 
 
@@ -62,7 +62,7 @@ CONSTANTS = table("what")
 @pytest.mark.parametrize("column", LAB)
 def test_the_labs_columns_are_its_config_and_scales(column: str) -> None:
     values = flatten(LAB[column])
-    wrong = {path: row[column] for path, row in FIELDS.items() if row[column] != shown(values[path])}
+    wrong = {path: row[column] for path, row in FIELDS.items() if row[column] != shown(path, values[path])}
     assert wrong == {}
 
 
@@ -97,7 +97,7 @@ def test_dropouts_have_the_originals_places(group: str) -> None:
     ours = LanguageModelConfig() if group.strip() == "lm" else ClassifierConfig()
     for name, rate in zip(DROPOUTS, rates, strict=True):
         assert getattr(ours, f"{name}_dropout") == rate
-        assert FIELDS[f"{group.strip()}.{name}_dropout"][column] == shown(rate)
+        assert FIELDS[f"{group.strip()}.{name}_dropout"][column] == shown(name, rate)
     assert ClassifierConfig().head_dropout == 0.1
 
 
@@ -108,7 +108,7 @@ def test_the_awd_lstms_own_recipe_is_its_column() -> None:
     ours = flatten(recipe)
     ours_alone = ("vocabulary.max_size", "vocabulary.min_freq", "compute.precision")
     said = {path: row["AWD-LSTM"] for path, row in FIELDS.items() if row["AWD-LSTM"] != NOTHING}
-    assert {path: shown(ours[path]) for path in said if path not in ours_alone} == {
+    assert {path: shown(path, ours[path]) for path in said if path not in ours_alone} == {
         path: value for path, value in said.items() if path not in ours_alone
     }
 

@@ -26,7 +26,7 @@ from ulmfit_lab.pipeline.build_models import build_classifier, restore_language_
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.labelled_data import drawn_order, load_labelled_data, load_prediction_metrics
 from ulmfit_lab.pipeline.store import Observer, Stage, StageResult, StageStore, read_stage
-from ulmfit_lab.pipeline.training_stages import make_document_batches
+from ulmfit_lab.pipeline.training_stages import make_document_batches, with_own_dropout
 from ulmfit_lab.training.evaluation import evaluate_classifier
 from ulmfit_lab.training.metrics import classification_metrics
 from ulmfit_lab.utils.errors import ConfigError, DataError
@@ -395,3 +395,17 @@ def test_probabilities_of_float32_features_keep_their_type_and_are_scored_withou
 def test_a_key_of_a_field_that_does_not_exist_is_an_error_and_not_left_out(config: RunConfig) -> None:
     with pytest.raises(KeyError, match="TargetConfig has no field labels"):
         graph._changed(config.target, "labels", "n_valid")
+
+
+def test_a_training_may_have_a_multiplier_of_its_own(config: RunConfig) -> None:
+    own = override(config, {"fine_tuning.drop_mult": 0.9})
+    assert with_own_dropout(own, own.fine_tuning).lm.drop_mult == 0.9
+    assert with_own_dropout(own, own.pretraining) == own
+    before, after = (
+        {(stage.kind, stage.fingerprint) for stage in final_stage(each, 0, None).ancestry()} for each in (config, own)
+    )
+    assert sorted(kind for kind, _ in after - before) == ["classifier", "fine-tuned"]
+    with pytest.raises(
+        ConfigError, match=r"lm.input_dropout = 0.25 times pretraining.drop_mult = 5.0 must lie between"
+    ):
+        override(config, {"pretraining.drop_mult": 5.0})

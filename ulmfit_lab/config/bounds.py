@@ -44,13 +44,13 @@ def check_config(config: Any) -> None:
             raise ConfigError(f"{path} = {value} is out of bounds; it must lie between {low:g} and {high:g}.")
     if not DEVICE.fullmatch(config.compute.device):
         raise ConfigError(f"compute.device = {config.compute.device!r} is not a device; use auto, cpu, cuda or cuda:N.")
-    for group in ("lm", "classifier"):
-        multiplier = values[f"{group}.drop_mult"]
-        for name in DROPOUTS:
+    for group, owner in (("lm", "lm"), ("lm", "pretraining"), ("lm", "fine_tuning"), ("classifier", "classifier")):
+        multiplier = values[f"{owner}.drop_mult"]
+        for name in DROPOUTS if multiplier is not None else ():
             rate = values[f"{group}.{name}"]
             if not 0 <= rate < 1 or rate * multiplier >= 1:
                 raise ConfigError(
-                    f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} must lie between 0 and 1."
+                    f"{group}.{name} = {rate} times {owner}.drop_mult = {multiplier} must lie between 0 and 1."
                 )
     if values["classifier.unfreeze"] == "last" and values["classifier.dropout_schedule"] != "constant":
         raise ConfigError(
@@ -63,15 +63,16 @@ def check_config(config: Any) -> None:
 
 def _check_doubled(values: Mapping[str, Any], fit: str, group: str) -> None:
     """Refuse a dropout that a fit's schedule would raise to 1; the classifier's output_dropout, its head's, is kept."""
-    schedule, multiplier = values[f"{fit}.dropout_schedule"], values[f"{group}.drop_mult"]
+    schedule, own = values[f"{fit}.dropout_schedule"], values[f"{fit}.drop_mult"]
     if schedule == "constant":
         return
+    multiplier, owner = (values[f"{group}.drop_mult"], group) if own is None else (own, fit)
     for name in DROPOUTS:
         rate = values[f"{group}.{name}"]
         in_head = group == "classifier" and name == "output_dropout"
         if not in_head and 2 * rate * multiplier >= 1:
             raise ConfigError(
-                f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} is doubled by "
+                f"{group}.{name} = {rate} times {owner}.drop_mult = {multiplier} is doubled by "
                 f"{fit}.dropout_schedule = {schedule!r} and must then stay below 1; lower it."
             )
 

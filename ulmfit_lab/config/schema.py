@@ -203,6 +203,8 @@ class LanguageModelTrainingConfig(TrainingConfig):
     """Activation regularisation (AR)."""
     beta: Annotated[float, Bounds(0, 1e6)] = 1.0
     """Temporal activation regularisation (TAR)."""
+    drop_mult: Annotated[float | None, Bounds(0, 10)] = None
+    """Multiplier of the language model's dropouts in this training (none: `lm.drop_mult`)."""
     seed: Annotated[int | None, Bounds(0, 2**32 - 1)] = None
     """Seed of this stage; none: the run's own. A fixed one shares the stage between all seeds."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ulmfit_lab.config.paths import override
 from ulmfit_lab.config.schema import LanguageModelConfig, LanguageModelTrainingConfig, RunConfig, TrainingConfig
 from ulmfit_lab.data.corpus import open_corpus
 from ulmfit_lab.data.document_batches import DocumentBatches, FeatureBatches, padding_share
@@ -54,6 +55,7 @@ EVALUATION_WINDOW = 70
 
 def pretrain(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """A language model trained from random weights on the general corpus."""
+    config = with_own_dropout(config, config.pretraining)
     corpus = open_corpus(work.inputs["corpus"].folder)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
@@ -64,11 +66,17 @@ def pretrain(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, A
 
 def fine_tune(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """The pretrained language model, moved to the target's vocabulary and trained on the unlabelled text."""
+    config = with_own_dropout(config, config.fine_tuning)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
     model = restore_language_model(vocabulary, work.inputs["language model"], config)
     streams = load_streams(*unlabelled_documents(work.inputs, config, seed), vocabulary)
     return _train_language_model(work, "fine-tuning", config, config.fine_tuning, seed, model, vocabulary, streams)
+
+
+def with_own_dropout(config: RunConfig, recipe: LanguageModelTrainingConfig) -> RunConfig:
+    """The config with the multiplier of a training's own, where it has one, in place of the language model's."""
+    return config if recipe.drop_mult is None else override(config, {"lm.drop_mult": recipe.drop_mult})
 
 
 def _train_language_model(
