@@ -146,6 +146,8 @@ class ReportSpec:
     """Contrasts that are also tested for equivalence and non-inferiority."""
     smallest_difference: float | None = None
     """The smallest difference of interest, from which further seeds are planned."""
+    efficiency: tuple[tuple[str, str], ...] = ()
+    """Pairs (variant, against): at which level does against reach what variant reaches?"""
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -76,6 +76,9 @@ class Design:
     """Contrasts that are also tested for equivalence and non-inferiority."""
     smallest_difference: float | None = None
     """The smallest difference of interest, in the unit of the report: power and further seeds are planned from it."""
+    efficiency: Sequence[tuple[str, str]] = ()
+    """Pairs (variant, against) whose label efficiency is reported: at how many times the level of the factor, a number
+    above 0, against reaches what variant reaches."""
     language_models: int | None = None
     """Language models that the seeds share: seed s trains and fine-tunes with seed s modulo this number, so that
     several draws of labels and heads are nested under each. Default: what `pretraining.seed` and `fine_tuning.seed`
@@ -425,6 +428,12 @@ def _check_primary(experiment: Experiment) -> None:
             raise ConfigError(f"{experiment.name}: the margin of {named} is not of one of its contrasts.")
         if not (is_number(margin.value) and margin.value > 0 and margin.reason):
             raise ConfigError(f"{experiment.name}: a margin must be above 0 and have a reason; there is {margin}.")
+    for pair in experiment.design.efficiency:
+        levels = [level for at in experiment.levels.values() for level in at]
+        if not set(pair) <= experiment.variants.keys() or not levels or not all(is_number(x) and x > 0 for x in levels):
+            raise ConfigError(
+                f"{experiment.name}: efficiency {pair} must be two of its variants, crossed with numbers above 0."
+            )
     smallest = experiment.design.smallest_difference
     if smallest is not None and not (is_number(smallest) and smallest > 0):
         raise ConfigError(f"{experiment.name}: smallest_difference = {smallest} must be above 0.")

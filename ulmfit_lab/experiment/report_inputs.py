@@ -98,4 +98,5 @@ def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | No
         primary=primary_contrasts(experiment, scale),
         margins=tuple(experiment.design.margins),
         smallest_difference=experiment.design.smallest_difference,
+        efficiency=tuple(experiment.design.efficiency),
     )

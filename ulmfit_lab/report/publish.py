@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console, Group
 
+from ulmfit_lab.analysis.comparisons import compare_variants
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.experiment.consistency import unknown_fields
@@ -18,11 +20,13 @@ from ulmfit_lab.experiment.run_names import declared_runs, name_runs
 from ulmfit_lab.pipeline.store import StageStore
 from ulmfit_lab.report.committed import Committed, committed_grid
 from ulmfit_lab.report.current_report import report_key, save_report
+from ulmfit_lab.report.mean_runs import mean_runs
 from ulmfit_lab.report.new_metrics import keep_metrics
 from ulmfit_lab.report.tables import console_parts, print_report, verdict_first
 from ulmfit_lab.report.tuning_figure import draw_again
 from ulmfit_lab.report.withdrawn import withdrawal_of
 from ulmfit_lab.report.write import sweep_metrics, write_report
+from ulmfit_lab.tracking.records import LoggedMetric, TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 from ulmfit_lab.utils.errors import IncompleteError, LabError
 from ulmfit_lab.utils.home import Home, redact
@@ -61,7 +65,7 @@ def publish(
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
     parts = console_parts(runs, spec)
     Console().print(Group(*parts))
-    summarise(experiment, scale, overrides, tracker, runs, spec, folder)
+    summarise(experiment, scale, overrides, tracker, runs, spec, folder, mine)
     save_report(home, folder, report_key(experiment, scale, overrides, mine, tracker.uri, folder), written, parts)
     return written
 
@@ -96,12 +100,17 @@ def summarise(
     runs: pd.DataFrame,
     spec: ReportSpec,
     folder: Path,
+    tracked: Sequence[TrackedRun],
 ) -> None:
-    """Mean, sd and n of every variant, the report as description, and the figure, on the parent run."""
+    """Mean, sd and n of every variant, the report as description, and the figure, on the parent run; runs of means."""
+    curves: dict[tuple[str, str], list[dict[str, list[LoggedMetric]]]] = {}
+    for run in tracked:
+        curves.setdefault((run.variant, run.level), []).append(tracker.histories(run))
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
     report = verdict_first((folder / "table.md").read_text(encoding="utf-8"))
     figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
+    tracker.log_means(parent, mean_runs(runs, spec, compare_variants(runs, spec), curves))
     tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED")
     tracker.show(parent, experiment.metric, experiment.question)

@@ -22,6 +22,7 @@ from ulmfit_lab.analysis.comparisons import (
     seeds_words,
     summarize_variants,
 )
+from ulmfit_lab.analysis.efficiency import format_ratio, label_efficiency
 from ulmfit_lab.analysis.manipulation_checks import check_rows, diverged_lines, find_failed_checks
 from ulmfit_lab.analysis.run_table import check_grid
 from ulmfit_lab.analysis.sequential import RULE
@@ -64,6 +65,10 @@ MARGINS = (
     "shown to be no worse than by the margin (two one-sided paired t tests at 5%, corrected over all margins (Holm)). "
     "Margins: {margins}."
 )
+EFFICIENCY = (
+    "The level at which against reaches the mean of the variant, read between the levels of its monotone curve on the "
+    "log scale; a t interval of the log ratio by a jackknife over independent pairs. Neither is tested."
+)
 HOLDOUT = "final/holdout_"
 SECOND = (
     "The holdout are documents of the training split that nothing was trained or chosen on: a test set of the "
@@ -102,6 +107,7 @@ def markdown_report(
         *format_extra_metrics(runs, spec),
         *(["## Comparisons", describe_tests(rows, spec), markdown(*comparison_cells(rows, spec))] if rows else []),
         *holdout_part(rows, runs, spec),
+        *efficiency_part(runs, spec),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
         *published_part(rows, runs, spec),
         *tuning_part(tuning, searched),
@@ -171,6 +177,16 @@ def holdout_part(rows: Sequence[Comparison], runs: pd.DataFrame, spec: ReportSpe
     ]
     header = ["pair", *levels, "on the test set", "on the holdout", "verdicts"]
     return ["## Second test set", SECOND, markdown(header, cells)]
+
+
+def efficiency_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+    """At how many labels one variant reaches what another one reaches."""
+    cells = [
+        [each.variant, level_words(each.level), each.against, *format_ratio(each), str(each.n)]
+        for each in label_efficiency(runs, spec)
+    ]
+    header = ["variant", spec.level_name, "against", f"{spec.level_name} it needs", "ratio", "95% interval", "n"]
+    return ["## Label efficiency", EFFICIENCY, markdown(header, cells)] if cells else []
 
 
 def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,20 @@ class TrackedRun:
     def declared_runs(self) -> list[TrackedRun]:
         """The run once for every cell that it stands for, under its name."""
         return [self, *(self.named(*name) for name in self.names[1:])]
+
+
+@dataclass(frozen=True)
+class MeanRun:
+    """A variant at a level over its seeds, as a run under a sweep's parent."""
+
+    name: str
+    variant: str
+    level: str
+    metrics: Mapping[str, float]
+    verdict: str
+    """Of its comparison with the baseline, in words."""
+    curves: Mapping[str, Sequence[tuple[int, float]]]
+    """Metric -> step and value."""
 
 
 def encode_other_names(names: Iterable[Name]) -> str:

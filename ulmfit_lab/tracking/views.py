@@ -13,24 +13,31 @@ from typing import Any
 from ulmfit_lab.tracking.names import NOTE
 from ulmfit_lab.training.metrics import find_metric, prediction_metrics
 
-KEY = "runs"
-VIEW = f"mlflow.sharedViewState.{KEY}"
-"""Tag of an experiment: the lab's view, whose key ends the tag's name; views that people shared have other keys."""
+VIEW = "mlflow.sharedViewState."
+"""How the tags begin that hold a view of an experiment, with the view's key behind: "means" or "runs" for the lab's."""
 SUMMARY = "lab.summary"
 """Tag of an experiment: the run that holds the comparison of its variants."""
 CELLS = "tags.`lab.kind` = 'cell'"
 
 
-def view_tags(view: Mapping[str, Any], about: str, experiment: str, parent: str) -> dict[str, str]:
-    """Tags of an experiment (by id): a view of its cells, a description that leads to the comparison, and where it is.
-
-    The view is called runs. None has means by variant: MLflow would take them over the hundred runs that its list has
-    loaded.
-    """
+def view_tags(measure: str, about: str, experiment: str, parent: str) -> dict[str, str]:
+    """Tags of an experiment (by id): views of its means and runs, a description that leads to the comparison."""
     return {
-        VIEW: json.dumps(view),
+        f"{VIEW}means": json.dumps(means_view(measure)),
+        f"{VIEW}runs": json.dumps(runs_view(measure)),
         NOTE: f"{about}\n\n[Verdict, table and figures]({page_of(experiment, parent)})",
         SUMMARY: parent,
+    }
+
+
+def means_view(measure: str) -> dict[str, Any]:
+    """The state of MLflow's list of runs that shows the means of variants, best first, with their verdicts."""
+    columns = [f"tags.`{name}`" for name in ("variant", "level", "verdict")]
+    return {
+        "searchFilter": "tags.`lab.kind` = 'mean'",
+        "orderByKey": f"metrics.`{measure}`",
+        "orderByAsc": find_metric(measure).lower_is_better,
+        "selectedColumns": [*columns, *(f"metrics.`{name}`" for name in ("mean", "sd", "low", "high", "n", "p"))],
     }
 
 
@@ -55,7 +62,8 @@ def runs_view(measure: str) -> dict[str, Any]:
 def pages_of(experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
     """What there is to see of an experiment (by id) -> page, relative to the UI's address; best first."""
     summary = {"verdict": page_of(experiment, tags[SUMMARY])} if tags.get(SUMMARY) else {}
-    return {**summary, "runs": page_of(experiment) + (f"?viewStateShareKey={KEY}" if VIEW in tags else "")}
+    views = {key: f"{page_of(experiment)}?viewStateShareKey={key}" for key in ("means", "runs") if VIEW + key in tags}
+    return {**summary, "runs": page_of(experiment), **views}
 
 
 def page_of(experiment: str, run: str = "") -> str:
