@@ -164,7 +164,7 @@ def lines(*found: Any) -> bytes:
         (lines({**HEADER, "version": 2}, LINE), "version 2"),
         (lines(HEADER), "should hold 1 runs and holds 0"),
         (lines(HEADER, {k: v for k, v in LINE.items() if k != "cell"}), "has no 'cell'"),
-        (lines(HEADER, {**LINE, "seed": "0"}), "seed of a run is no int"),
+        (lines(HEADER, {**LINE, "seed": "0"}), "seed of a run is not of type int"),
         (lines(HEADER, {**LINE, "status": "RUNNING"}), "is RUNNING"),
         (lines(HEADER, {**LINE, "declaration": "' or 1 = 1"}), "declaration of a run"),
         (lines(HEADER, {**LINE, "metrics": {"final/loss": [1]}}), "no export of runs"),

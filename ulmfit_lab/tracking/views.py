@@ -1,8 +1,4 @@
-"""What MLflow's pages of an experiment show at first sight: views of its runs, as tags that the UI reads.
-
-MLflow's list of runs opens with a folded sweep and no metric. A view that somebody shared is kept by the UI as a tag of
-the experiment, and opened by the key in the tag's name; the lab writes such tags itself.
-"""
+"""Views of an experiment's runs in MLflow's UI, which stores shared views as tags of the experiment."""
 
 from __future__ import annotations
 
@@ -15,18 +11,14 @@ from ulmfit_lab.training.metrics import find_metric, prediction_metrics
 
 KEY = "runs"
 VIEW = f"mlflow.sharedViewState.{KEY}"
-"""Tag of an experiment: the lab's view, whose key ends the tag's name; views that people shared have other keys."""
+"""Tag of an experiment: the state of the lab's view."""
 SUMMARY = "lab.summary"
-"""Tag of an experiment: the run that holds the comparison of its variants."""
+"""Tag of an experiment: the parent run with the comparison."""
 CELLS = "tags.`lab.kind` = 'cell'"
 
 
 def view_tags(view: Mapping[str, Any], about: str, experiment: str, parent: str) -> dict[str, str]:
-    """Tags of an experiment (by id): a view of its cells, a description that leads to the comparison, and where it is.
-
-    The view is called runs. None has means by variant: MLflow would take them over the hundred runs that its list has
-    loaded.
-    """
+    """Tags of an experiment (by id): view of its runs, description with a link to the comparison, parent run."""
     return {
         VIEW: json.dumps(view),
         NOTE: f"{about}\n\n[Verdict, table and figures]({page_of(experiment, parent)})",
@@ -35,10 +27,7 @@ def view_tags(view: Mapping[str, Any], about: str, experiment: str, parent: str)
 
 
 def runs_view(measure: str) -> dict[str, Any]:
-    """The state of MLflow's list of runs, by the names of its user interface.
-
-    It shows them best first, with variant, level, seed and what the experiment measures.
-    """
+    """State of MLflow's list of runs: best first, with variant, level, seed and metrics."""
     others = (*(f"final/{metric.name}" for metric in prediction_metrics()), "final/lm_perplexity")
     return {
         "searchFilter": CELLS,
@@ -53,11 +42,11 @@ def runs_view(measure: str) -> dict[str, Any]:
 
 
 def pages_of(experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """What there is to see of an experiment (by id) -> page, relative to the UI's address; best first."""
+    """Name -> path of the pages of an experiment (by id), relative to the UI's address."""
     summary = {"verdict": page_of(experiment, tags[SUMMARY])} if tags.get(SUMMARY) else {}
     return {**summary, "runs": page_of(experiment) + (f"?viewStateShareKey={KEY}" if VIEW in tags else "")}
 
 
 def page_of(experiment: str, run: str = "") -> str:
-    """A run's page, or that of an experiment's runs, relative to the UI's address."""
+    """Path of a run's page, or of an experiment's list of runs, relative to the UI's address."""
     return f"#/experiments/{experiment}/runs" + (f"/{run}" if run else "")
