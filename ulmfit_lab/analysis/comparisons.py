@@ -1,4 +1,4 @@
-"""From the runs of a complete grid to its results: a summary of each cell, a verdict on each contrast."""
+"""Results of a complete grid of runs: summary of each variant and level, verdict on each contrast."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TURNED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant compared with another at a level, in the unit that the report shows."""
+    """A variant compared with another at a level, in the unit of the report."""
 
     level: str
     variant: str
@@ -40,25 +40,25 @@ class Comparison:
     corrected_p: float
     verdict: Verdict
     further_seeds: int | None
-    """Seeds to add before a difference of this size would show; None where one is shown, or nothing was observed."""
+    """Further seeds with which a difference of this size would be significant; None if it is, or is unknown."""
     why: str = ""
     """Why the verdict is void."""
 
 
 def values(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> list[float]:
-    """The measure of a variant at a level, scaled, in the order of the seeds that it has; of no run that diverged."""
+    """Scaled metric of a variant at a level, in order of seeds, without diverged runs."""
     return list(by_seed(runs, spec, variant, level).values())
 
 
 def by_seed(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> dict[int, float]:
-    """The same, with the seeds."""
+    """Seed -> the same."""
     chosen = trained_runs(runs[(runs["variant"] == variant) & (runs["level"] == level)])
     found = dict(zip(chosen["seed"], chosen[spec.metric], strict=True))
     return {seed: float(found[seed]) * spec.metric_scale for seed in spec.seeds if seed in found}
 
 
 def summarize_variants(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, str], Summary]:
-    """(variant, level) -> summary over seeds; nan where all runs diverged."""
+    """(variant, level) -> summary over seeds; nan if all runs diverged."""
     places = [(v, level) for v in spec.variants for level in spec.levels]
     found = {place: values(runs, spec, *place) for place in places}
     nothing = Summary(math.nan, math.nan, math.nan, math.nan, 0)
@@ -66,14 +66,14 @@ def summarize_variants(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, 
 
 
 def compare_variants(runs: pd.DataFrame, spec: ReportSpec) -> list[Comparison]:
-    """Every pair at every level, paired by seed, corrected together (Holm)."""
+    """Compare all pairs at all levels, paired by seed, with Holm's correction over all comparisons."""
     places = [(level, variant, against) for variant, against in spec.pairs for level in spec.levels]
     results = compared(runs, spec, places)
     found = find_failed_checks(runs, spec)
     why = [why_void(place, found) for place in places]
     results = [replace(result, p=math.nan) if reason else result for result, reason in zip(results, why, strict=True)]
     corrected = holm([result.p for result in results])
-    # the hardest test of Holm's family has this alpha, so the seeds that it asks for suffice for any of them
+    # the smallest alpha of Holm's correction
     hardest = ALPHA / max(len(places), 1)
     return [
         _row(place, result, p, spec.lower_is_better, hardest, reason)
@@ -82,13 +82,13 @@ def compare_variants(runs: pd.DataFrame, spec: ReportSpec) -> list[Comparison]:
 
 
 def why_void(place: Place, found: Voids) -> str:
-    """Why a comparison is void, of each of its sides; empty where it is not."""
+    """Why a comparison is void; empty if it is not."""
     level, *sides = place
     return "; ".join(f"{side}: {found[side, level]}" for side in sides if (side, level) in found)
 
 
 def compared(runs: pd.DataFrame, spec: ReportSpec, places: Sequence[Place]) -> list[PairedResult]:
-    """The paired test at each place; where there are looks, as of its latest one."""
+    """Paired test at each place, as of its latest interim analysis if there are any."""
     if spec.looks:
         results = replay_looks(measured_in(runs, spec), spec).results
         return [results[place] for place in places]
@@ -96,7 +96,7 @@ def compared(runs: pd.DataFrame, spec: ReportSpec, places: Sequence[Place]) -> l
 
 
 def paired_at(runs: pd.DataFrame, spec: ReportSpec, place: Place) -> PairedResult:
-    """The paired test over the seeds with which neither side diverged; nan where there are none."""
+    """Paired test over the seeds where neither side diverged; nan without any."""
     level, variant, against = place
     a, b = (by_seed(runs, spec, side, level) for side in (variant, against))
     both = [seed for seed in a if seed in b]
@@ -115,7 +115,7 @@ def _row(
 
 
 def group_by_answer(rows: Sequence[Comparison], published: Published) -> list[Comparison]:
-    """The comparisons that a published figure is about, turned round where they were made the other way."""
+    """Comparisons of the pair of a published figure, reversed if they were made the other way round."""
     pair = published.variant, published.against
     turned = [_turned(row) if (row.against, row.variant) == pair else row for row in rows]
     return [row for row in turned if (row.variant, row.against) == pair]
@@ -129,14 +129,14 @@ def _turned(row: Comparison) -> Comparison:
 
 
 def direction(published: float, row: Comparison) -> str:
-    """Whether the runs point where a published difference points."""
+    """Whether the difference has the sign of the published one."""
     product = row.result.difference * published
     words = "agrees" if product > 0 else "disagrees" if product < 0 else "neither"
     return words if row.verdict in SHOWN else f"{words} ({row.verdict})"
 
 
 def headline(rows: Sequence[Comparison], spec: ReportSpec) -> str:
-    """The outcome of all comparisons in one sentence."""
+    """All comparisons in one sentence."""
     n = len(spec.seeds)
     if not rows:
         return "Nothing is compared: there is one variant."
@@ -151,13 +151,13 @@ def headline(rows: Sequence[Comparison], spec: ReportSpec) -> str:
 
 
 def seeds_words(rows: Sequence[Comparison]) -> str:
-    """Over how many seeds comparisons were made: 6, or 6 to 12."""
+    """Number of seeds of the comparisons: "6" or "6 to 12"."""
     fewest, most = (which(row.result.n for row in rows) for which in (min, max))
     return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def _grouped(rows: Sequence[Comparison]) -> dict[tuple[Verdict, str, tuple[str, ...]], list[str]]:
-    """(verdict, against, levels) -> the variants of which it holds, so that a sentence names them together."""
+    """(verdict, against, levels) -> variants."""
     groups: dict[tuple[Verdict, str, tuple[str, ...]], list[str]] = {}
     for (variant, against), found in itertools.groupby(rows, key=lambda row: (row.variant, row.against)):
         levels: dict[Verdict, tuple[str, ...]] = {}

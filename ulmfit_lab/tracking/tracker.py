@@ -482,7 +482,7 @@ def open_to_read(home: Home, uri: str) -> Tracker:
     if uri == home.own_uri:
         if not home.runs_database.is_file():
             hint = "set ULMFIT_LAB_HOME to another folder"
-            raise LabError(f"{home.root} holds no runs, and {home.unwritable} is not writable; {hint}.")
+            raise LabError(f"{home.root} holds no runs, and {home.unwritable} may not be written by this user; {hint}.")
         uri = sqlite_uri(home.runs_database, read_only=True)
     initialize_store(uri)
     return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
