@@ -145,7 +145,7 @@ def test_of_a_text_without_words_nothing_is_guessed(lab: Any, text: str) -> None
     found = predict(trained, [TEXT, text, "bad"])
     assert np.isnan(found[1]).all() and labels_of(trained, found)[1] is None
     np.testing.assert_allclose(found[[0, 2]], predict(trained, [TEXT, "bad"]), atol=1e-6)
-    with pytest.raises(DataError, match="nothing is left to read"):
+    with pytest.raises(DataError, match="no words besides markup"):
         explain(trained, text)
 
 
