@@ -152,7 +152,7 @@ def test_a_mistake_is_told_without_a_traceback(run: Run, arguments: tuple[str, .
         (rows("ab"), ("--target.text-column", "txt"), "txt"),
         (rows("a", 120), (), "two classes are needed"),
         ([*rows("ab"), ("", "a")], (), "reviews.csv"),
-        (rows("ab", 20), (), "20 labelled texts 0 are left for training"),
+        (rows("ab", 20), (), "20 labelled texts leave 0 for training"),
     ],
 )
 def test_bad_data_is_told_in_one_line_and_leaves_no_stage_or_finished_run(

@@ -43,7 +43,7 @@ def test_a_set_is_counted_as_by_hand(target: TargetConfig) -> None:
     assert "big 21 (95.5%; test 50.0%), small 1 (4.5%; test 50.0%)" in found.lines[1]
     imbalance, overlap = found.warnings
     assert "'small' has 1 training texts and 'big' has 21" in imbalance
-    assert "2 of 4 test texts are training texts too" in overlap
+    assert "2 of 4 test texts are also training texts" in overlap
 
 
 def test_held_out_tests_are_those_of_the_runs(target: TargetConfig) -> None:
@@ -88,7 +88,7 @@ def test_classes_that_nothing_tests_or_that_are_called_like_a_split_are_warned_o
     test = write_csv(tmp_path / "test.csv", [("one", "a"), ("two", "unsup")])
     warnings = summarise_target(TargetConfig(path=str(train), test_path=str(test), n_valid=1), None).warnings
     assert warnings == (
-        "warning: class 'c' has no test texts, so nothing measures it.",
+        "warning: class 'c' has no test texts.",
         "warning: class 'unsup' has the name of a split; is it a class?",
     )
 

@@ -127,7 +127,7 @@ def test_the_store_comes_first_and_an_id_may_be_cut_if_it_stays_unique(
 
 
 @pytest.mark.parametrize(
-    ("run_id", "says"), [("0" * 32, "No run 0+ is tracked"), ("' or 1", "no run id"), ("%%%", "no run id")]
+    ("run_id", "says"), [("0" * 32, "There is no run 0+"), ("' or 1", "not a run id"), ("%%%", "not a run id")]
 )
 def test_an_id_of_no_run_is_one_clear_error(swept: Any, results: Path, run_id: str, says: str) -> None:
     with pytest.raises(LabError, match=says):

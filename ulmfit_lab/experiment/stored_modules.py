@@ -1,4 +1,4 @@
-"""What a Python file declares, read from its source: none of it is run."""
+"""Experiments declared in Python files, found by parsing without executing them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ VARIABLE = "EXPERIMENT"
 
 @dataclass(frozen=True)
 class StoredDeclaration:
-    """What a file's source says of its experiment."""
+    """The declaration in a file."""
 
     experiment: bool
-    """Whether it assigns or imports EXPERIMENT; a file that is no Python does if it has the word: importing it says
-    what is wrong."""
+    """Whether it assigns or imports EXPERIMENT; True for invalid Python that contains the word."""
     name: str = ""
-    """The experiment's name, where the source has it as a text."""
+    """The experiment's name, if it is a string in the source."""
 
 
 def declared_in(path: Path) -> StoredDeclaration:
-    """What a file declares; nothing where it cannot be read."""
+    """Parse a file; returns no experiment if it cannot be read."""
     try:
         found = path.stat()
         return _declared(path.absolute(), found.st_mtime_ns, found.st_size)
@@ -36,12 +35,12 @@ def declared_in(path: Path) -> StoredDeclaration:
 
 @cache
 def _declared(path: Path, changed: int, size: int) -> StoredDeclaration:
-    """The same, read once for each content."""
+    """Cached by modification time and size."""
     content = path.read_bytes()
     if VARIABLE.encode() not in content:
         return StoredDeclaration(False)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd escapes, which importing it will tell
+        with warnings.catch_warnings(action="ignore"):  # of invalid escapes
             tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return StoredDeclaration(True)
@@ -56,7 +55,7 @@ def _is_stored(name: ast.Name) -> bool:
 
 
 def _name(tree: ast.Module) -> str:
-    """The `name` of the call that EXPERIMENT is assigned, given as a text or as a constant of the module."""
+    """The argument `name` of the call assigned to EXPERIMENT, a string or a constant of the module."""
     texts: dict[str, str] = {}
     found = ""
     for statement in tree.body:
@@ -80,15 +79,14 @@ def _name(tree: ast.Module) -> str:
 
 
 def check_name_unique(name: str, path: Path, others: Iterable[Path]) -> None:
-    """Raise ConfigError where another file declares an experiment of the same name.
+    """Raise ConfigError if another file declares an experiment of the same name.
 
-    A copy of the same content under the same file name, as another checkout has, is the same experiment.
+    An identical copy with the same file name, such as in another checkout, is allowed.
     """
     for other in others:
         if declared_in(other).name != name or other.resolve() == path.resolve():
             continue
         if other.name != path.name or other.read_bytes() != path.read_bytes():
             raise ConfigError(
-                f"{path} and {other} both declare an experiment named {name!r}, whose runs and results would be "
-                "mixed up; give one of them another name."
+                f"{path} and {other} both declare an experiment named {name!r}; give one of them another name."
             )
