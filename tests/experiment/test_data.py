@@ -58,7 +58,7 @@ def test_an_even_set_is_not_warned_of(tmp_path: Path, sentences: Any, write_csv:
 
 
 def test_what_no_run_could_use_is_refused(target: TargetConfig, tmp_path: Path, write_csv: Write) -> None:
-    with pytest.raises(DataError, match="0 are left for training"):
+    with pytest.raises(DataError, match="leave 0 for training"):
         summarise_target(replace(target, n_valid=1000), None)
     unlabelled = write_csv(tmp_path / "unlabelled.csv", [("a text", "yes"), ("another", "")])
     with pytest.raises(DataError, match=r"unlabelled.csv, row 2: the text has no label"):
