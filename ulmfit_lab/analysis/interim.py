@@ -56,16 +56,13 @@ def replay_looks(measured: Measured, spec: ReportSpec) -> SequentialState:
         needed = state.needed | more
         if not needed <= measured.keys():
             return SequentialState(state.results, state.corrected, state.open, needed, ended=False)
-        results = {**state.results, **{place: _at(measured, place, spec, n) for place in state.open}}
+        results = dict(state.results)
+        for level, variant, against in state.open:
+            a, b = ([measured[v, level, seed] for seed in spec.seeds[:n]] for v in (variant, against))
+            results[level, variant, against] = compare_sequentially(a, b, spec.looks)
         corrected = dict(zip(places, holm([results[place].p for place in places]), strict=True))
         undecided = tuple(place for place in places if not corrected[place] < ALPHA)
         state = SequentialState(results, corrected, undecided, needed, ended=not undecided or n == spec.looks[-1])
         if not undecided:
             break
     return state
-
-
-def _at(measured: Measured, place: Place, spec: ReportSpec, n: int) -> PairedResult:
-    level, variant, against = place
-    a, b = ([measured[v, level, seed] for seed in spec.seeds[:n]] for v in (variant, against))
-    return compare_sequentially(a, b, spec.looks)

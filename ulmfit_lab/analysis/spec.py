@@ -56,7 +56,6 @@ class Predictor:
     metric: str
     """Column of the runs, such as final/lm_perplexity."""
     name: str
-    """Name in text."""
     label: str
     """Axis label."""
     unit: str

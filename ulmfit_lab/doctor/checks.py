@@ -183,12 +183,7 @@ def rebuild(home: Home, name: str, runs: Iterable[TrackedRun], experiment: Exper
 
 
 def planned(
-    experiment: Experiment,
-    scale: str,
-    data: Path | None,
-    imported: Path,
-    runs: Iterable[TrackedRun],
-    notes: list[str],
+    experiment: Experiment, scale: str, data: Path | None, imported: Path, runs: Iterable[TrackedRun], notes: list[str]
 ) -> set[str]:
     """Fingerprints of all declared stages; appends a note on how many declared runs are finished."""
     try:

@@ -79,13 +79,11 @@ class Report:
     """Further content of the report."""
 
     factor_label: str = ""
-    """Axis label of the factor."""
     extra_metrics: Sequence[ExtraMetric] = ()
     """Further metrics, reported but not tested."""
     reference: str | None = None
     """Variant drawn as a reference line."""
     published: Sequence[Published] = ()
-    """Published results to compare with."""
     notes: Sequence[str] = ()
     """Limitations."""
     associations: Associations | None = None
@@ -105,7 +103,6 @@ class Experiment:
     claim: str = ""
     """The statement under test."""
     source: str = ""
-    """Source of the claim."""
     baseline: str
     variants: Mapping[str, Changes]
     """Variant -> fields in which it differs from the base config."""

@@ -28,12 +28,7 @@ from ulmfit_lab.pipeline.store import MANIFEST_NAME, Stage, StageStore
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.utils.files import json_text
 
-UNMEASURED: Mapping[str, float] = {
-    "tokens": 200_000.0,
-    "vocabulary": 1e7,
-    "vectors": 150_000.0,
-    "encoded": 3_000.0,
-}
+UNMEASURED: Mapping[str, float] = {"tokens": 200_000.0, "vocabulary": 1e7, "vectors": 150_000.0, "encoded": 3_000.0}
 """Default tokens per second of stages without training."""
 
 TRAINED = ("pretrained", "fine-tuned", "classifier", "features")

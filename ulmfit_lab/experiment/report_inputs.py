@@ -25,10 +25,7 @@ def run_row(run: TrackedRun) -> dict[str, object]:
     """Row of a run."""
     identity = {name: getattr(run, name) for name in FACTS} | {"run_id": run.origin, "cell": run.fingerprint}
     identity |= {"commit": run.tags.get("lab.commit", ""), "dirty": run.tags.get("lab.dirty", "")}
-    cost = {
-        "computed_seconds": run.metrics.get("cost/computed_seconds", float("nan")),
-        "reused_seconds": run.metrics.get("cost/reused_seconds", float("nan")),
-    }
+    cost = {k: run.metrics.get(f"cost/{k}", float("nan")) for k in ("computed_seconds", "reused_seconds")}
     values = {k: v for k, v in sorted(run.metrics.items()) if k.startswith(("final/", "best/"))}
     stages = {f"stage/{k.removeprefix('stage.')}": v for k, v in sorted(run.tags.items()) if k.startswith("stage.")}
     params = {f"param/{k}": v for k, v in sorted(run.params.items())} | {

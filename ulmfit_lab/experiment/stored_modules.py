@@ -45,13 +45,10 @@ def _declared(path: Path, changed: int, size: int) -> StoredDeclaration:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return StoredDeclaration(True)
     nodes = list(ast.walk(tree))
-    stored = any(isinstance(each, ast.Name) and each.id == VARIABLE and _is_stored(each) for each in nodes)
+    names = [each for each in nodes if isinstance(each, ast.Name) and each.id == VARIABLE]
+    stored = any(isinstance(each.ctx, ast.Store) for each in names)
     imported = any(isinstance(each, ast.alias) and (each.asname or each.name) == VARIABLE for each in nodes)
     return StoredDeclaration(stored or imported, _name(tree))
-
-
-def _is_stored(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
 
 
 def _name(tree: ast.Module) -> str:
@@ -59,12 +56,9 @@ def _name(tree: ast.Module) -> str:
     texts: dict[str, str] = {}
     found = ""
     for statement in tree.body:
-        if isinstance(statement, ast.Assign):
-            targets = statement.targets
-        elif isinstance(statement, ast.AnnAssign):
-            targets = [statement.target]
-        else:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
             continue
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         names = [target.id for target in targets if isinstance(target, ast.Name)]
         value = statement.value
         if isinstance(value, ast.Constant) and isinstance(value.value, str):

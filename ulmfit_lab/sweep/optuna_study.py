@@ -124,7 +124,6 @@ class Trial:
 
     number: int
     values: Mapping[str, Any]
-    """Field -> value."""
     seeds: Mapping[int, float]
     """Finished seed -> value of the metric."""
     state: str
@@ -346,7 +345,10 @@ def open_storage(home: Home, name: str) -> BaseStorage:
     home.locks.mkdir(parents=True, exist_ok=True)
     if home.database:
         return open_database(home.database, home.locks / "studies.lock")
-    return JournalStorage(JournalFileBackend(str(open_journal(home, name))))
+    home.studies.mkdir(parents=True, exist_ok=True)
+    journal = home.studies / f"{name}.journal"
+    trim(journal)
+    return JournalStorage(JournalFileBackend(str(journal)))
 
 
 @cache
@@ -370,14 +372,6 @@ def discard_study(home: Home, name: str) -> None:
     """Delete a study from the home's database."""
     with contextlib.suppress(KeyError):
         optuna.delete_study(study_name=name, storage=open_storage(home, name))
-
-
-def open_journal(home: Home, name: str) -> Path:
-    """Path of a journal, after `trim`."""
-    home.studies.mkdir(parents=True, exist_ok=True)
-    journal = home.studies / f"{name}.journal"
-    trim(journal)
-    return journal
 
 
 def trim(journal: Path) -> None:

@@ -82,11 +82,7 @@ def tune(
     outcome = TuningResult()
     if tuning.left:
         tracker.close_abandoned(tuning.name, scale, is_alive(home, tuning.name, scale))
-        with (
-            allow_interrupts(),
-            mark_killed_on_interrupt(tracker, tuning.parent),
-            display.counting(runs, seconds),
-        ):
+        with allow_interrupts(), mark_killed_on_interrupt(tracker, tuning.parent), display.counting(runs, seconds):
             outcome.elsewhere = search_variants(tuning, display, outcome.failures)
     if outcome.failures:
         tracker.finish_sweep(tuning.parent, "FAILED", f"{len(outcome.failures)} of its runs failed")

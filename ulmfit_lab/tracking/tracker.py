@@ -121,7 +121,6 @@ class RunLog:
     away: bool = False
     name: str = ""
     about: str = ""
-    """Description of the run."""
     page: str = ""
     """Path of its page in the UI."""
 
