@@ -229,8 +229,8 @@ def test_stages_that_nothing_refers_to_are_told_with_their_size(patient: Patient
     found = patient.examine()
     assert found.findings == []
     _, largest, *_, others = found.notes
-    assert f"Stage {stored[0].folder} (9.0 MB) is one that no finished run and no declared experiment" in largest
-    assert others.startswith("There are 2 smaller stages (2.0 MB)")
+    assert f"Stage {stored[0].folder} (9.0 MB) is used by no finished run" in largest
+    assert others.startswith("2 smaller stages (2.0 MB)")
 
 
 def test_a_database_whose_making_was_killed_is_told_in_one_line_and_moved_aside(

@@ -353,7 +353,7 @@ def _check_search(experiment: Experiment) -> None:
         raise ConfigError(f"{name}: search.budget = {experiment.search.budget} must be at least 1.")
     if not measure.startswith(VALIDATION):
         raise ConfigError(
-            f"{name}: search.metric {measure!r} must be a validation metric: it begins with {' or '.join(VALIDATION)}."
+            f"{name}: search.metric {measure!r} must be a validation metric and begin with {' or '.join(VALIDATION)}."
         )
     data = [path for path in experiment.search.space if path.startswith("target.")]
     if data:

@@ -62,7 +62,7 @@ class RayCluster:
         return room if self.most is None else min(room, self.most)
 
     def check(self, compute: ComputeConfig) -> int:
-        """The same; raises ConfigError if none fits, or if several machines would share a SQLite store."""
+        """Return `room`; raises ConfigError if it is 0, or if several machines would share a SQLite store."""
         hosts = {node["NodeManagerAddress"] for node in self.ray.nodes() if node["Alive"]}
         if len(hosts) > 1 and self.tracker.uri.startswith("sqlite"):
             raise ConfigError(f"{len(hosts)} machines cannot share a SQLite file; give a --tracking-uri for all.")
