@@ -39,11 +39,11 @@ class SequentialState:
 
     def __str__(self) -> str:
         if not self.results:
-            return "No look was taken yet."
+            return "No interim analysis was made yet."
         n = max(result.n for result in self.results.values())
         decided = len(self.results) - len(self.open)
-        next_ = " The sweep has come to its end." if self.ended else " Those that are open get more seeds."
-        return f"Look after {n} seeds: {decided} of {len(self.results)} comparisons decided.{next_}"
+        next_ = " The sweep is complete." if self.ended else " Undecided ones get more seeds."
+        return f"Interim analysis after {n} seeds: {decided} of {len(self.results)} comparisons decided.{next_}"
 
 
 def replay_looks(measured: Measured, spec: ReportSpec) -> SequentialState:

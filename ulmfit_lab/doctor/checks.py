@@ -216,7 +216,7 @@ def unused_words(unused: Sequence[UnusedStages]) -> Iterator[str]:
     """Notes on unused stages, largest first, and the total size of the rest."""
     ranked = sorted(unused, key=lambda each: -each.size)
     for each in ranked[:SHOWN]:
-        yield f"Stage {each.path} ({each.size / 1e6:.1f} MB) is used by no finished run or experiment and can be deleted."
+        yield f"Stage {each.path} ({each.size / 1e6:.1f} MB) is used by no finished run or experiment; delete it."
     if ranked[SHOWN:]:
         size = sum(each.size for each in ranked[SHOWN:]) / 1e6
         yield f"{len(ranked) - SHOWN} smaller stages ({size:.1f} MB) are used by no finished run or experiment."

@@ -154,7 +154,8 @@ class Throughput:
             return like
         if stage.kind not in TRAINED or "model" in stage.key:
             return UNMEASURED.get(stage.kind, 20_000.0)
-        return self._language_model(config) * (2.0 if stage.kind in ("classifier", "features") else 1.0)
+        faster = stage.kind in ("classifier", "features")  # they have no output layer
+        return self._language_model(config) * (2.0 if faster else 1.0)
 
     def _language_model(self, config: RunConfig) -> float:
         """Tokens per second of the language model, timed once per model size and compute config."""

@@ -43,8 +43,8 @@ def find_named_run(name: str, tracker: Tracker, results: Path) -> TrackedRun:
         raise LabError(f"No finished run {name} is tracked; ulmfit-lab runs {experiment} lists them.")
     different = list({run.fingerprint: run for run in found}.values())
     if len(different) > 1:
-        told = "; ".join(describe_differences(different)[:SHOWN])
-        raise LabError(f"{len(different)} different runs match {name}: {told}; give the id of one.")
+        listed = "; ".join(describe_differences(different)[:SHOWN])
+        raise LabError(f"{len(different)} different runs match {name}: {listed}; give the id of one.")
     return found[-1]
 
 

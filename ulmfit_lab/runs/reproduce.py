@@ -199,13 +199,13 @@ def reproduce(
     return found
 
 
-def link_inputs(stage: Stage, lender: StageStore, store: StageStore) -> None:
+def link_inputs(stage: Stage, source: StageStore, store: StageStore) -> None:
     """Link the finished inputs of a stage from another store."""
     for upstream in stage.ancestry()[:-1]:
-        if lender.find(upstream):
+        if source.find(upstream):
             place = store.folder(upstream)
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(lender.folder(upstream), target_is_directory=True)
+            place.symlink_to(source.folder(upstream), target_is_directory=True)
 
 
 def compare(tracked: Mapping[str, float], again: Mapping[str, float]) -> tuple[StageComparison, ...]:

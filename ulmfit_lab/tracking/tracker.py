@@ -131,7 +131,7 @@ class RunLog:
             self.client.log_batch(self.run_id, params=listed[start : start + PARAMS_A_BATCH])
 
     def log_points(self, prefix: str, points: Iterable[Point]) -> None:
-        """Log points of a curve as `prefix/name`, in batches at most every `FLUSH_SECONDS`.
+        """Log points of a curve as `prefix/name`, in batches at least every `FLUSH_SECONDS`.
 
         While the store is unavailable, points are buffered.
         """
