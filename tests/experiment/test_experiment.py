@@ -110,7 +110,7 @@ def test_a_search_that_leaves_bounds_or_makes_no_sense_is_refused(search: Any, s
     [
         ({"metric": "final/error"}, "validation metric"),  # a test error
         ({"metric": "final/valid_macrof1"}, "Did you mean 'final/valid_macro_f1'"),
-        ({"seeds": (7, 7)}, "each once"),
+        ({"seeds": (7, 7)}, "must be different seeds"),
         ({"budget": 0}, "at least 1"),
         ({"variants": ("nane",)}, "Did you mean 'none'"),
     ],

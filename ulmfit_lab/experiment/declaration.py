@@ -346,15 +346,11 @@ def _check_search(experiment: Experiment) -> None:
         raise ConfigError(f"{name}: seeds {sorted(overlap)} are in both seeds and search.seeds; use different ones.")
     low, high = field_bounds(RunConfig)["pretraining.seed"]
     if not seeds or len(set(seeds)) < len(seeds) or not low <= min(seeds) <= max(seeds) <= high:
-        raise ConfigError(
-            f"{name}: search.seeds {tuple(seeds)} must be one seed or more, each once and from {low} to {high}."
-        )
+        raise ConfigError(f"{name}: search.seeds {tuple(seeds)} must be different seeds from {low} to {high}.")
     if experiment.search.budget < 1:
         raise ConfigError(f"{name}: search.budget = {experiment.search.budget} must be at least 1.")
     if not measure.startswith(VALIDATION):
-        raise ConfigError(
-            f"{name}: search.metric {measure!r} must be a validation metric and begin with {' or '.join(VALIDATION)}."
-        )
+        raise ConfigError(f"{name}: search.metric {measure!r} must be a validation metric ({', '.join(VALIDATION)}).")
     data = [path for path in experiment.search.space if path.startswith("target.")]
     if data:
         raise ConfigError(f"{name}: {data[0]} changes the labelled data; a search must not change target fields.")

@@ -81,6 +81,4 @@ def check_name_unique(name: str, path: Path, others: Iterable[Path]) -> None:
         if declared_in(other).name != name or other.resolve() == path.resolve():
             continue
         if other.name != path.name or other.read_bytes() != path.read_bytes():
-            raise ConfigError(
-                f"{path} and {other} both declare an experiment named {name!r}; give one of them another name."
-            )
+            raise ConfigError(f"{path} and {other} both declare an experiment named {name!r}; rename one of them.")

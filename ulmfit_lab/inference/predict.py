@@ -220,9 +220,7 @@ def generate(
     A backward model generates the text before the prompt. Raises ConfigError for invalid numbers.
     """
     if not 0 <= temperature < math.inf or tokens < 1:
-        raise ConfigError(
-            f"temperature = {temperature} must be a finite number from 0, and tokens = {tokens} at least 1."
-        )
+        raise ConfigError(f"temperature = {temperature} must be finite and at least 0, tokens = {tokens} at least 1.")
     backwards = trained.config.lm.backwards
     (words,) = tokenize([prompt], trained.config.language)
     first, *rest = [*words[:1], *words[:0:-1]] if backwards else words

@@ -380,12 +380,8 @@ def averaging(stored: StageResult, stage: Stage, prefix: str) -> dict[str, float
 def check_metric_measured(experiment: Experiment, final: Mapping[str, float]) -> None:
     """Raise ConfigError if a run lacks the experiment's metric, TrainingError if it is not finite."""
     if experiment.metric not in final:
-        raise ConfigError(
-            f"{experiment.name} measures {experiment.metric!r}, which this run does not have. "
-            f"{suggest(experiment.metric, final)}"
-        )
-    if not math.isfinite(final[experiment.metric]):
-        value = final[experiment.metric]
+        raise ConfigError(f"This run has no metric {experiment.metric!r}. {suggest(experiment.metric, final)}")
+    if not math.isfinite(value := final[experiment.metric]):
         raise TrainingError(f"{experiment.metric} of this run is {value}; most likely a learning rate is too high.")
 
 
