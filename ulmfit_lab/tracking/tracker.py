@@ -304,7 +304,7 @@ class Tracker:
 
     def start_reproduction(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
         """Start a reproduction of a run, in a separate experiment."""
-        where = self.make_experiment(REPRODUCTIONS, "", "Tracked runs, made again")
+        where = self.make_experiment(REPRODUCTIONS, "", "Reproductions of tracked runs")
         return self._start(where, name, params, {**tags, "lab.kind": "reproduction"})
 
     def _start(self, where: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
