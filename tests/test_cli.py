@@ -81,7 +81,7 @@ def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str,
     status, out, _ = run("reproduce", fast, "--reuse-stages")
     assert status == 0 and "Reproduced: all" in out
     status, _, err = run(*again, csv.replace("reviews.csv", "nothing.jsonl"))
-    assert status == 2 and "is no export of runs" in err
+    assert status == 2 and "is not an export of runs" in err
     assert {r["status"] for r in runs} == {"FINISHED"}
     assert {r["params"]["lm.drop_mult"] for r in runs} == {"0.5"}
     assert len(list((tmp_path / "results" / "custom").glob("*/figure.png"))) == 1
@@ -136,7 +136,7 @@ def rows(labels: str, n: int = 60) -> list[tuple[str, str]]:
         (("plan", "word2vec_vs_lm", "--seeds", "1000000000"), "at most 1000"),
         ((*OWN, "--target.path", "x" * 5000), "cannot be looked up"),
         (("report", "--seeds", "1"), "all committed results are meant"),
-        (("reproduce", "not hex"), "is no run id"),
+        (("reproduce", "not hex"), "is not a run id"),
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(run: Run, arguments: tuple[str, ...], says: str) -> None:
@@ -152,7 +152,7 @@ def test_a_mistake_is_told_without_a_traceback(run: Run, arguments: tuple[str, .
         (rows("ab"), ("--target.text-column", "txt"), "txt"),
         (rows("a", 120), (), "two classes are needed"),
         ([*rows("ab"), ("", "a")], (), "reviews.csv"),
-        (rows("ab", 20), (), "20 labelled texts 0 are left for training"),
+        (rows("ab", 20), (), "20 labelled texts leave 0 for training"),
     ],
 )
 def test_bad_data_is_told_in_one_line_and_leaves_no_stage_or_finished_run(

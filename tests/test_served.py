@@ -104,7 +104,7 @@ def test_a_name_that_mlflow_refuses_leaves_the_run_as_it_was(made: Any, tmp_path
 def test_what_keeps_no_classifier_cannot_be_registered(made: Any, capsys: pytest.CaptureFixture[str]) -> None:
     lab, _, without = made
     assert main(["register", "--run", without.run_id, "--home", str(lab.home.root)]) == 2
-    assert "keeps no classifier" in capsys.readouterr().err
+    assert "stores no classifier" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("facts", ["", "[]", "{}", '{"classes": 2, "configs": []}', '{"classes": [], "configs": 1}'])

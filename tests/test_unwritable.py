@@ -109,7 +109,7 @@ def test_a_home_that_may_not_be_written_is_read(locked: Locked) -> None:
     assert "2 runs, 2 of them finished" in found["plan"][1]
     assert found["runs"][1].count("FINISHED") == 2
     assert "A fine film." in found["predict"][1]
-    assert "studies were not looked at" in found["doctor"][1]
+    assert "studies were not checked" in found["doctor"][1]
     assert {path: path.stat().st_mtime_ns for path in locked.folder.rglob("*")} == before
 
 

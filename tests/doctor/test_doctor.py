@@ -111,7 +111,7 @@ def patient(swept: Home, declared: str, tmp_path: Path) -> Patient:
 
 def test_nothing_is_amiss_in_a_home_after_a_sweep(patient: Patient) -> None:
     found = patient.examine()
-    assert found == Diagnosis([], ["starts (tiny): 2 of 2 declared cells are finished."])
+    assert found == Diagnosis([], ["starts (tiny): 2 of 2 declared runs are finished."])
 
 
 def test_a_run_of_a_dead_process_is_closed_and_one_of_a_live_process_is_left(patient: Patient) -> None:
@@ -151,7 +151,7 @@ def test_a_finished_run_without_a_trial_is_added_to_the_study(patient: Patient) 
 
 def test_a_trial_without_a_finished_run_leads_to_a_new_study(patient: Patient) -> None:
     patient.tracker.client.delete_run(patient.run("tf-idf").run_id)
-    patient.told("is complete in the study starts-tiny, but has no finished run in MLflow", "sweep again")
+    patient.told("is complete in the study starts-tiny, but not FINISHED in MLflow", "sweep again")
     assert any(name.endswith("starts-tiny.journal") for name in patient.aside)
     assert open_study(patient.home, "starts-tiny").finished() == {patient.run("random").fingerprint}
 
@@ -168,7 +168,7 @@ def test_a_cell_with_two_finished_runs_is_told(patient: Patient) -> None:
     patient.start("twice", patient.run("random").fingerprint).finish("FINISHED")
     found = patient.examine()
     assert found.findings == []
-    assert "twice, is one of 2 finished runs of its cell; reports take the newest" in found.notes[-1]
+    assert "twice, is one of 2 equal finished runs; reports use the newest" in found.notes[-1]
 
 
 @pytest.mark.parametrize("name", ["stage.json", "samples.txt", "model.safetensors"])
@@ -184,17 +184,17 @@ def test_a_stage_that_is_not_what_was_recorded_is_moved_aside(patient: Patient, 
         assert patient.examine().findings == [], "a process is making it anew"
     with FileLock(patient.home.locks / "some.lock"):
         (finding,) = patient.examine().findings
-        assert "a process is working in this home" in next(repair([finding], patient.home))[1]
+        assert "a process is using this home" in next(repair([finding], patient.home))[1]
     patient.told(str(folder), "--fix moves the stage aside")
     assert len(patient.aside) == 1
     assert not folder.exists()
-    assert "1 finished runs refer to stages that are gone" in " ".join(patient.examine().notes)
+    assert "1 finished runs refer to deleted stages" in " ".join(patient.examine().notes)
 
 
 def test_a_stage_in_anothers_place_is_moved_aside(patient: Patient) -> None:
     folder = patient.stage("tokens")
     shutil.copytree(folder, folder.with_name("0" * 16))
-    patient.told("0" * 16, f"its manifest is that of tokens {folder.name}")
+    patient.told("0" * 16, f"its manifest belongs to tokens {folder.name}")
 
 
 def test_a_stage_without_digests_is_taken_as_it_is(patient: Patient) -> None:
@@ -210,11 +210,11 @@ def test_unfinished_stages_and_files_that_nobody_works_on_are_removed(patient: P
     (folder / "resume.pt").write_bytes(bytes(2_000_000))
     with FileLock(patient.home.stages / f"{folder.name}.lock"):
         assert patient.examine().findings == []
-    patient.told(f"{folder} (2.0 MB) is an unfinished stage", "a sweep that needs it goes on from it")
+    patient.told(f"{folder} (2.0 MB) is an unfinished stage", "a sweep that needs it resumes it")
     assert not folder.exists()
     torn = patient.stage("vocabulary") / "vocabulary.json.tmp"
     torn.write_text("half")
-    patient.told(str(torn), "never finished")
+    patient.told(str(torn), "incomplete")
     assert not torn.exists()
 
 
@@ -229,8 +229,8 @@ def test_stages_that_nothing_refers_to_are_told_with_their_size(patient: Patient
     found = patient.examine()
     assert found.findings == []
     _, largest, *_, others = found.notes
-    assert f"Stage {stored[0].folder} (9.0 MB) is one that no finished run and no declared experiment" in largest
-    assert others.startswith("There are 2 smaller stages (2.0 MB)")
+    assert f"Stage {stored[0].folder} (9.0 MB) is used by no finished run" in largest
+    assert others.startswith("2 smaller stages (2.0 MB)")
 
 
 def test_a_database_whose_making_was_killed_is_told_in_one_line_and_moved_aside(
@@ -242,7 +242,7 @@ def test_a_database_whose_making_was_killed_is_told_in_one_line_and_moved_aside(
         open_tracker(home)
     options = ["doctor", "--home", str(home.root)]
     assert main(options) == 1
-    assert "was not made to its end" in capsys.readouterr().out
+    assert "is incomplete" in capsys.readouterr().out
     assert main([*options, "--fix"]) == 0
     assert any(path.name.endswith("mlflow.db") for path in (home.root / "aside").iterdir())
     assert not (home.root / "mlflow.db").exists()
@@ -254,7 +254,7 @@ def test_a_database_with_runs_is_never_moved(swept: Home, tmp_path: Path, capsys
     assert main(["doctor", "--home", str(tmp_path), "--fix"]) == 1
     told = capsys.readouterr()
     assert "holds 3 runs, but cannot be opened" in told.out
-    assert "it cannot be repaired from here" in told.err
+    assert "it cannot be repaired automatically" in told.err
     assert database.exists()
 
 
@@ -269,7 +269,7 @@ def test_the_command_tells_of_the_installation_and_its_status_is_whether_all_is_
     torn = patient.stage("tokens") / "x.tmp"
     torn.write_text("")
     assert main(options) == 1
-    assert f"PROBLEM {torn} was never finished; --fix removes it." in capsys.readouterr().out
+    assert f"PROBLEM {torn} is incomplete; --fix deletes it." in capsys.readouterr().out
     assert main([*options, "--fix"]) == 0
     assert "1 of 1 problems repaired." in capsys.readouterr().out
     assert main(options) == 0

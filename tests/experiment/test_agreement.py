@@ -85,7 +85,7 @@ def test_a_module_edited_in_a_clone_contradicts_its_committed_runs(committed: Co
     other = edited(committed.experiment, variant, {"pretraining.lr": 0.25})
     was = variant_config(committed.experiment, "small", variant).pretraining.lr
     (problem,) = check_folder(replace(committed, experiment=other))
-    told = f"'{variant}' has pretraining.lr = {was} there and 0.25 in the declaration."
+    told = f"'{variant}' has pretraining.lr = {was} and 0.25 is declared."
     assert problem.path.name == "runs.csv" and told in problem.reason
     before = {path.name: path.read_bytes() for path in committed.folder.iterdir()}
     clone = new_lab("clone")

@@ -43,7 +43,7 @@ def test_a_set_is_counted_as_by_hand(target: TargetConfig) -> None:
     assert "big 21 (95.5%; test 50.0%), small 1 (4.5%; test 50.0%)" in found.lines[1]
     imbalance, overlap = found.warnings
     assert "'small' has 1 training texts and 'big' has 21" in imbalance
-    assert "2 of 4 test texts are training texts too" in overlap
+    assert "2 of 4 test texts are also training texts" in overlap
 
 
 def test_held_out_tests_are_those_of_the_runs(target: TargetConfig) -> None:
@@ -58,7 +58,7 @@ def test_an_even_set_is_not_warned_of(tmp_path: Path, sentences: Any, write_csv:
 
 
 def test_what_no_run_could_use_is_refused(target: TargetConfig, tmp_path: Path, write_csv: Write) -> None:
-    with pytest.raises(DataError, match="0 are left for training"):
+    with pytest.raises(DataError, match="leave 0 for training"):
         summarise_target(replace(target, n_valid=1000), None)
     unlabelled = write_csv(tmp_path / "unlabelled.csv", [("a text", "yes"), ("another", "")])
     with pytest.raises(DataError, match=r"unlabelled.csv, row 2: the text has no label"):
@@ -88,7 +88,7 @@ def test_classes_that_nothing_tests_or_that_are_called_like_a_split_are_warned_o
     test = write_csv(tmp_path / "test.csv", [("one", "a"), ("two", "unsup")])
     warnings = summarise_target(TargetConfig(path=str(train), test_path=str(test), n_valid=1), None).warnings
     assert warnings == (
-        "warning: class 'c' has no test texts, so nothing measures it.",
+        "warning: class 'c' has no test texts.",
         "warning: class 'unsup' has the name of a split; is it a class?",
     )
 

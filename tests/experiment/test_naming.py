@@ -86,7 +86,7 @@ def test_cells_with_one_fingerprint_are_one_run_with_a_row_for_each(
 ) -> None:
     plan = plan_sweep(shared, "tiny", None, lab.home, None, lab.tracker)
     assert (len(plan.planned), len(plan.runs), len(plan.todo)) == (4, 3, 3)
-    told = ["tf-idf @ 4 and tf-idf @ 8 are the same run: none reads what they differ in."]
+    told = ["tf-idf @ 4 and tf-idf @ 8 are the same run: no stage reads the differing fields."]
     assert same_runs(plan.planned) == told
     outcome = lab.sweep(shared)
     assert (outcome.finished, outcome.in_other_processes, outcome.failures) == (3, 0, ())

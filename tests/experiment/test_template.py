@@ -36,14 +36,14 @@ def test_a_new_experiment_can_be_loaded_and_planned(
 
 @pytest.mark.parametrize("name", ["", "my-question", "class", "../up", "1st", "_hidden", "a b"])
 def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="is no name for a module"):
+    with pytest.raises(ConfigError, match="is not a module name"):
         new_experiment(name, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("kept")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         new_experiment("mine", tmp_path)
     with pytest.raises(ConfigError, match="There is an experiment word2vec_vs_lm"):
         new_experiment("word2vec_vs_lm", tmp_path)

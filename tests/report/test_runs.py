@@ -126,7 +126,7 @@ def test_a_model_without_a_number_to_associate_is_refused_but_not_a_variant_that
     runs.loc[0, "final/lm_accuracy"] = float("nan")
     with pytest.raises(IncompleteError, match=r"1 finished runs have no finite final/lm_accuracy .*model 0, seed 0"):
         check_grid(runs, spec)
-    with pytest.raises(IncompleteError, match="no run has the measure 'final/lm_perplexity'"):
+    with pytest.raises(IncompleteError, match="no run has the metric 'final/lm_perplexity'"):
         check_grid(runs.drop(columns="final/lm_perplexity"), spec)
 
 

@@ -128,5 +128,5 @@ def test_holm_keeps_the_error_where_decided_comparisons_stop_and_the_others_go_o
 
 
 def test_there_is_no_p_between_looks() -> None:
-    with pytest.raises(ValueError, match="no look is planned after 7 seeds"):
+    with pytest.raises(ValueError, match="no interim analysis is planned after 7 seeds"):
         compare_sequentially([0.0] * 7, [1.0] * 7, LOOKS)

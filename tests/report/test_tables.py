@@ -93,7 +93,7 @@ def test_a_further_number_is_shown_in_its_own_unit_and_not_tested(
     assert "## Saved (h)\n\nBeside the measure, and not tested." in text
     assert text.count("| word2vec | 0.017 ± 0.000 (6) | 0.017 ± 0.000 (6) |") == 1
     assert text.count("| p |") == 1  # of the measure's comparisons
-    with pytest.raises(IncompleteError, match="no run has the measure 'final/padding'"):
+    with pytest.raises(IncompleteError, match="no run has the metric 'final/padding'"):
         check_grid(runs, spec_with(extra_metrics=(ExtraMetric(metric="final/padding", label="Padding"),)))
 
 

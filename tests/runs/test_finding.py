@@ -53,7 +53,7 @@ def test_a_name_of_several_runs_is_refused_with_what_tells_them_apart(swept: Any
     assert len({run.fingerprint for run in runs}) == 4
     with pytest.raises(LabError) as refused:
         find_named_run(NAME, swept.tracker, tmp_path)
-    told = re.search(r"4 different runs are named starts/tf-idf/0: (.*); give the id of one", str(refused.value))
+    told = re.search(r"4 different runs match starts/tf-idf/0: (.*); give the id of one", str(refused.value))
     assert told
     for run, words in zip(runs, told[1].split("; "), strict=True):
         facts = (run.data, run.params["target.n_labels"], run.params["target.path"])
@@ -71,7 +71,7 @@ def test_every_command_that_takes_a_run_refuses_such_a_name(
     run = [] if command == "compare" else ["--run", NAME]
     texts = ["A text."] if command == "predict" else []
     assert main([command, *more, *run, *texts, "--home", str(swept.home.root)]) == 2
-    assert "4 different runs are named" in capsys.readouterr().err
+    assert "4 different runs match" in capsys.readouterr().err
 
 
 def test_seeds_of_other_data_are_not_compared_with(swept: Any, quick: Experiment) -> None:

@@ -127,7 +127,7 @@ def test_the_store_comes_first_and_an_id_may_be_cut_if_it_stays_unique(
 
 
 @pytest.mark.parametrize(
-    ("run_id", "says"), [("0" * 32, "No run 0+ is tracked"), ("' or 1", "no run id"), ("%%%", "no run id")]
+    ("run_id", "says"), [("0" * 32, "There is no run 0+"), ("' or 1", "not a run id"), ("%%%", "not a run id")]
 )
 def test_an_id_of_no_run_is_one_clear_error(swept: Any, results: Path, run_id: str, says: str) -> None:
     with pytest.raises(LabError, match=says):
@@ -145,7 +145,7 @@ def test_a_run_that_did_not_finish_is_refused(lab: Any, experiment: Experiment, 
 def test_other_code_or_data_is_warned_of(fine_tuned: TrackedRun) -> None:
     stage = plan_again(fine_tuned, None)[1]
     assert stage.fingerprint == fine_tuned.fingerprint
-    assert not any("cell" in each or "was made by" in each for each in cautions(fine_tuned, stage))
+    assert not any("fingerprint" in each or "was made by" in each for each in cautions(fine_tuned, stage))
     other = replace(
         fine_tuned, fingerprint="0" * 16, tags={**fine_tuned.tags, "lab.commit": "c0ffee" * 6, "lab.dirty": "true"}
     )

@@ -156,19 +156,19 @@ def lines(*found: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no export of runs"),
-        (b"\x89PNG\r\n\x1a\n", "no export of runs"),
-        (b"text,label\n", "no export of runs"),
-        (b"[1, 2]\n", "no export of runs"),
+        (b"", "not an export of runs"),
+        (b"\x89PNG\r\n\x1a\n", "not an export of runs"),
+        (b"text,label\n", "not an export of runs"),
+        (b"[1, 2]\n", "not an export of runs"),
         (lines({"format": "something else", "version": 1}), "its format is 'something else'"),
         (lines({**HEADER, "version": 2}, LINE), "version 2"),
         (lines(HEADER), "should hold 1 runs and holds 0"),
         (lines(HEADER, {k: v for k, v in LINE.items() if k != "cell"}), "has no 'cell'"),
-        (lines(HEADER, {**LINE, "seed": "0"}), "seed of a run is no int"),
+        (lines(HEADER, {**LINE, "seed": "0"}), "seed of a run is not of type int"),
         (lines(HEADER, {**LINE, "status": "RUNNING"}), "is RUNNING"),
         (lines(HEADER, {**LINE, "declaration": "' or 1 = 1"}), "declaration of a run"),
-        (lines(HEADER, {**LINE, "metrics": {"final/loss": [1]}}), "no export of runs"),
-        (gzip.compress(lines(HEADER, LINE), mtime=0)[:-9], "no export of runs"),
+        (lines(HEADER, {**LINE, "metrics": {"final/loss": [1]}}), "not an export of runs"),
+        (gzip.compress(lines(HEADER, LINE), mtime=0)[:-9], "not an export of runs"),
     ],
 )
 def test_a_file_that_is_no_export_is_one_clear_error(tmp_path: Path, content: bytes, says: str) -> None:

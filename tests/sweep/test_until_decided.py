@@ -104,5 +104,5 @@ def test_looks_go_from_the_declared_seeds_to_the_most_and_leave_out_those_of_the
 
 @pytest.mark.parametrize("looks", [(4, 10), (6, 8), (8, 6, 10), (6, 6, 10)])
 def test_looks_that_make_no_plan_are_refused(words: Experiment, looks: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="must rise"):
+    with pytest.raises(ConfigError, match="must increase"):
         replace(words, design=replace(words.design, looks=looks))

@@ -1,1 +1,1 @@
-"""Statistics of tracked runs: comparisons, intervals, interim analyses, associations. Numbers only."""
+"""Statistics of tracked runs: comparisons, confidence intervals, interim analyses, associations."""

@@ -1,12 +1,11 @@
-"""Two numbers of the same models: which is steadier, and which tells more of an outcome.
+"""Comparison of two predictors of models: which varies less by seed, and which correlates more with an outcome.
 
-A model is a variant, its runs differ by seed. Runs of one variant are not independent, so the bootstrap draws whole
-variants (a cluster bootstrap). With as few as eight of them its percentiles are too narrow: in simulations such 95%
-intervals often held the truth no more than 80 to 90% of the time. So its standard deviation, times sqrt(n / (n - 1))
-as it comes from n variants, is put into a t interval with n - 1 degrees of freedom, on a scale where the statistic is
-about normal (the logarithm of a ratio of variances, Fisher's z of a correlation): 93 to 99% in the same simulations.
-See Hesterberg 2015, "What Teachers Should Know About the Bootstrap", and Ukoumunne et al. 2003 on intraclass
-correlations.
+A model is a variant; its runs differ by seed. Runs of one variant are not independent, so whole variants are resampled
+(cluster bootstrap). Percentile intervals are too narrow for few variants: with eight, simulated 95% intervals had a
+coverage of 80 to 90%. Instead, the bootstrap standard deviation, times sqrt(n / (n - 1)) for n variants, gives a t
+interval with n - 1 degrees of freedom, on a scale where the statistic is approximately normal (log ratio of variances,
+Fisher's z of a correlation); its coverage was 93 to 99%. See Hesterberg 2015, "What Teachers Should Know About the
+Bootstrap", and Ukoumunne et al. 2003 on intraclass correlations.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from ulmfit_lab.analysis.statistics import ALPHA, ROUNDING
 
 RESAMPLES, SEED = 9999, 0
 FEWEST_MODELS = 6
-"""With fewer models no claim is made: the bootstrap has too little to draw from."""
+"""Minimum number of models for a claim."""
 LARGEST = 1 - 1e-6
-"""Correlations are cut here, where Fisher's z still is finite."""
+"""Correlations are clipped here to keep Fisher's z finite."""
 
 Outcome = Literal["more", "less", "no difference shown", "too few models", "too few seeds", "unknown"]
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Numbers of the models drawn (R, n) int -> the statistic of each draw (R,)."""
+"""Indices of resampled models (R, n) int -> statistic of each resample (R,)."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its 95% interval; nan where there is none."""
+    """A value and its 95% confidence interval; nan if unknown."""
 
     value: float
     low: float
@@ -45,58 +44,58 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SeedVariance:
-    """A number's noise beside what sets models apart; sds in the number's own unit."""
+    """Standard deviations of a predictor between and within models, in its own unit."""
 
     between: float
-    """Sd of the models' means."""
+    """Standard deviation of the models' means."""
     within: float
-    """Sd of the noise: root mean square over the models."""
+    """Standard deviation within models (root mean square)."""
     share: Estimate
-    """Share of the variance that is noise."""
+    """Share of the variance within models."""
 
 
 @dataclass(frozen=True)
 class Stability:
-    """The noise of both numbers, and how they compare."""
+    """Variation of both predictors within models."""
 
     over: Literal["seeds", "epochs"]
     noises: tuple[SeedVariance, SeedVariance]
     ratio: Estimate
-    """Noise relative to the spread between models, of the second number over that of the first."""
+    """Ratio of within / between of the second predictor to that of the first."""
     models: int
     outcome: Outcome
-    """Whether the second number has more or less noise than the first."""
+    """Whether the second predictor varies more or less than the first."""
 
 
 @dataclass(frozen=True)
 class Correlations:
-    """Rank correlations of both numbers with the outcome, over all runs."""
+    """Rank correlations of both predictors with the outcome, over all runs."""
 
     each: tuple[Estimate, Estimate]
     difference: Estimate
-    """Absolute correlation of the second number minus that of the first."""
+    """Absolute correlation of the second predictor minus that of the first."""
     models: int
     outcome: Outcome
-    """Whether the second number tells more or less than the first."""
+    """Whether the second predictor correlates more or less than the first."""
 
 
 def values_of(runs: pd.DataFrame, column: str, models: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
-    """A column of the runs as (models, seeds); nan where a run has no value, or none has."""
+    """A column of the runs as (models, seeds); nan for missing values or a missing column."""
     if column not in runs.columns:
         return np.full((len(models), len(seeds)), np.nan)
     return runs.pivot(index="variant", columns="seed", values=column).loc[list(models), list(seeds)].to_numpy(float)
 
 
 def compared(runs: pd.DataFrame, x: Predictor, spec: ReportSpec) -> np.ndarray:
-    """A number as it is compared: (models, seeds), scaled, its logarithm where it asks for that."""
+    """A predictor (models, seeds), scaled, as a logarithm if `x.log`."""
     values = values_of(runs, x.metric, spec.models, spec.seeds) * x.scale
     return np.log(values) if x.log else values
 
 
 def steadiness_of(runs: pd.DataFrame, spec: ReportSpec) -> list[Stability]:
-    """Noise over seeds and over the last epochs of a run, where there are two seeds, and two models with epochs.
+    """Variation over seeds (needs 2 seeds) and over the last epochs of a run (needs 2 models with epochs).
 
-    runs: a grid that `check_grid` let pass.
+    runs: a grid that was checked by `check_grid`
     """
     if spec.associations is None:
         return []
@@ -116,7 +115,7 @@ def steadiness_of(runs: pd.DataFrame, spec: ReportSpec) -> list[Stability]:
 
 
 def _epoch_variances(runs: pd.DataFrame, x: Predictor, spec: ReportSpec) -> np.ndarray:
-    """Each model's variance over the last epochs (models,), the mean over its runs; nan where a run has none."""
+    """Variance over the last epochs, averaged over runs (models,); nan if missing in a run."""
     scale = 1.0 if x.log else x.scale
     return np.asarray(((values_of(runs, x.epoch_sd, spec.models, spec.seeds) * scale) ** 2).mean(axis=1))
 
@@ -124,13 +123,13 @@ def _epoch_variances(runs: pd.DataFrame, x: Predictor, spec: ReportSpec) -> np.n
 def compute_stability(
     over: Literal["seeds", "epochs"], values: tuple[np.ndarray, np.ndarray], noise: tuple[np.ndarray, np.ndarray]
 ) -> Stability:
-    """The noise of two numbers, compared.
+    """Compare the variation of two predictors.
 
     values  2 x (models, seeds)
-    noise   2 x (models,)        variance of each model's noise
+    noise   2 x (models,)        variance within each model
 
-    The share of noise is that of a one-way analysis of variance with random models, 1 - ICC(1) (Shrout & Fleiss
-    1979): n / (F - 1 + n) of n seeds, with F the mean square between models over that of the noise, and not below 1.
+    The share of noise is 1 - ICC(1) of a one-way random effects model (Shrout & Fleiss 1979): n / (F - 1 + n) for n
+    seeds, with F the ratio of mean squares between and within models, at least 1.
     """
     models, n = values[0].shape
     logs = [partial(log_f, v.mean(axis=1), s, n) for v, s in zip(values, noise, strict=True)]
@@ -151,14 +150,14 @@ def _noise(values: np.ndarray, noise: np.ndarray, log: Statistic) -> SeedVarianc
 
 
 def log_f(means: np.ndarray, noise: np.ndarray, n: int, drawn: np.ndarray) -> np.ndarray:
-    """Logarithm of F for each draw of models: n times the variance of their means (models,), over their noise."""
+    """log F of each resample: n times the variance of the means (models,), over the mean noise."""
     between, within = means[drawn].var(axis=1, ddof=1), noise[drawn].mean(axis=1)
-    least = (ROUNDING * np.abs(means).max()) ** 2  # equal values may differ by rounding, and have no logarithm then
+    least = (ROUNDING * np.abs(means).max()) ** 2  # equal up to rounding: log is not defined
     return np.asarray(np.log(n * between * (between > least)) - np.log(within * (within > least)))
 
 
 def correlations_of(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, Correlations]:
-    """Spearman's and Kendall's correlations of both numbers with the outcome; none of fewer than two models."""
+    """Spearman's and Kendall's correlations of both predictors with the outcome; empty for fewer than two models."""
     if spec.associations is None or len(spec.models) < 2:
         return {}
     first, second = (compared(runs, x, spec) for x in spec.associations.x)
@@ -170,7 +169,7 @@ def correlations_of(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, Correlati
 
 
 def outcome_of(runs: pd.DataFrame, spec: ReportSpec, declared: Associations) -> np.ndarray:
-    """The outcome of every run, scaled: (models, seeds)."""
+    """The scaled outcome (models, seeds)."""
     return values_of(runs, declared.y, spec.models, spec.seeds) * declared.y_scale
 
 
@@ -180,7 +179,7 @@ def compute_correlations(
     y: np.ndarray,
     correlate: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
 ) -> Correlations:
-    """Correlations of two numbers with an outcome, all (models, seeds), and the difference of their strengths."""
+    """Correlations of two predictors with an outcome, all (models, seeds), and the difference of absolute values."""
     models, n = y.shape
 
     def z_of(x: np.ndarray) -> Statistic:
@@ -195,7 +194,7 @@ def compute_correlations(
 
 
 def spearman(x: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation of x and y (models, seeds) over all runs of each draw of models (R, models)."""
+    """Spearman's rank correlation of x and y (models, seeds) over all runs of each resample (R, models)."""
     from scipy import stats  # slow to import
 
     ranks = [stats.rankdata(v[drawn].reshape(len(drawn), -1), axis=1) for v in (x, y)]
@@ -204,9 +203,9 @@ def spearman(x: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def kendall(x: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of x and y (models, seeds) over all runs of each draw of models (R, models).
+    """Kendall's tau-b of x and y (models, seeds) over all runs of each resample (R, models).
 
-    The pairs of runs are summed over pairs of models once; a draw only weighs those sums.
+    Pairs of runs are summed over pairs of models once; a resample weights these sums.
     """
     models, n = x.shape
     counts = (drawn[:, :, None] == np.arange(models)).sum(axis=1).astype(float)
@@ -219,9 +218,9 @@ def kendall(x: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def estimate(statistic: Statistic, models: int, back: Callable[[float], float] = float) -> Estimate:
-    """A statistic of all models with its 95% interval (see above), taken back from the scale it is about normal on.
+    """A statistic and its 95% interval (see above), transformed by `back` from the scale where it is normal.
 
-    Draws for which the statistic does not exist, such as of one model many times, are left out.
+    Resamples without a finite statistic, such as copies of a single model, are ignored.
     """
     from scipy import stats  # slow to import
 
@@ -237,12 +236,12 @@ def estimate(statistic: Statistic, models: int, back: Callable[[float], float] =
 
 @cache
 def resamples(models: int, count: int) -> np.ndarray:
-    """Draws of models with replacement (count, models) int: the same ones for every statistic, so that they pair."""
+    """Resampled indices of models (count, models) int, the same for all statistics."""
     return np.random.default_rng(SEED).integers(models, size=(count, models))
 
 
 def outcome(found: Estimate, neutral: float, models: int, seeds: int) -> Outcome:
-    """What may be said of the second number against the first, from an interval and the value of no difference."""
+    """Compare an interval of the second predictor against the first with the neutral value."""
     if models < FEWEST_MODELS:
         return "too few models"
     if seeds < FEWEST_SEEDS:

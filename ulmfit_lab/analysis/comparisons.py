@@ -1,4 +1,4 @@
-"""From the runs of a complete grid to its results: a summary of each cell, a verdict on each contrast."""
+"""Results of a complete grid of runs: summary of each variant and level, verdict on each contrast."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TURNED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant compared with another at a level, in the unit that the report shows."""
+    """A variant compared with another at a level, in the unit of the report."""
 
     level: str
     variant: str
@@ -64,19 +64,19 @@ class Comparison:
 
 
 def values(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> list[float]:
-    """The measure of a variant at a level, scaled, in the order of the seeds that it has; of no run that diverged."""
+    """Scaled metric of a variant at a level, in order of seeds, without diverged runs."""
     return list(by_seed(runs, spec, variant, level).values())
 
 
 def by_seed(runs: pd.DataFrame, spec: ReportSpec, variant: str, level: str) -> dict[int, float]:
-    """The same, with the seeds."""
+    """Seed -> the same."""
     chosen = trained_runs(runs[(runs["variant"] == variant) & (runs["level"] == level)])
     found = dict(zip(chosen["seed"], chosen[spec.metric], strict=True))
     return {seed: float(found[seed]) * spec.metric_scale for seed in spec.seeds if seed in found}
 
 
 def summarize_variants(runs: pd.DataFrame, spec: ReportSpec) -> dict[tuple[str, str], Summary]:
-    """(variant, level) -> summary over seeds; nan where all runs diverged."""
+    """(variant, level) -> summary over seeds; nan if all runs diverged."""
     places = [(v, level) for v in spec.variants for level in spec.levels]
     found = {place: values(runs, spec, *place) for place in places}
     nothing = Summary(math.nan, math.nan, math.nan, math.nan, 0)
@@ -159,7 +159,7 @@ def add_margins(rows: Sequence[Comparison], spec: ReportSpec) -> list[Comparison
 
 
 def why_void(place: Place, found: Voids) -> str:
-    """Why a comparison is void, of each of its sides; empty where it is not."""
+    """Why a comparison is void; empty if it is not."""
     level, *sides = place
     return "; ".join(f"{side}: {found[side, level]}" for side in sides if (side, level) in found)
 
@@ -180,7 +180,7 @@ def paired_seeds(runs: pd.DataFrame, spec: ReportSpec, place: Place) -> list[int
 def compared(
     runs: pd.DataFrame, spec: ReportSpec, places: Sequence[Place], replicates: Sequence[Replicates]
 ) -> list[PairedResult]:
-    """The paired test at each place; where there are looks, as of its latest one."""
+    """Paired test at each place, as of its latest interim analysis if there are any."""
     if spec.looks:
         results = replay_looks(measured_in(runs, spec), spec).results
         return [results[place] for place in places]
@@ -198,7 +198,7 @@ def paired_at(runs: pd.DataFrame, spec: ReportSpec, place: Place, found: Replica
 
 
 def group_by_answer(rows: Sequence[Comparison], published: Published) -> list[Comparison]:
-    """The comparisons that a published figure is about, turned round where they were made the other way."""
+    """Comparisons of the pair of a published figure, reversed if they were made the other way round."""
     pair = published.variant, published.against
     turned = [_turned(row) if (row.against, row.variant) == pair else row for row in rows]
     return [row for row in turned if (row.variant, row.against) == pair]
@@ -232,7 +232,7 @@ def compatibility(published: Published, row: Comparison, against_mean: float) ->
 
 
 def headline(rows: Sequence[Comparison], spec: ReportSpec) -> str:
-    """The outcome of all comparisons in one sentence."""
+    """All comparisons in one sentence."""
     n = len(spec.seeds)
     if not rows:
         return "Nothing is compared: there is one variant."
@@ -247,13 +247,13 @@ def headline(rows: Sequence[Comparison], spec: ReportSpec) -> str:
 
 
 def seeds_words(rows: Sequence[Comparison]) -> str:
-    """Over how many seeds comparisons were made: 6, or 6 to 12."""
+    """Number of seeds of the comparisons: "6" or "6 to 12"."""
     fewest, most = (which(max(row.result.n, row.pairs) for row in rows) for which in (min, max))
     return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def _grouped(rows: Sequence[Comparison]) -> dict[tuple[Verdict, str, tuple[str, ...]], list[str]]:
-    """(verdict, against, levels) -> the variants of which it holds, so that a sentence names them together."""
+    """(verdict, against, levels) -> variants."""
     groups: dict[tuple[Verdict, str, tuple[str, ...]], list[str]] = {}
     for (variant, against), found in itertools.groupby(rows, key=lambda row: (row.variant, row.against)):
         levels: dict[Verdict, tuple[str, ...]] = {}

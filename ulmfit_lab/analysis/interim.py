@@ -1,8 +1,8 @@
-"""A sequential sweep's looks, made again from its runs: what was decided when, and which runs the next look needs.
+"""Interim analyses of a sweep, recomputed from its runs: decisions so far, and the runs of the next analysis.
 
-Every variant has the first look's seeds. After that a comparison gets more seeds, the same for both sides, until it is
-decided: its p, corrected over all comparisons (Holm), is below 5%. Then it stays as it is, even where one side goes on
-for the sake of another comparison. What is open after the last look ends with no difference shown.
+All variants have the seeds of the first analysis. A comparison gets more seeds, the same for both sides, until it is
+decided: its p with Holm's correction over all comparisons is below 5%. A decided comparison does not change, even if
+one side gets more seeds for another comparison. Comparisons still open after the last analysis are not significant.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.statistics import ALPHA, PairedResult, holm
 
 Place = tuple[str, str, str]
-"""Level, variant, against: what is compared with what, and where."""
+"""Level, variant, against: a comparison."""
 Cell = tuple[str, str, int]
-"""Variant, level, seed."""
+"""Variant, level and seed of a run."""
 Measured = Mapping[Cell, float]
-"""What the runs measured, in the unit that the report shows."""
+"""Metric of each run, in the unit of the report."""
 
 
 @dataclass(frozen=True)
 class SequentialState:
-    """What the looks that were taken say."""
+    """State after the interim analyses so far."""
 
     results: Mapping[Place, PairedResult]
-    """Every comparison as of its latest look; empty before the first."""
+    """Each comparison as of its latest analysis; empty before the first."""
     corrected: Mapping[Place, float]
-    """Its p, corrected over all comparisons."""
+    """p with Holm's correction."""
     open: tuple[Place, ...]
-    """Comparisons that are not decided."""
+    """Undecided comparisons."""
     needed: frozenset[Cell]
-    """Cells of the looks that were taken, and of the next one."""
+    """Runs of the analyses so far, and of the next one."""
     ended: bool
-    """Whether all is decided, or the last look was taken."""
+    """Whether all comparisons are decided, or the last analysis was made."""
 
     def __str__(self) -> str:
         if not self.results:
-            return "No look was taken yet."
+            return "No interim analysis was made yet."
         n = max(result.n for result in self.results.values())
         decided = len(self.results) - len(self.open)
-        next_ = " The sweep has come to its end." if self.ended else " Those that are open get more seeds."
-        return f"Look after {n} seeds: {decided} of {len(self.results)} comparisons decided.{next_}"
+        next_ = " The sweep is complete." if self.ended else " Undecided ones get more seeds."
+        return f"Interim analysis after {n} seeds: {decided} of {len(self.results)} comparisons decided.{next_}"
 
 
 def replay_looks(measured: Measured, spec: ReportSpec) -> SequentialState:
-    """Take every look that the runs allow, in order."""
+    """Make all interim analyses that the runs allow, in order."""
     places = [(level, variant, against) for variant, against in spec.pairs for level in spec.levels]
     first = {(v, level, seed) for v in spec.variants for level in spec.levels for seed in spec.seeds[: spec.looks[0]]}
     state = SequentialState({}, {}, tuple(places), frozenset(first), ended=False)
@@ -56,16 +56,13 @@ def replay_looks(measured: Measured, spec: ReportSpec) -> SequentialState:
         needed = state.needed | more
         if not needed <= measured.keys():
             return SequentialState(state.results, state.corrected, state.open, needed, ended=False)
-        results = {**state.results, **{place: _at(measured, place, spec, n) for place in state.open}}
+        results = dict(state.results)
+        for level, variant, against in state.open:
+            a, b = ([measured[v, level, seed] for seed in spec.seeds[:n]] for v in (variant, against))
+            results[level, variant, against] = compare_sequentially(a, b, spec.looks)
         corrected = dict(zip(places, holm([results[place].p for place in places]), strict=True))
         undecided = tuple(place for place in places if not corrected[place] < ALPHA)
         state = SequentialState(results, corrected, undecided, needed, ended=not undecided or n == spec.looks[-1])
         if not undecided:
             break
     return state
-
-
-def _at(measured: Measured, place: Place, spec: ReportSpec, n: int) -> PairedResult:
-    level, variant, against = place
-    a, b = ([measured[v, level, seed] for seed in spec.seeds[:n]] for v in (variant, against))
-    return compare_sequentially(a, b, spec.looks)

@@ -1,4 +1,4 @@
-"""What makes runs no test of what they compare: training that diverged, a manipulation that did not happen."""
+"""Runs that make a comparison void: diverged training, or a failed manipulation check."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ulmfit_lab.analysis.run_table import DIVERGED, trained_runs
 from ulmfit_lab.analysis.spec import ManipulationCheck, ReportSpec
 
 Voids = Mapping[tuple[str, str], str]
-"""(variant, level) -> why nothing is claimed of its runs."""
+"""(variant, level) -> why its comparisons are void."""
 
 
 def find_failed_checks(runs: pd.DataFrame, spec: ReportSpec) -> Voids:
-    """The variants and levels of which nothing is claimed: a run diverged, or their check passed in none."""
+    """Find variants and levels where a run diverged, or the manipulation check passed in no run."""
     checks, found = dict(spec.checks), {}
     for variant in spec.variants:
         for level in spec.levels:
@@ -29,17 +29,17 @@ def find_failed_checks(runs: pd.DataFrame, spec: ReportSpec) -> Voids:
 
 
 def measured(runs: pd.DataFrame, check: ManipulationCheck) -> list[float]:
-    """What runs measured of a check; nan: nothing."""
+    """Values of a check's metric; nan if not measured."""
     return [float(value) for value in runs[check.metric]] if check.metric in runs else [float("nan")] * len(runs)
 
 
 def passed(runs: pd.DataFrame, check: ManipulationCheck) -> int:
-    """In how many runs it happened."""
+    """Number of runs that pass a check."""
     return sum(map(check.passes, measured(runs, check)))
 
 
 def check_rows(runs: pd.DataFrame, spec: ReportSpec) -> list[list[str]]:
-    """Variant, level, what should have happened, in how many runs it did, and what each measured, seed by seed."""
+    """Rows: variant, level, statement, number of runs that pass, and values by seed."""
     rows = []
     for variant, check in spec.checks:
         for level in spec.levels:
@@ -50,7 +50,7 @@ def check_rows(runs: pd.DataFrame, spec: ReportSpec) -> list[list[str]]:
 
 
 def diverged_lines(runs: pd.DataFrame) -> list[str]:
-    """A line for each run that diverged: which, how, and what to do."""
+    """A line for each diverged run: name, reason and advice."""
     if DIVERGED not in runs.columns:
         return []
     rows = runs[runs[DIVERGED] != ""]

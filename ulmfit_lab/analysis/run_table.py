@@ -1,4 +1,4 @@
-"""The tidy table of runs: one row a finished cell, its types, its CSV file, and whether its grid is complete."""
+"""Table of runs, one row per finished run: column types, CSV file, and check for a complete grid."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ IDENTITY = (
 FINISHED = "FINISHED"
 METRICS = ("final/", "best/", "pretraining/", "fine_tuning/")
 VOCABULARY = "param/vocabulary"
-"""Column with the digest of the vocabulary that a run's language model predicts."""
+"""Column with the digest of the language model's vocabulary."""
 DIVERGED = "diverged"
-"""Column that says of a run how its training diverged; runs of a table without it did not."""
+"""Column with the reason of divergence; missing if no run diverged."""
 SHOWN = 3
-"""Cells that a message names before it only counts them."""
+"""Maximum number of runs that a message names."""
 
 
 def runs_frame(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs with a fixed order of columns and fixed types, however they were read.
+    """Convert a table of runs to a fixed order and fixed types of columns.
 
-    Identity first, then the other columns by name. Seeds are int64, seconds and metrics float64 (nan: not
-    measured), `dirty` bool, all others text ("": not given). Raises DataError for a missing column and for a
-    value that is no number where one belongs.
+    `IDENTITY` comes first, then the other columns by name. Seeds are int64, seconds and metrics float64 (nan: not
+    measured), `dirty` bool, all others text ("": missing). Raises DataError for a missing column or an invalid number.
     """
     missing = [name for name in IDENTITY if name not in runs.columns]
     if missing:
-        raise DataError(f"The table of runs has no column {', '.join(missing)}; make it from the tracked runs again.")
+        raise DataError(f"The table of runs has no column {', '.join(missing)}; create it again from the tracked runs.")
     names = [*IDENTITY, *sorted(name for name in runs.columns if name not in IDENTITY)]
     return pd.DataFrame({name: _column(runs[name], name) for name in names}).reset_index(drop=True)
 
@@ -48,7 +47,7 @@ def _column(column: pd.Series[Any], name: str) -> pd.Series[Any]:
     try:
         return pd.Series([convert(value) for value in column], index=column.index, dtype=dtype)
     except (ValueError, OverflowError) as error:
-        raise DataError(f"Column {name} of the table of runs holds a value that is no number: {error}.") from error
+        raise DataError(f"Column {name} of the table of runs has an invalid value: {error}.") from error
 
 
 def _kind(name: str) -> tuple[Callable[[Any], Any], str]:
@@ -68,13 +67,13 @@ def _text(value: Any) -> str:
 
 
 def csv_text(runs: pd.DataFrame) -> str:
-    """Tidy runs as CSV; floats are written so that they read back exactly."""
+    """Table of runs as CSV; floats are written without loss of precision."""
     floats = {name: runs[name].map(_text).astype("str") for name in runs.select_dtypes("float").columns}
     return runs.assign(**floats).to_csv(index=False, lineterminator="\n")
 
 
 def read_runs(path: Path) -> pd.DataFrame:
-    """Tidy runs from the file that a report wrote; raises DataError where it is no such table."""
+    """Read a report's table of runs; raises DataError if it is invalid."""
     try:
         raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         raw.columns = pd.Index(rename_fields(dict.fromkeys(raw.columns), "param/"))
@@ -84,17 +83,17 @@ def read_runs(path: Path) -> pd.DataFrame:
 
 
 def declared_cells(spec: ReportSpec) -> list[Cell]:
-    """Every cell that the report can need, in its order."""
+    """All declared runs, in order of the report."""
     return list(itertools.product(spec.variants, spec.levels, spec.seeds))
 
 
 def measured_in(table: pd.DataFrame, spec: ReportSpec) -> dict[Cell, float]:
-    """What each run of a tidy table measured, in the unit that the report shows."""
+    """Metric of each run of a table, in the unit of the report."""
     return dict(zip(_cells(table), table[spec.metric] * spec.metric_scale, strict=True))
 
 
 def needed_cells(table: pd.DataFrame, spec: ReportSpec) -> list[Cell]:
-    """Every cell that the report needs, in its order: where there are looks, as many as these runs call for."""
+    """Runs that the report needs, in its order; with interim analyses, those needed so far."""
     if not spec.looks:
         return declared_cells(spec)
     needed = replay_looks(measured_in(table, spec) if spec.metric in table.columns else {}, spec).needed
@@ -102,10 +101,10 @@ def needed_cells(table: pd.DataFrame, spec: ReportSpec) -> list[Cell]:
 
 
 def check_grid(runs: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame:
-    """The tidy finished runs of the grid, exactly one a cell, in its order; other runs are left out.
+    """Select the finished runs of the grid, in its order.
 
-    Raises IncompleteError for cells that are missing, ran twice or lack a measure, and MismatchError where a
-    language model's loss is compared over vocabularies that differ.
+    Raises IncompleteError for missing or duplicate runs or missing metrics, MismatchError if losses of language models
+    with different vocabularies are compared.
     """
     table = runs_frame(runs)
     mine = (table["experiment"] == spec.name) & (table["scale"] == spec.scale) & (table["status"] == FINISHED)
@@ -118,7 +117,7 @@ def check_grid(runs: pd.DataFrame, spec: ReportSpec) -> pd.DataFrame:
 
 
 def trained_runs(table: pd.DataFrame) -> pd.DataFrame:
-    """The runs whose training did not diverge."""
+    """Runs whose training did not diverge."""
     return table[table[DIVERGED] == ""] if DIVERGED in table.columns else table
 
 
@@ -142,13 +141,13 @@ def _refuse_twice(table: pd.DataFrame, spec: ReportSpec) -> None:
     if twice:
         ids = ", ".join(table.loc[cells == twice[0], "run_id"])
         raise IncompleteError(
-            f"{spec.name} at scale {spec.scale}: {len(twice)} cells have more than one finished run ({_named(twice)}); "
-            f"keep one run of each. The first cell's runs: {ids}."
+            f"{spec.name} at scale {spec.scale}: {len(twice)} runs are finished more than once ({_named(twice)}); "
+            f"keep one of each. Ids of the first: {ids}."
         )
 
 
 def _compared(table: pd.DataFrame, spec: ReportSpec) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Every measure that the report compares, with the runs over which it does."""
+    """Metrics that the report compares, each with its runs."""
     for name in (spec.metric, *(each.metric for each in spec.extra_metrics)):
         yield name, table
     if spec.associations:
@@ -161,7 +160,7 @@ def _refuse_unmeasured(table: pd.DataFrame, spec: ReportSpec) -> None:
     for measure, compared in _compared(table, spec):
         if measure not in table.columns:
             known = ", ".join(name for name in table.columns if name.startswith(METRICS)) or "none"
-            raise IncompleteError(f"{spec.name}: no run has the measure {measure!r}. Known: {known}.")
+            raise IncompleteError(f"{spec.name}: no run has the metric {measure!r}. Known: {known}.")
         unmeasured = [
             cell for cell, value in zip(_cells(compared), compared[measure], strict=True) if not math.isfinite(value)
         ]
@@ -173,10 +172,7 @@ def _refuse_unmeasured(table: pd.DataFrame, spec: ReportSpec) -> None:
 
 
 def _refuse_vocabularies(table: pd.DataFrame, spec: ReportSpec) -> None:
-    """Fewer words are easier to predict: a loss over one vocabulary says nothing about a loss over another.
-
-    Comparisons stay within a level, so levels may have vocabularies of their own.
-    """
+    """Refuse to compare losses over different vocabularies at the same level."""
     for measure, compared in _compared(table, spec):
         if not of_language_model(measure) or VOCABULARY not in table.columns:
             continue
@@ -185,12 +181,12 @@ def _refuse_vocabularies(table: pd.DataFrame, spec: ReportSpec) -> None:
             if len(kinds) > 1:
                 raise MismatchError(
                     f"{spec.name} compares {measure} over {len(kinds)} vocabularies ({_named(_cells(kinds))}); "
-                    "give all variants one vocabulary, or compare something else."
+                    "use the same vocabulary for all variants, or compare another metric."
                 )
 
 
 def of_language_model(measure: str) -> bool:
-    """Whether a measure is a language model's loss or perplexity, and so depends on its vocabulary."""
+    """Whether a metric is a language model's loss or perplexity."""
     stage, _, name = measure.partition("/")
     return "perplexity" in name or ("loss" in name and (name.startswith("lm_") or stage not in ("final", "best")))
 

@@ -1,23 +1,23 @@
-"""What a report compares: everything it needs to know beside the runs."""
+"""Specification of a report: everything it needs besides the runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FEWEST_SEEDS = 6
-"""With fewer pairs no claim is made: not even a rank test of pairs could reach p < 0.05."""
+"""Minimum number of pairs for a claim; with fewer, a signed-rank test cannot reach p < 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A published figure that a contrast answers to."""
+    """A published result to compare a contrast with."""
 
     variant: str
     against: str
     what: str
-    """What was measured, on what."""
+    """Metric and data set."""
     value: float
-    """Published value of variant minus that of against, in the unit of the report's measure."""
+    """Published difference, variant minus against, in the unit of the report."""
     source: str
     against_value: float | None = None
     """Published value of against: with it, perplexities are compared by their ratio, and not by their difference."""
@@ -27,28 +27,28 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraMetric:
-    """A further number of the runs, which the report shows beside the measure and does not test."""
+    """A further metric that is reported but not tested."""
 
     metric: str
     """Column of the runs, such as final/padding."""
     label: str
     scale: float = 1.0
-    """What it is multiplied by where it is shown."""
+    """Factor for display."""
 
 
 @dataclass(frozen=True)
 class ManipulationCheck:
-    """What a variant's runs must have measured for its manipulation to have happened in them."""
+    """Condition on a metric that shows that a variant's manipulation took effect."""
 
     metric: str
     """Column of the runs, such as final/pretraining_averaging_began."""
     statement: str
-    """What happened in a run that passes, in a few words: averaging began."""
+    """Description of a run that passes, such as "averaging began"."""
     at_least: float | None = None
     at_most: float | None = None
 
     def passes(self, value: float) -> bool:
-        """Whether it happened in a run that measured this; not where it was not measured (nan)."""
+        """Whether a value is within the bounds; False for nan."""
         low, high = (value if bound is None else bound for bound in (self.at_least, self.at_most))
         return low <= value <= high
 
@@ -67,49 +67,47 @@ class Margin:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
-    """A number of a model that may tell what the model is worth downstream."""
+    """A metric of a model that may predict an outcome."""
 
     metric: str
     """Column of the runs, such as final/lm_perplexity."""
     name: str
-    """What it is called in a sentence."""
     label: str
-    """What it is called on an axis."""
+    """Axis label."""
     unit: str
-    """Of its spread, after scale and logarithm: points, nats."""
+    """Unit of its standard deviation, after scale and logarithm, such as points or nats."""
     scale: float = 1.0
-    """What it is multiplied by where it is shown."""
+    """Factor for display."""
     lower_is_better: bool = False
     log: bool = False
-    """Whether it is compared and drawn on the log scale, as perplexity is, whose logarithm is the loss."""
+    """Whether its logarithm is compared, as for perplexity."""
     epoch_sd: str = ""
-    """Column with the sd over the last epochs of a run, of the logarithm where `log`; not scaled."""
+    """Column with the standard deviation over the last epochs, of the logarithm if `log`; not scaled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Associations:
-    """Two numbers of the same models, and the outcome that they may tell: which is steadier, which tells more.
+    """Two predictors and an outcome of the same models: which predictor varies less, which correlates more.
 
-    Each variant is a model, each of its seeds a run of it. Nothing may be crossed with the variants.
+    Each variant is a model, each seed a run of it. The experiment must not have a factor.
     """
 
     x: tuple[Predictor, Predictor]
-    """The second is the one that a claim is made for; it is compared with the first."""
+    """The second is compared with the first."""
     y: str = "final/error"
     """Column of the outcome."""
     y_label: str = "Test error (%)"
     y_scale: float = 100.0
     y_lower_is_better: bool = True
     variants: tuple[str, ...] = ()
-    """Variants that take part (none given: all). Of two that share their training leave one out."""
+    """Variants to include (default: all). Of two that share their training include one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSpec:
-    """An experiment's declaration, as the report sees it.
+    """An experiment's declaration for the report.
 
-    Every variant has a run at every level with every seed; contrasts are pairs (variant, against) compared at each
-    level.
+    Every variant has a run at every level with every seed; contrasts are compared at each level.
     """
 
     name: str
@@ -120,26 +118,26 @@ class ReportSpec:
     baseline: str
     variants: tuple[str, ...]
     levels: tuple[str, ...]
-    """Values of the crossed field as text; ("",) where nothing is crossed."""
+    """Levels of the factor as text; ("",) without a factor."""
     level_name: str
     level_label: str
     seeds: tuple[int, ...]
     metric: str
-    """Column of the runs that is compared, such as final/error."""
+    """Compared column, such as final/error."""
     metric_label: str
     metric_scale: float
     lower_is_better: bool
     reference: str | None
     contrasts: tuple[tuple[str, str], ...]
-    """Pairs that are tested; none given: each variant against the baseline."""
+    """Tested pairs (variant, against); default: each variant against the baseline."""
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
     associations: Associations | None = None
     extra_metrics: tuple[ExtraMetric, ...] = ()
     looks: tuple[int, ...] = ()
-    """Numbers of seeds at which comparisons are looked at, those decided getting no more; none: once, at the end."""
+    """Numbers of seeds of the interim analyses; empty: one analysis at the end."""
     checks: tuple[tuple[str, ManipulationCheck], ...] = ()
-    """Variants, each with what must have happened in its runs; where it did in none, nothing is claimed of them."""
+    """Manipulation checks (variant, check); a comparison is void if no run of a variant passes."""
     primary: tuple[tuple[str, str, str], ...] = ()
     """Contrasts (variant, against, level) of the primary family; none: all contrasts are one family."""
     margins: tuple[Margin, ...] = ()
@@ -151,7 +149,7 @@ class ReportSpec:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The variants that take part in the associations."""
+        """Variants included in the associations."""
         return (self.associations.variants or self.variants) if self.associations else ()
 
     @property
@@ -173,15 +171,15 @@ class ReportSpec:
 
     @property
     def decimals(self) -> int:
-        """Decimals shown: 2 of a percentage, 3 of anything else."""
+        """Number of decimals: 2 for percentages, else 3."""
         return 2 if self.metric_scale == 100 else 3
 
     @property
     def difference_label(self) -> str:
-        """Heading of a difference, with its unit where the measure is a percentage."""
+        """Column heading of differences, with the unit of percentages."""
         return "difference (points)" if "%" in self.metric_label else "difference"
 
 
 def level_words(level: str) -> str:
-    """A level as people read it: thousands are set apart."""
+    """Format a level, with thousands separators."""
     return f"{int(level):,}" if level.isdecimal() else level

@@ -1,6 +1,6 @@
-"""Paired comparisons: difference, 95% interval, corrected p, and a verdict in words.
+"""Paired comparisons: difference, 95% confidence interval, corrected p, and verdict.
 
-SciPy and statsmodels are imported by the functions that use them, since both are slow to import.
+SciPy and statsmodels are imported in functions, since both are slow to import.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MarginVerdict = Literal["equivalent", "non-inferior", "not shown", ""]
 
 ALPHA = 0.05
 MOST_SEEDS = 1000
-"""Beyond this, the number of further seeds is not worth naming."""
+"""Largest number of further seeds that is computed."""
 ROUNDING = 1e-12
-"""Differences whose spread is below this share of the values differ by rounding alone."""
+"""Differences with a smaller relative standard deviation count as equal."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean, sd and 95% t interval of n values; sd and interval are nan for one value."""
+    """Mean, standard deviation and 95% t interval of n values; the latter two are nan for one value."""
 
     mean: float
     sd: float
@@ -41,7 +41,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class PairedResult:
-    """Mean of n paired differences, its 95% t interval, the differences' sd, and the p of a paired t test."""
+    """Mean of n paired differences, its 95% t interval, their standard deviation, and p of the paired t test."""
 
     difference: float
     low: float
@@ -52,7 +52,7 @@ class PairedResult:
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Mean, spread and interval of independent values; raises ValueError where there are none."""
+    """Summarize independent values; raises ValueError without any."""
     from scipy import stats
 
     array = np.asarray(values, dtype=float)
@@ -70,10 +70,10 @@ def summarize(values: Sequence[float]) -> Summary:
 def compare_paired(a: Sequence[float], b: Sequence[float]) -> PairedResult:
     """Student's paired t test of a - b.
 
-    a, b  (n,)  one value a seed, in the same order of seeds
+    a, b  (n,)  one value per seed, in the same order of seeds
 
-    Where all differences are equal there is no spread to test against: p is 1 if they are 0, else 0. One pair has
-    a difference and nothing more (nan). Raises ValueError for unequal lengths or none.
+    If all differences are equal, p is 1 if they are 0, else 0. For one pair all but the difference is nan. Raises
+    ValueError for unequal lengths or no pair.
     """
     from scipy import stats
 
@@ -175,11 +175,11 @@ def gatekeep(p_values: Sequence[float], primary: Sequence[bool]) -> list[float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction (1979) over all comparisons of a report; what has no p keeps none and counts as no test."""
+    """Holm's correction (1979); nan stays nan and does not count as a test."""
     from statsmodels.stats.multitest import multipletests
 
     known = [p for p in p_values if not math.isnan(p)]
-    # multipletests collects garbage at each call, 0.3 s beside torch and MLflow: frozen objects are not looked at
+    # multipletests collects garbage, which takes 0.3 s with torch and MLflow loaded; frozen objects are skipped
     gc.freeze()
     try:
         corrected = iter(multipletests(known, method="holm")[1] if known else ())
@@ -201,10 +201,10 @@ def verdict(result: PairedResult, corrected_p: float, lower_is_better: bool, pai
 
 
 def further_seeds(result: PairedResult, power: float = 0.8, alpha: float = ALPHA) -> int | None:
-    """Further pairs with which a paired t test would show a difference of the size observed, with this power.
+    """Further pairs with which a paired t test would detect the observed difference with this power.
 
-    At least as many as a claim needs at all; more than MOST_SEEDS are given as MOST_SEEDS + 1. None where the
-    differences say nothing of their size: they are 0, or there is one.
+    At least FEWEST_SEEDS pairs in total; MOST_SEEDS + 1 means more than MOST_SEEDS. None if the difference is 0, or for
+    one pair.
     """
     if result.n < 2 or result.difference == 0:
         return None
@@ -224,11 +224,11 @@ def sd_limit(sd: float, n: int, confidence: float = 0.8) -> float:
 
 
 def smallest_difference(sd: float, n: int, power: float = 0.8, alpha: float = ALPHA) -> float | None:
-    """The smallest difference that a paired t test of n pairs shows with this power, in the unit of the sd.
+    """Smallest difference that a paired t test of n pairs detects with this power, in the unit of sd.
 
-    sd: of the paired differences
+    sd: standard deviation of the paired differences
 
-    None where no claim could have been made at all: with too few pairs.
+    None for fewer than FEWEST_SEEDS pairs.
     """
     from scipy.optimize import brentq
 
@@ -241,14 +241,11 @@ def smallest_difference(sd: float, n: int, power: float = 0.8, alpha: float = AL
 
 
 def _power(effect: float, n: int, alpha: float) -> float:
-    """Power of a two-sided paired t test for an effect in sds, by the noncentral t distribution.
-
-    The far tail underflows to nan where it adds less than rounding does.
-    """
+    """Power of a two-sided paired t test for an effect in standard deviations (noncentral t distribution)."""
     from scipy import stats
 
     if math.isinf(effect):
         return 1.0
     bound, shift = float(stats.t.ppf(1 - alpha / 2, n - 1)), effect * math.sqrt(n)
     near, far = float(stats.nct.sf(bound, n - 1, shift)), float(stats.nct.cdf(-bound, n - 1, shift))
-    return near if math.isnan(far) else near + far
+    return near if math.isnan(far) else near + far  # far underflows to nan

@@ -1,1 +1,1 @@
-"""Diagnosis and repair of a home folder and an installation."""
+"""Diagnosis and repair of a home and an installation."""

@@ -1,8 +1,8 @@
-"""What of the lab's state disagrees: declarations, MLflow's runs, Optuna's trials and the stages on disk.
+"""Consistency of declarations, MLflow runs, Optuna trials and stages on disk.
 
-A finding is amiss and says what to do; most can be repaired. Nothing is deleted but what holds no finished work:
-what else is in the way is moved into the home's folder `aside`. As long as a process holds one of the home's locks,
-only the runs and trials of dead processes are closed. Notes tell of what is as it may be, such as unused stages.
+A finding is a problem with its fix; most can be repaired. Repairs delete nothing that holds finished results; other
+files are moved into the home's folder `aside`. While a process holds a lock of the home, only runs and trials of dead
+processes are closed. Notes are informational, such as unused stages.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from ulmfit_lab.utils.errors import LabError
 from ulmfit_lab.utils.home import Home
 
 SHOWN = 5
-"""Unused stages that are told of one by one."""
+"""Number of unused stages that are listed one by one."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is amiss, and what is worth knowing."""
+    """Problems and notes."""
 
     findings: list[Finding]
     notes: list[str]
 
 
 def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | None) -> Diagnosis:
-    """Compare all there is in a home, or as far as runs and trials go that of these experiments.
+    """Check a home; runs and trials only of the named experiments, if any are given.
 
-    names: experiments, or files that declare one; data: folder of named sets, from which declared cells are told.
+    names: experiments, or files that declare one; data: folder of named sets
     """
     runs = tracker.find_runs("")
     declared, notes = declarations(runs, names)
@@ -51,7 +51,7 @@ def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | Non
     mine = [run for run in runs if run.experiment.removesuffix(TUNING) in chosen]
     findings = [*check_places(home, tracker), *find_zombie_runs(mine, home, tracker)]
     if home.unwritable:
-        notes.append(f"The studies were not looked at: {home.unwritable} may not be written by this user.")
+        notes.append(f"The studies were not checked: {home.unwritable} is not writable.")
     wanted: set[str] = set()
     for experiment, scale in sorted({(run.experiment, run.scale) for run in mine}):
         here = [run for run in mine if (run.experiment, run.scale) == (experiment, scale)]
@@ -66,12 +66,12 @@ def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | Non
 
 
 def repair(findings: Iterable[Finding], home: Home) -> Iterator[tuple[Finding, str]]:
-    """Repair what can be; yields what cannot, and why."""
+    """Repair findings; yields those that cannot be repaired, and why."""
     for finding in findings:
         if finding.repair is None:
-            yield finding, "it cannot be repaired from here"
+            yield finding, "it cannot be repaired automatically"
         elif not finding.while_busy and busy(home):
-            yield finding, "a process is working in this home; try again when it has ended"
+            yield finding, "a process is using this home; retry after it has ended"
         else:
             try:
                 finding.repair()
@@ -80,7 +80,7 @@ def repair(findings: Iterable[Finding], home: Home) -> Iterator[tuple[Finding, s
 
 
 def declarations(runs: Iterable[TrackedRun], names: Sequence[str]) -> tuple[dict[str, Experiment], list[str]]:
-    """Name -> experiment: those that were asked for, else those with runs that are found by name."""
+    """Name -> experiment, those named or else those with runs; and notes on experiments that cannot be loaded."""
     if names:
         return {found.name: found for found in map(load_experiment, names)}, []
     found, notes = {}, []
@@ -93,15 +93,15 @@ def declarations(runs: Iterable[TrackedRun], names: Sequence[str]) -> tuple[dict
 
 
 def check_places(home: Home, tracker: Tracker) -> Iterator[Finding]:
-    """Places that the store of a home that was moved or copied still names for the files of its runs."""
+    """Outdated artifact locations of a home that was moved or copied."""
     for place in old_places(home) if tracker.uri == home.own_uri else ():
-        what = f"{home.runs_database} names {place} for the files of runs, though this home is in {home.root}"
-        yield Finding(what, "the next sweep corrects it, as does --fix", partial(repoint, home))
+        what = f"{home.runs_database} refers to artifacts in {place}, but this home is in {home.root}"
+        yield Finding(what, "the next sweep or --fix corrects it", partial(repoint, home))
 
 
 def find_zombie_runs(runs: Iterable[TrackedRun], home: Home, tracker: Tracker) -> Iterator[Finding]:
-    """Runs of cells and of sweeps that are open though no process is at work."""
-    hint = "the next sweep marks it KILLED, as does --fix"
+    """Open runs, and open parent runs, without a running process."""
+    hint = "the next sweep or --fix marks it KILLED"
     parents: dict[str, TrackedRun] = {run.parent: run for run in runs if run.parent}
     for run in runs:
         alive = is_alive(home, run.experiment, run.scale)
@@ -111,24 +111,22 @@ def find_zombie_runs(runs: Iterable[TrackedRun], home: Home, tracker: Tracker) -
     for parent, run in parents.items():
         if tracker.client.get_run(parent).info.status == "RUNNING" and not busy(home):
             close = partial(tracker.finish_sweep, parent, "KILLED", "its process ended without closing the run")
-            what = (
-                f"Sweep {parent[:8]} of {run.experiment} ({run.scale}) is RUNNING in MLflow, but no process is at work"
-            )
+            what = f"Sweep {parent[:8]} of {run.experiment} ({run.scale}) is RUNNING in MLflow, without a process"
             yield Finding(what, hint, close)
 
 
 def find_repeated_runs(runs: Iterable[TrackedRun]) -> Iterator[str]:
-    """Cells of sweeps with several finished runs."""
+    """Fingerprints with several finished runs."""
     finished = [run for run in runs if run.status == "FINISHED" and not run.experiment.endswith(TUNING)]
     counts = Counter((run.experiment, run.scale, run.fingerprint) for run in finished)
     last = {(run.experiment, run.scale, run.fingerprint): run for run in finished}
     for cell, count in counts.items():
         if count > 1:
-            yield f"{format_words(last[cell])} is one of {count} finished runs of its cell; reports take the newest."
+            yield f"{format_words(last[cell])} is one of {count} equal finished runs; reports use the newest."
 
 
 def check_study(runs: Sequence[TrackedRun], home: Home, experiment: Experiment | None) -> Iterator[Finding]:
-    """What the Optuna study of a sweep says otherwise than its runs."""
+    """Differences between the Optuna study of a sweep and its runs."""
     where = runs[0].experiment, runs[0].scale
     name, alive = sweep_name(*where), is_alive(home, *where)
     journal = home.studies / f"{name}.journal"
@@ -139,26 +137,26 @@ def check_study(runs: Sequence[TrackedRun], home: Home, experiment: Experiment |
     try:
         study = open_study(home, name)
         running, complete = study.running(), study.finished()
-    except Exception as error:  # whatever Optuna raises for a journal that it cannot read
+    except Exception as error:  # Optuna raises various types for an unreadable journal
         which, why = f"The study {name}" if home.database else journal, f"{type(error).__name__}: {error}"
         what = f"{which} cannot be read ({why.splitlines()[0]})"
-        yield Finding(what, "--fix moves it aside and makes the study again from the runs", again)
+        yield Finding(what, "--fix moves it aside and creates the study again from the runs", again)
         return
     for number, cell in running.items():
         if not alive(cell):
             what = f"Trial {number} of the study {name} is running in Optuna, but its process has ended"
-            yield Finding(what, "the next sweep fails it, as does --fix", partial(study.reap, alive), True)
+            yield Finding(what, "the next sweep or --fix closes it as failed", partial(study.reap, alive), True)
     for cell, run in finished.items():
         if cell not in complete and not alive(cell):
             what = f"{format_words(run)} is FINISHED in MLflow, but has no complete trial in the study {name}"
             yield Finding(what, "--fix adds it", partial(add_trial, study, run, experiment), True)
     for cell in sorted(complete - {run.fingerprint for run in runs if run.status == "FINISHED"}):
-        what = f"Cell {cell} is complete in the study {name}, but has no finished run in MLflow"
-        yield Finding(what, "sweep again, or let --fix move the study aside and make it from the runs", again)
+        what = f"Run {cell} is complete in the study {name}, but not FINISHED in MLflow"
+        yield Finding(what, "sweep again, or --fix moves the study aside and creates it from the runs", again)
 
 
 def format_measured(runs: Iterable[TrackedRun], experiment: Experiment | None) -> Mapping[str, TrackedRun]:
-    """Cell -> finished run that was made here and has the number a trial ends with; none where that is not known."""
+    """Fingerprint -> finished run, not imported, with a finite metric; empty without an experiment."""
     if experiment is None:
         return {}
     made = [run for run in runs if run.status == "FINISHED" and IMPORTED not in run.tags]
@@ -166,14 +164,14 @@ def format_measured(runs: Iterable[TrackedRun], experiment: Experiment | None) -
 
 
 def add_trial(study: Study, run: TrackedRun, experiment: Experiment | None) -> None:
-    """Tell a study of a finished run."""
+    """Add a complete trial for a finished run."""
     facts = {"variant": run.variant, "level": run.level or None, "seed": run.seed}
     value = run.metrics[experiment.metric] if experiment else None
     study.end(study.begin(run.fingerprint, facts), value, "COMPLETE")
 
 
 def rebuild(home: Home, name: str, runs: Iterable[TrackedRun], experiment: Experiment | None) -> None:
-    """Move a study's journal aside, or delete a database's study, and make a study of the finished runs."""
+    """Move a journal aside, or delete a database's study, and create a study of the finished runs."""
     journal = home.studies / f"{name}.journal"
     if home.database:
         discard_study(home, name)
@@ -193,7 +191,7 @@ def planned(
     runs: Sequence[TrackedRun],
     notes: list[str],
 ) -> set[str]:
-    """Fingerprints of the stages that the declaration of now needs; notes what it and the runs do not share."""
+    """Fingerprints of all declared stages; appends a note on how many declared runs are finished."""
     try:
         experiment, overrides = resolve_precision(experiment, scale, None, lambda: runs, home)
         cells = plan_runs(experiment, scale, overrides, data, (), home.imported)
@@ -202,14 +200,14 @@ def planned(
         return set()
     wanted = {each.stage.fingerprint for each in cells}
     finished = {run.fingerprint for run in runs if run.status == "FINISHED"}
-    told = f"{len(wanted & finished)} of {len(wanted)} declared cells are finished"
-    others = f", and {len(finished - wanted)} that are not declared now" if finished - wanted else ""
-    notes.append(f"{experiment.name} ({scale}): {told}{others}.")
+    counts = f"{len(wanted & finished)} of {len(wanted)} declared runs are finished"
+    others = f", and {len(finished - wanted)} that are not declared" if finished - wanted else ""
+    notes.append(f"{experiment.name} ({scale}): {counts}{others}.")
     return {stage.fingerprint for each in cells for stage in each.stage.ancestry()}
 
 
 def missing_data(runs: Iterable[TrackedRun], home: Home) -> Iterator[str]:
-    """Runs whose stages are no longer there: their numbers are in MLflow, but what was trained is not."""
+    """Finished runs whose stages were deleted."""
     here = {path.name for path in home.stages.glob("*/*")}
     lost: dict[str, list[TrackedRun]] = {}
     for run in runs:
@@ -217,29 +215,26 @@ def missing_data(runs: Iterable[TrackedRun], home: Home) -> Iterator[str]:
             lost.setdefault(f"{run.experiment} ({run.scale})", []).append(run)
     for where, found in lost.items():
         stage = sorted(stages_of(found[0]) - here)[0]
-        yield (
-            f"{where}: {len(found)} finished runs refer to stages that are gone, such as {stage}; their numbers are "
-            "kept, and a stage that is needed is computed again."
-        )
+        what = f"{where}: {len(found)} finished runs refer to deleted stages, such as {stage}"
+        yield f"{what}; their metrics are kept, and stages are computed again when needed."
 
 
 def unused_words(unused: Sequence[UnusedStages]) -> Iterator[str]:
-    """The stages that nothing refers to, the largest first, and how much the smaller ones take together."""
+    """Notes on unused stages, largest first, and the total size of the rest."""
     ranked = sorted(unused, key=lambda each: -each.size)
-    why = "no finished run and no declared experiment refers to"
     for each in ranked[:SHOWN]:
-        yield f"Stage {each.path} ({each.size / 1e6:.1f} MB) is one that {why}; delete it if you want the space."
+        yield f"Stage {each.path} ({each.size / 1e6:.1f} MB) is used by no finished run or experiment; delete it."
     if ranked[SHOWN:]:
         size = sum(each.size for each in ranked[SHOWN:]) / 1e6
-        yield f"There are {len(ranked) - SHOWN} smaller stages ({size:.1f} MB) that {why}."
+        yield f"{len(ranked) - SHOWN} smaller stages ({size:.1f} MB) are used by no finished run or experiment."
 
 
 def stages_of(run: TrackedRun) -> set[str]:
-    """Fingerprints of the stages that a run names: its last, and those that were trained."""
+    """Fingerprints of the last stage and the trained stages of a run."""
     named = {value for name, value in run.tags.items() if name.startswith("stage.") and name.count(".") == 1}
     return named | {run.fingerprint}
 
 
 def format_words(run: TrackedRun) -> str:
-    """A run, to be told of."""
+    """Format a run for a message."""
     return f"Run {run.run_id[:8]} of {run.experiment} ({run.scale}), {run.name},"

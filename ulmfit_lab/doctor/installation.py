@@ -1,4 +1,4 @@
-"""What the lab runs on here: Python, torch, processor, GPU, disk."""
+"""Properties of the installation: Python, torch, CPU, GPU, disk."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ulmfit_lab.utils.provenance import PACKAGES, machine, version_of
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What decides how fast a processor multiplies matrices, in float32 and in bfloat16."""
 LEAST_FREE = 2e9
-"""Bytes of disk that should be free: a sweep's stages take some hundred MB, MLflow and its artifacts some more."""
+"""Minimum free disk space in bytes; stages and artifacts of a sweep take some hundred MB."""
 
 
 def installation(home: Home) -> list[str]:
-    """A line for each part of the installation."""
+    """Describe the installation, one property per line."""
     import torch
 
     free = shutil.disk_usage(home.root).free
@@ -35,7 +35,7 @@ def installation(home: Home) -> list[str]:
 
 
 def format_speed(speeds: Mapping[str, float]) -> str:
-    """The speeds, and what to do where bfloat16, in which the scales compute, is clearly the slower one.
+    """Format the speeds, with a hint if bfloat16 is slower.
 
     >>> format_speed({"float32": 150e9, "bfloat16": 360e9})
     '150 GFLOP/s in float32, 360 in bfloat16'
@@ -55,7 +55,7 @@ def bfloat16_is_slower(speeds: Mapping[str, float]) -> bool:
 def warn_of_bfloat16(
     computes: Iterable[ComputeConfig], measure: Callable[[], Mapping[str, float]] = product_speeds
 ) -> str:
-    """A line for runs that compute in bfloat16 on a CPU which is clearly slower at it; empty where none do.
+    """Warning for runs in bfloat16 on a CPU where it is slower; empty if none.
 
     >>> from ulmfit_lab.config.schema import ComputeConfig
     >>> slow = {"float32": 340e9, "bfloat16": 180e9}
@@ -71,16 +71,16 @@ def warn_of_bfloat16(
 
 
 def missing_packages(home: Home) -> list[tuple[str, str]]:
-    """What is missing from the installation, and what to do about it."""
-    needed = [name for name in PACKAGES if name != "ulmfit-lab"]  # which may be run from its checkout
-    found = [(f"Package {name} is not installed", "install the lab again") for name in needed if not version_of(name)]
+    """Missing packages and disk space, each with its fix."""
+    needed = [name for name in PACKAGES if name != "ulmfit-lab"]  # may be run from a checkout
+    found = [(f"Package {name} is not installed", "install it again") for name in needed if not version_of(name)]
     if shutil.disk_usage(home.root).free < LEAST_FREE:
-        found.append((f"The disk of {home.root} has less than {LEAST_FREE / 1e9:.0f} GB free", "make room on it"))
+        found.append((f"The disk of {home.root} has less than {LEAST_FREE / 1e9:.0f} GB free", "free disk space"))
     return found
 
 
 def features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Those of the features that the processor has, where the system tells."""
+    """Those of `FEATURES` that the CPU has; empty if unknown."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:

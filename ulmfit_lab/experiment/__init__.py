@@ -1,7 +1,4 @@
-"""Declaring an experiment: variants, search space, confound checks, plan.
-
-A module in `experiments/` needs nothing but what is exported here, and the named scales of `ulmfit_lab.config.scales`.
-"""
+"""Declaration of experiments: variants, search space, confound checks, plan."""
 
 from ulmfit_lab.analysis.spec import Associations, ExtraMetric, ManipulationCheck, Predictor, Published
 from ulmfit_lab.experiment.declaration import Design, Experiment, Report, Search

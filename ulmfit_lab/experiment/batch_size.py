@@ -1,7 +1,7 @@
-"""The largest batch that fits the device, found by training a few steps at each size; nothing is chosen for anyone.
+"""Largest batch size that fits in memory, found by training a few steps at each size.
 
-The batches are the largest that a run can meet: windows of `bptt` steps over a vocabulary of `vocabulary.max_size`,
-and documents that all have `target.max_length` words or, where they are read whole, as many as one graph holds.
+Batches have the maximum size in a run: windows of `bptt` steps with `vocabulary.max_size` words, and documents of
+`target.max_length` words or, without truncation, of as many as one graph holds.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ulmfit_lab.pipeline.devices import configure_torch
 from ulmfit_lab.pipeline.training_stages import make_document_batches
 from ulmfit_lab.training.steps import autocast, classifier_step, language_model_step
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler, when first used, speaks of itself
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences torch's profiler
 
 LARGEST = 512
-"""Streams or documents side by side that are tried at most."""
+"""Largest batch size to try."""
 SHARE = 0.5
-"""Share of a CPU's free memory that a batch may take: the rest is for what a run keeps besides, and for others."""
+"""Share of the free memory that a batch may take on a CPU."""
 STATES = 2
-"""Numbers that the optimiser keeps for each weight (Adam, and averaged SGD at most as many)."""
+"""Optimizer states per weight (Adam; averaged SGD has at most as many)."""
 
 
 @dataclass(frozen=True)
 class BatchSizeTrial:
-    """A batch size, its speed and the memory that it took; no speed where it did not fit at all."""
+    """A batch size, its speed (None if it did not fit) and memory."""
 
     size: int
     tokens_per_second: float | None
@@ -46,13 +46,13 @@ class BatchSizeTrial:
 
 
 Trial = Callable[[int], tuple[float, int]]
-"""Batch size -> tokens per second, and bytes taken."""
+"""Batch size -> tokens per second, and bytes."""
 
 
 def find_fitting_batch_sizes(plan: Plan) -> Iterator[tuple[str, int, list[BatchSizeTrial]]]:
-    """Option, what it is now, and what was tried, for the language model and the classifier of a plan, if it has them.
+    """Config group, current batch size and trials, for the language model and the classifier of a plan.
 
-    The config is that of the first cell that trains one.
+    The config is that of the first run that trains one.
     """
     trials: dict[str, tuple[str, Callable[[RunConfig, int], tuple[float, int]]]] = {
         "pretrained": ("pretraining", try_language_model),
@@ -70,7 +70,7 @@ def find_fitting_batch_sizes(plan: Plan) -> Iterator[tuple[str, int, list[BatchS
 
 
 def sizes_from(size: int) -> list[int]:
-    """A size, and the powers of two above it.
+    """A size, and the larger powers of two.
 
     >>> sizes_from(100)
     [100, 128, 256, 512]
@@ -80,9 +80,9 @@ def sizes_from(size: int) -> list[int]:
 
 
 def measure_batch_sizes(sizes: Iterable[int], attempt: Trial, room: float) -> list[BatchSizeTrial]:
-    """Try rising sizes until one does not fit in so many bytes, or a larger one cannot, by what the last one took.
+    """Try increasing sizes until one does not fit in `room` bytes, or is predicted not to fit.
 
-    A size that the device refuses (torch.OutOfMemoryError) does not fit; sizes are tried no further.
+    torch.OutOfMemoryError counts as not fitting.
     """
     found: list[BatchSizeTrial] = []
     for size in sizes:
@@ -101,20 +101,20 @@ def measure_batch_sizes(sizes: Iterable[int], attempt: Trial, room: float) -> li
 
 
 def largest(tried: Iterable[BatchSizeTrial]) -> BatchSizeTrial | None:
-    """The largest size that fits, if any does."""
+    """The largest size that fits, or None."""
     return max((each for each in tried if each.fits), key=lambda each: each.size, default=None)
 
 
 def room_on(device: torch.device) -> float:
-    """Bytes that a batch may take: a share of a CPU's free memory, all that is free on a GPU."""
+    """Bytes that a batch may take: `SHARE` of the free memory on a CPU, all free memory on a GPU."""
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # what an earlier trial held
+        torch.cuda.empty_cache()  # of an earlier trial
         return float(torch.cuda.mem_get_info(device)[0])
     return float(SHARE * psutil.virtual_memory().available)
 
 
 def try_language_model(config: RunConfig, size: int) -> tuple[float, int]:
-    """Train two windows of the config's language model with so many streams."""
+    """Train the language model on two windows of `size` streams."""
     recipe, words = config.pretraining, config.vocabulary.max_size
     device = configure_torch(config.compute)
     ids = np.random.default_rng(0).integers(0, words, size * (2 * recipe.bptt + 1))
@@ -124,10 +124,10 @@ def try_language_model(config: RunConfig, size: int) -> tuple[float, int]:
 
 
 def try_classifier(config: RunConfig, size: int) -> tuple[float, int]:
-    """Train two batches of so many documents of the greatest length with the config's classifier, of two classes."""
+    """Train the classifier, with two classes, on two batches of `size` documents of maximum length."""
     words, length = config.vocabulary.max_size, config.target.max_length or encoding_windows(config).graph
     device = configure_torch(config.compute)
-    size = max(size, 2)  # batch normalisation needs two
+    size = max(size, 2)  # for batch normalization
     documents = [*np.random.default_rng(0).integers(0, words, (2 * size, length), dtype=np.int32)]
     batches = make_document_batches(documents, np.arange(2 * size) % 2, config, "sorted", size)
     step = classifier_step(config.classifier)
@@ -137,10 +137,9 @@ def try_classifier(config: RunConfig, size: int) -> tuple[float, int]:
 def try_steps(
     make: Callable[[], torch.nn.Module], batches: Any, step: Any, device: torch.device, precision: str
 ) -> tuple[float, int]:
-    """Tokens per second of the second of two batches, and bytes that model, gradients, optimiser and batch took.
+    """Tokens per second of the second batch, and bytes of model, gradients, optimizer and batch in the first one.
 
-    The first batch is measured: on a CPU from what torch's profiler tells of every tensor, on CUDA as torch's own
-    peak. The tests have no GPU: that branch is not tested.
+    Memory is measured by torch's profiler on a CPU, and as torch's peak on CUDA.
     """
     with torch.random.fork_rng():
         first, second = (batch.to(device) for batch in islice(batches.epoch(0), 2))
@@ -160,7 +159,7 @@ def try_steps(
 
 
 def one_step(model: Any, batch: Any, carry: Any, step: Any, device: torch.device, precision: str) -> Any:
-    """Forwards and backwards, as a run does without its optimiser; returns what the next batch is given."""
+    """Forward and backward pass; returns the state for the next batch."""
     with autocast(device, precision):
         loss, carry, _ = step(model, batch, carry)
     loss.backward()
@@ -170,7 +169,7 @@ def one_step(model: Any, batch: Any, carry: Any, step: Any, device: torch.device
 
 
 def peak_of(profile: Any) -> int:
-    """Bytes of all tensors together, when they were the most, since a profile began."""
+    """Peak memory of all tensors in a profile, in bytes."""
     events = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
     sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return int(np.cumsum(sizes).max(initial=0))

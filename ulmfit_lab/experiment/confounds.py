@@ -1,7 +1,6 @@
-"""In what each variant really differs from the baseline: the resolved configs are compared, field by field.
+"""Differences between the resolved configs of each variant and the baseline.
 
-A difference is declared (it is what the experiment asks about), tuned (it comes from a recipe that was searched on
-validation data; recipes differ by design), or a confound: something else that could explain a result.
+A difference is declared in `variants`, tuned on validation data, or else a confound.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
 from ulmfit_lab.utils.errors import ConfigError
 
 Pair = tuple[Any, Any]
-"""Value of the baseline, value of the variant."""
+"""Values of baseline and variant."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    """Dotted path -> values of every field in which a variant's config differs from the baseline's."""
+    """Dotted path -> values of the fields in which a variant differs from the baseline."""
 
     declared: Mapping[str, Pair]
-    """Fields that the variant or the baseline names in `variants`."""
+    """Fields declared by the variant or the baseline."""
     tuned: Mapping[str, Pair]
-    """Fields that a recipe of the variant or the baseline sets; a recipe has the last word on a declared field."""
+    """Fields tuned for the variant or the baseline, even if also declared."""
     other: Mapping[str, Pair]
-    """Confounds. The user's overrides are the same for all variants, so there must be none."""
+    """Confounds."""
 
     def words(self) -> str:
-        """The differences as people read them, in a line."""
+        """The differences as one line."""
         parts = [f"{path} {old!r} -> {new!r}" for path, (old, new) in self.declared.items()]
         parts += [f"{path} {old!r} -> {new!r} (tuned)" for path, (old, new) in self.tuned.items()]
         parts += [f"{path} {old!r} -> {new!r} (NOT DECLARED)" for path, (old, new) in self.other.items()]
@@ -41,7 +40,7 @@ class Differences:
 def sort_differences(
     config: RunConfig, baseline: RunConfig, declared: Collection[str], tuned: Collection[str]
 ) -> Differences:
-    """The differences between two configs, sorted by where they come from."""
+    """Classify the differences between two configs."""
     found = {path: (old, new) for path, (new, old) in differences(config, baseline).items()}
     return Differences(
         declared={path: pair for path, pair in found.items() if path in declared and path not in tuned},
@@ -51,7 +50,7 @@ def sort_differences(
 
 
 def variant_differences(experiment: Experiment, scale: str, overrides: Changes | None = None) -> dict[str, Differences]:
-    """Variant -> in what its cells differ from the baseline's cells of the same level and seed; not the baseline."""
+    """Variant -> differences of its runs from the baseline's runs of the same level and seed."""
     configs = {(c.variant, c.level, c.seed): c.config for c in run_specs(experiment, scale, overrides)}
     recipes, reference = experiment.tuned.get(scale, {}), experiment.baseline
     found: dict[str, Differences] = {}
@@ -69,17 +68,16 @@ def variant_differences(experiment: Experiment, scale: str, overrides: Changes |
 
 
 def check_confounds(experiment: Experiment, scale: str, overrides: Changes | None = None) -> None:
-    """Raise ConfigError where a variant differs from the baseline in a field that nobody declared."""
+    """Raise ConfigError if a variant differs from the baseline in an undeclared field."""
     for variant, found in variant_differences(experiment, scale, overrides).items():
         if found.other:
-            raise ConfigError(
-                f"{experiment.name}: {variant!r} differs from the baseline {experiment.baseline!r} in "
-                f"{', '.join(found.other)}, which neither `variants` nor `recipes` names."
-            )
+            fields = f"{', '.join(found.other)}; declare them in `variants` or `tuned`"
+            where = f"{experiment.name}: {variant!r} differs from the baseline {experiment.baseline!r}"
+            raise ConfigError(f"{where} in undeclared fields {fields}.")
 
 
 def difference_lines(experiment: Experiment, scale: str, overrides: Changes | None = None) -> list[str]:
-    """A line for the baseline and one for each variant: the fields that differ, old -> new."""
+    """A line for each variant: differing fields, old -> new."""
     found = variant_differences(experiment, scale, overrides)
     lines = [f"{variant}: {differing.words()}" for variant, differing in found.items()]
     return [f"{experiment.baseline}: the baseline", *lines]

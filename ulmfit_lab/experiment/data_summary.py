@@ -1,4 +1,4 @@
-"""What a labelled set is like, told before anything is trained on it: texts are read once, words end at blanks."""
+"""Summary of a plan's data before training; words are separated by whitespace."""
 
 from __future__ import annotations
 
@@ -22,45 +22,44 @@ from ulmfit_lab.utils.errors import DataError
 from ulmfit_lab.utils.home import Home
 
 IMBALANCE = 10
-"""Times that the largest class is as large as the smallest, from which on a warning is given."""
+"""Ratio of the largest to the smallest class from which a warning is given."""
 OVERLAP = 0.01
-"""Share of the test texts that training texts repeat, from which on a warning is given."""
+"""Share of test texts that are in the training texts, from which a warning is given."""
 CLASSES_SHOWN = 12
 
 
 @dataclass(frozen=True)
 class TargetSummary:
-    """A labelled set as runs split it; `training` are the texts that a run may draw its own from."""
+    """A labelled set after splitting; `training` counts the texts from which a run samples."""
 
     name: str
     training: int
     validation: int
     testing: int
     classes: Mapping[str, int]
-    """Class -> training texts, the most frequent one first."""
+    """Class -> number of training texts, most frequent first."""
     tested: Mapping[str, int]
-    """Class -> test texts, for the same classes."""
+    """Class -> number of test texts, in the same order."""
     median: float
-    """Words of a training text, as the next."""
+    """Median number of words of a training text."""
     percentile_95: float
     max_length: int
     cut: int
-    """Training texts with more words than `max_length`. Tokens are more than words (marks, markers): of those that
-    come close, some are cut besides."""
+    """Training texts with more words than `max_length`; there are more tokens than words, so more may be truncated."""
     repeated: int
-    """Training texts that an earlier one repeats, blanks aside."""
+    """Duplicate training texts, ignoring whitespace."""
     overlap: int
-    """Test texts that are training texts too, blanks aside."""
+    """Test texts that are in the training texts, ignoring whitespace."""
 
     @property
     def documents(self) -> str:
-        """How many texts there are, in a line."""
+        """Numbers of texts and classes as one line."""
         parts = f"{self.training:,} training, {self.validation:,} validation and {self.testing:,} test texts"
         return f"Data: {self.name}: {parts}, {len(self.classes)} classes."
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """All of it, in lines for people."""
+        """The summary as lines of text."""
         shown = [
             f"{name} {count:,} ({count / self.training:.1%}; test {self.tested[name] / self.testing:.1%})"
             for name, count in list(self.classes.items())[:CLASSES_SHOWN]
@@ -75,36 +74,36 @@ class TargetSummary:
         return (
             self.documents,
             f"  classes: {', '.join(shown)}",
-            f"  words, as blanks part them: {length}; {cut}",
-            f"  training texts that repeat another: {repeated}; test texts among the training texts: {overlap}",
+            f"  words: {length}; {cut}",
+            f"  duplicate training texts: {repeated}; test texts in the training texts: {overlap}",
         )
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes a measure say something else than it seems to."""
+        """Warnings on imbalance, untested classes and overlap."""
         found = []
         (most, largest), *_, (least, smallest) = [*self.classes.items()] * 2  # twice: there may be a single class
         if largest >= IMBALANCE * smallest:
             found.append(
-                f"warning: class {least!r} has {smallest:,} training texts and {most!r} has {largest:,}; accuracy "
-                "hides how small classes fare, final/macro_f1 does not."
+                f"warning: class {least!r} has {smallest:,} training texts and {most!r} has {largest:,}; "
+                "consider final/macro_f1, since accuracy is dominated by large classes."
             )
         untested = [name for name, count in self.tested.items() if not count]
         if untested:
             more = f" and {len(untested) - 1} more" if untested[1:] else ""
-            found.append(f"warning: class {untested[0]!r}{more} has no test texts, so nothing measures it.")
+            found.append(f"warning: class {untested[0]!r}{more} has no test texts.")
         if splits := sorted(name for name in self.classes if name.lower() in SPLITS):
             found.append(f"warning: class {splits[0]!r} has the name of a split; is it a class?")
         if self.overlap >= OVERLAP * self.testing and self.overlap:
             found.append(
-                f"warning: {self.overlap:,} of {self.testing:,} test texts are training texts too: what they test is "
-                "memory; drop them from one of the two."
+                f"warning: {self.overlap:,} of {self.testing:,} test texts are also training texts; "
+                "remove them from one of the two."
             )
         return tuple(found)
 
 
 def targets_of(plan: Plan) -> list[TargetConfig]:
-    """The labelled sets that the cells of a plan train classifiers on, numbers of labels aside."""
+    """Labelled sets on which a plan trains classifiers, ignoring `n_labels`."""
     configs = (each.run_spec.config for each in plan.planned)
     targets = (
         replace(config.target, n_labels=0, lm_text="all") for config in configs if config.last_stage == "classifier"
@@ -113,20 +112,19 @@ def targets_of(plan: Plan) -> list[TargetConfig]:
 
 
 def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
-    """Read a labelled set, and its test set where it has one.
+    """Read and summarize a labelled set, and its test set if it has one.
 
     data: folder of the named data sets
 
-    Raises DataError for texts that cannot be read, have no label, or are too few for what is held out of them, and for
-    classes that cannot be trained on (see `target.class_names`).
+    Raises DataError for texts that cannot be read or have no label, too few texts, or invalid classes.
     """
     own = test_source(target)
     train = read_texts(source_fields_only(target), data)
     test = read_texts(source_fields_only(own), data) if own else train
     pool, valid, tested, held = split_numbers(len(train.labels), len(test.labels) if own else None, target)
     if not len(pool) or not len(tested):
-        n, left = len(train.labels), f"{len(pool)} are left for training and {len(tested)} for testing"
-        raise DataError(f"Of {n} labelled texts {left}; {len(valid)} validate, fewer do with --target.n-valid.")
+        parts = f"{len(pool)} for training, {len(valid)} for validation and {len(tested)} for testing"
+        raise DataError(f"{len(train.labels)} labelled texts leave {parts}; use a smaller --target.n-valid.")
     counts = Counter(train.labels[number] for number in pool)
     check_class_count(counts)
     unseen = {train.labels[number] for number in (*valid, *held)}
@@ -155,7 +153,7 @@ def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
 
 @dataclass(frozen=True)
 class TextFacts:
-    """Label, number of words and digest of the words of each text."""
+    """Label, number of words and digest of each text."""
 
     labels: list[str]
     lengths: np.ndarray
@@ -164,7 +162,7 @@ class TextFacts:
 
 @cache
 def read_texts(source: SourceConfig, data: Path | None) -> TextFacts:
-    """Read a source, once a process; raises DataError for a text without a label."""
+    """Read a source, cached; raises DataError for a text without a label."""
     labels, lengths, digests = [], [], []
     for document in read_labelled(source, data):
         words = document.text.split()
@@ -175,7 +173,7 @@ def read_texts(source: SourceConfig, data: Path | None) -> TextFacts:
 
 
 def language_texts(plan: Plan) -> Iterator[str]:
-    """A line for every text that language models or word vectors of a plan read, with the variants where not all do."""
+    """A line for each text on which language models or word vectors are trained, with its variants if not all."""
     readers: dict[str, dict[str, None]] = {}
     for each in plan.planned:
         for stage in each.stage.ancestry():
@@ -189,7 +187,7 @@ def language_texts(plan: Plan) -> Iterator[str]:
 
 
 def text_of(stage: Stage, config: RunConfig) -> str:
-    """What a language model or word vectors are trained on, in words; empty for any other stage."""
+    """Training text of a language model or word vectors; empty for other stages."""
     drawn = ", those whose labels a run uses" if config.target.lm_text == "labelled" else ""
     own = f"the target's own training texts{drawn}"
     unlabelled = "the unlabelled corpus" if config.unlabelled.given else own
@@ -206,14 +204,14 @@ def text_of(stage: Stage, config: RunConfig) -> str:
 
 
 def named_part(stage: Stage, role: str, corpus: CorpusConfig) -> str:
-    """The source of a stage's text, and how much of it is read."""
+    """Source of a stage's text, and the maximum number of tokens."""
     source: SourceConfig = stage.inputs[role].compute.keywords["source"]  # type: ignore[attr-defined]
     most = f", at most {corpus.max_tokens:,} tokens" if corpus.max_tokens else ""
     return (source.path or f"{source.name} ({source.split})") + most
 
 
 def describe_targets(plan: Plan, home: Home, data: Path | None) -> Iterator[str]:
-    """Lines about the texts of a plan: those of language models, the labelled sets, and vocabularies that are there."""
+    """Lines on the data of a plan: texts of language models, labelled sets, and finished vocabularies."""
     yield from language_texts(plan)
     for target in targets_of(plan):
         found = summarise_target(target, data)
@@ -224,4 +222,4 @@ def describe_targets(plan: Plan, home: Home, data: Path | None) -> Iterator[str]
         stored = StageStore(home.stages).find(stage)
         if stored and "texts" in stage.inputs:
             words, coverage = stored.summary["words"], stored.summary["coverage"]
-            yield f"  vocabulary: {words:,} words, which are {coverage:.1%} of the words of the texts it is made from"
+            yield f"  vocabulary: {words:,} words, which cover {coverage:.1%} of its texts"

@@ -1,7 +1,7 @@
-"""An experiment: a question, variants to compare, seeds to compare them over.
+"""Declaration of an experiment: a question, variants to compare, and seeds.
 
-A module in `experiments/` (or any file) declares one as ``EXPERIMENT``, with no logic in it. The base config
-comes from the scale (`config/scales.py`); a variant is the few fields in which it differs, by dotted path:
+A module in `experiments/`, or any file, declares it as ``EXPERIMENT``, without logic. The base config comes from the
+scale (`config/scales.py`); a variant lists the fields in which it differs, by dotted path:
 
     variants={
         "random": {"classifier.init": "random"},
@@ -34,38 +34,38 @@ from ulmfit_lab.utils.errors import ConfigError, LabError, suggest
 Changes = Mapping[str, Any]
 
 COSTS = ("computed_seconds", "reused_seconds")
-"""Columns of runs that are no metrics and can be shown beside the measure."""
+"""Columns that are not metrics and can be reported."""
 MOST_SEEDS = 1000
-"""Seeds of an experiment: a mean's interval shrinks with their root, and every cell is planned before any is run."""
+"""Maximum number of seeds of an experiment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What `tune` searches on validation data, the same number of trials for every variant."""
+    """Hyperparameter search by `tune`, on validation data, with the same number of trials for each variant."""
 
     space: Space = field(default_factory=dict)
-    """Field -> Range, or list of choices."""
+    """Field -> Range or list of choices."""
     for_variants: Mapping[str, Space] = field(default_factory=dict)
-    """Variant -> searched fields for which it needs values of its own, as SGD's learning rates are not Adam's."""
+    """Variant -> fields with a space of its own, such as learning rates of SGD and Adam."""
     variants: Sequence[str] = ()
-    """Variants that are searched (default: all). Those without an LSTM are never searched."""
+    """Variants to search (default: all with an LSTM)."""
     budget: int = 12
-    """Trials of each variant."""
+    """Number of trials per variant."""
     metric: str = "final/valid_error"
     """Validation metric whose mean over the search seeds is optimized."""
     levels: Mapping[str, Any] = field(default_factory=dict)
     """Scale -> level of the factor at which `tune` searches."""
     seeds: Sequence[int] = (1001, 1002, 1003)
-    """Seeds of the search; none of them is a seed of the comparison. With fewer than three no trial is pruned."""
+    """Seeds of the search; disjoint from the experiment's seeds. With fewer than three no trial is pruned."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """Which comparisons are made, and when."""
+    """Comparisons and interim analyses."""
 
     looks: Sequence[int] = ()
-    """Numbers of seeds, up to all, at which an interim analysis is made; a sweep adds seeds only to comparisons that
-    are still undecided. Default: all seeds are run, and compared once. Choose them before the first run."""
+    """Numbers of seeds of the interim analyses, up to all seeds (default: one analysis at the end); only undecided
+    comparisons get more seeds. Choose them before the first run."""
     contrasts: Sequence[tuple[str, str]] = ()
     """Pairs (variant, against) that are tested (default: each variant against the baseline)."""
     primary: Sequence[tuple[str, str, Any]] = ()
@@ -84,34 +84,31 @@ class Design:
     several draws of labels and heads are nested under each. Default: what `pretraining.seed` and `fine_tuning.seed`
     say."""
     checks: Mapping[str, ManipulationCheck] = field(default_factory=dict)
-    """Variant -> what its runs must have measured for its manipulation to have happened; where no run did, the report
-    marks its comparisons as void."""
+    """Variant -> manipulation check; if no run passes, its comparisons are void."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the report shows beside the comparisons."""
+    """Further content of the report."""
 
     factor_label: str = ""
-    """Axis label of the factor."""
     extra_metrics: Sequence[ExtraMetric] = ()
-    """Further numbers of the runs that are shown and not tested."""
+    """Further metrics, reported but not tested."""
     reference: str | None = None
-    """Variant that is drawn as a reference line."""
+    """Variant drawn as a reference line."""
     published: Sequence[Published] = ()
-    """Published figures to compare with."""
     notes: Sequence[str] = ()
-    """Limitations that a reader must know."""
+    """Limitations."""
     associations: Associations | None = None
-    """Numbers of the variants' models that are correlated with an outcome; not with a factor."""
+    """Predictors to correlate with an outcome; only without a factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One question, answered by runs of variants that share seeds and data order.
+    """A question, answered by runs of variants with the same seeds and data order.
 
-    Raises ConfigError when made with an unknown field, two equal variants, a baseline that is not a variant, or a
-    search that leaves the config's bounds, uses test documents or makes two variants equal.
+    Raises ConfigError for an unknown field, two equal variants, a baseline that is not a variant, or a search that
+    exceeds the config's bounds, uses test data or makes two variants equal.
     """
 
     name: str
@@ -119,20 +116,19 @@ class Experiment:
     claim: str = ""
     """The statement under test."""
     source: str = ""
-    """Who made the claim, and where."""
     baseline: str
     variants: Mapping[str, Changes]
-    """Variant -> the fields in which it differs from the base config."""
+    """Variant -> fields in which it differs from the base config."""
     factor: str = ""
-    """Field crossed with the variants, such as target.n_labels; comparisons are made within each of its levels."""
+    """Field crossed with the variants, such as target.n_labels; comparisons are made at each of its levels."""
     levels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Scale -> levels of the factor."""
     scales: Mapping[str, Changes] = field(default_factory=dict)
-    """Scale -> fields in which this experiment's base config differs from the scale's."""
+    """Scale -> fields in which the base config differs from the scale's."""
     tuned: Mapping[str, Mapping[str, Changes]] = field(default_factory=dict)
-    """Scale -> variant -> fields that were tuned for it on validation data (see `search`)."""
+    """Scale -> variant -> tuned fields (see `search`)."""
     metric: str = "final/error"
-    """What is compared: one of the metrics of docs/metrics.md, which says how it is shown and which way is better."""
+    """Compared metric (see docs/metrics.md)."""
     seeds: Sequence[int] = tuple(range(6))
     design: Design = field(default_factory=Design)
     search: Search = field(default_factory=Search)
@@ -149,17 +145,17 @@ class Experiment:
             _check_search(self)
 
     def search_space(self, variant: str) -> Space:
-        """What `tune` searches for a variant."""
+        """Search space of a variant."""
         return {**self.search.space, **self.search.for_variants.get(variant, {})}
 
     def levels_at(self, scale: str) -> tuple[Any, ...]:
-        """The crossed field's values at a scale; (None,) where nothing is crossed."""
+        """Levels of the factor at a scale; (None,) without a factor."""
         return tuple(self.levels[scale]) if self.factor else (None,)
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run to make: a variant at a level with a seed."""
+    """A declared run: a variant at a level with a seed."""
 
     experiment: str
     scale: str
@@ -170,28 +166,28 @@ class RunSpec:
 
     @property
     def level_name(self) -> str:
-        """The level as text, as runs and reports hold it; empty where nothing is crossed."""
+        """The level as text; empty without a factor."""
         return "" if self.level is None else str(self.level)
 
     @property
     def group(self) -> str:
-        """What it shares with the other seeds: variant and level, as people read them."""
+        """Display name of variant and level."""
         return f"{self.variant} @ {self.level_name}" if self.level_name else self.variant
 
     @property
     def label(self) -> str:
-        """Name of the run, as people read it."""
+        """Display name of the run."""
         return f"{self.group}, seed {self.seed}"
 
     @property
     def tags(self) -> dict[str, str]:
-        """What its run is found by."""
+        """MLflow tags that identify the run."""
         own = {"experiment": self.experiment, "scale": self.scale, "variant": self.variant}
         return own | {"level": self.level_name, "seed": str(self.seed)}
 
 
 def variant_config(experiment: Experiment, scale: str, variant: str, overrides: Changes | None = None) -> RunConfig:
-    """A variant's config at a scale: scale, experiment, variant, tuned recipe, then the user's overrides."""
+    """Config of a variant: scale, experiment, variant, tuned fields, then the user's overrides."""
     check_scale(scale)
     changes: dict[str, Any] = {}
     for layer in (
@@ -205,10 +201,10 @@ def variant_config(experiment: Experiment, scale: str, variant: str, overrides: 
 
 
 def with_own_texts(base: RunConfig, before: Changes, layer: Changes) -> dict[str, Any]:
-    """A layer of changes, with those that follow where it names other texts and does not say them itself.
+    """Add changes that are implied if a layer selects another data source.
 
-    Other texts have a split of theirs, and another labelled set has no unlabelled corpus but one that is named with
-    it, or one of the same name.
+    The split is reset if the new source does not have it, and the unlabelled corpus is removed if it belongs to another
+    labelled set.
     """
     follow: dict[str, Any] = {}
     for role in ("target", "general", "unlabelled"):
@@ -228,27 +224,26 @@ def with_own_texts(base: RunConfig, before: Changes, layer: Changes) -> dict[str
 
 
 def at_level(config: RunConfig, factor: str, level: Any) -> RunConfig:
-    """The config with the field that levels cross at one of them."""
+    """The config with the factor at a level."""
     return override(config, with_own_texts(config, {}, {factor: level}))
 
 
 def base_config(experiment: Experiment, scale: str) -> RunConfig:
-    """The config that all variants of an experiment start from at a scale."""
+    """Base config of an experiment at a scale."""
     check_scale(scale)
     return override(SCALES[scale], with_own_texts(SCALES[scale], {}, experiment.scales.get(scale, {})))
 
 
 def check_scale(scale: str) -> None:
-    """Refuse a scale that does not exist."""
+    """Raise ConfigError for an unknown scale."""
     if scale not in SCALES:
         raise ConfigError(f"{scale!r} is not a scale. {suggest(scale, SCALES)}")
 
 
 def until_decided(experiment: Experiment, most: int, batch: int) -> Experiment:
-    """The experiment with looks after its own seeds and after every batch more, up to so many.
+    """The experiment with interim analyses after its own seeds and after each further batch, up to `most` seeds.
 
-    Further seeds are those that follow, but for seeds that a search has used. Raises ConfigError for numbers that make
-    no such sweep.
+    Further seeds are consecutive, except those of the search. Raises ConfigError if `most` or `batch` is too small.
     """
     fewest = len(experiment.seeds)
     if most <= fewest or batch < 1:
@@ -263,7 +258,7 @@ def until_decided(experiment: Experiment, most: int, batch: int) -> Experiment:
 
 
 def run_specs(experiment: Experiment, scale: str, overrides: Changes | None = None) -> list[RunSpec]:
-    """Every run that an experiment declares at a scale, seed by seed, so that pairs complete early."""
+    """All declared runs at a scale, ordered by seed, so that pairs complete early."""
     found = []
     for seed, level, variant in itertools.product(experiment.seeds, experiment.levels_at(scale), experiment.variants):
         config = variant_config(experiment, scale, variant, overrides)
@@ -276,13 +271,13 @@ def run_specs(experiment: Experiment, scale: str, overrides: Changes | None = No
 
 
 def declaration(experiment: Experiment, scale: str, overrides: Changes | None = None) -> str:
-    """Fingerprint of what is compared: the variants' configs, levels and seeds, and the looks where there are any."""
+    """Fingerprint of the variants' configs, levels, seeds and interim analyses."""
     found = [[c.variant, c.level, c.seed, flatten(c.config)] for c in run_specs(experiment, scale, overrides)]
     return fingerprint([found, list(experiment.design.looks)] if experiment.design.looks else found)
 
 
 def searched_variants(experiment: Experiment, scale: str) -> list[str]:
-    """The variants that `tune` searches: all, or those named, but for classifiers without an LSTM."""
+    """Variants that `tune` searches (see `Search.variants`)."""
     named = experiment.search.variants or experiment.variants
     configs = {v: variant_config(experiment, scale, v) for v in experiment.variants if v in named}
     return [v for v, c in configs.items() if c.last_stage != "classifier" or c.classifier.model == "awd-lstm"]
@@ -291,15 +286,15 @@ def searched_variants(experiment: Experiment, scale: str) -> list[str]:
 def search_config(
     experiment: Experiment, scale: str, variant: str, overrides: Changes | None = None
 ) -> tuple[Any, RunConfig]:
-    """The level at which a variant is searched (None where nothing is crossed), and its config there as it is now.
+    """Level at which a variant is searched (None without a factor), and its current config there.
 
-    Raises ConfigError where no level to search at is declared.
+    Raises ConfigError if no level is declared.
     """
     config = variant_config(experiment, scale, variant, overrides)
     if not experiment.factor:
         return None, config
     if scale not in experiment.search.levels:
-        raise ConfigError(f"{experiment.name} has no search.levels for scale {scale}; say which {experiment.factor}.")
+        raise ConfigError(f"{experiment.name} has no search.levels for scale {scale}; add a {experiment.factor}.")
     level = experiment.search.levels[scale]
     return level, at_level(config, experiment.factor, level)
 
@@ -313,16 +308,14 @@ def _check_names(experiment: Experiment) -> None:
     named += [*experiment.search.variants, *experiment.search.for_variants, *experiment.design.checks]
     looks = list(experiment.design.looks)
     if looks and (looks != sorted(set(looks)) or looks[0] < FEWEST_SEEDS or looks[-1] != len(experiment.seeds)):
-        raise ConfigError(
-            f"{experiment.name}: looks {looks} must rise, from {FEWEST_SEEDS} seeds or more to all of them, "
-            f"{len(experiment.seeds)}."
-        )
+        bounds = f"from at least {FEWEST_SEEDS} to all {len(experiment.seeds)} seeds"
+        raise ConfigError(f"{experiment.name}: looks {looks} must increase {bounds}.")
     if experiment.report.associations:
         if looks:
-            raise ConfigError(f"{experiment.name}: associations are looked at once; take the looks out.")
+            raise ConfigError(f"{experiment.name}: associations allow no interim analyses; remove `looks`.")
         named += experiment.report.associations.variants
         if experiment.factor:
-            raise ConfigError(f"{experiment.name}: associations need one level; cross nothing with the variants.")
+            raise ConfigError(f"{experiment.name}: associations allow no factor; remove `factor`.")
     for name in named:
         if name not in variants:
             raise ConfigError(f"{experiment.name}: {name!r} is not one of its variants. {suggest(name, variants)}")
@@ -330,12 +323,10 @@ def _check_names(experiment: Experiment) -> None:
 
 
 def _check_measures(experiment: Experiment) -> None:
-    """Refuse what no run has, and an association that says of a metric which way is better, and is wrong."""
+    """Raise ConfigError for unknown metrics, or an association with a wrong direction of a metric."""
     for row in experiment.report.published:
         if not is_number(row.value):
-            raise ConfigError(
-                f"{experiment.name}: the published value {row.value} of {row.what} must be a finite number."
-            )
+            raise ConfigError(f"{experiment.name}: published value {row.value} of {row.what} must be a finite number.")
     try:
         for name in (experiment.metric, experiment.search.metric):
             find_metric(name)
@@ -344,12 +335,10 @@ def _check_measures(experiment: Experiment) -> None:
                 find_metric(each.metric)
         if experiment.report.associations:
             axes = [(each.metric, each.lower_is_better) for each in experiment.report.associations.x]
-            for name, lower in [
-                *axes,
-                (experiment.report.associations.y, experiment.report.associations.y_lower_is_better),
-            ]:
+            axes.append((experiment.report.associations.y, experiment.report.associations.y_lower_is_better))
+            for name, lower in axes:
                 if find_metric(name).lower_is_better != lower:
-                    raise ConfigError(f"{name}: lower_is_better is {not lower} of this measure, not {lower}.")
+                    raise ConfigError(f"{name}: lower_is_better must be {not lower}, not {lower}.")
     except ConfigError as error:
         raise ConfigError(f"{experiment.name}: {error}") from None
 
@@ -365,34 +354,26 @@ def _check_seeds(experiment: Experiment) -> None:
 
 
 def _check_search(experiment: Experiment) -> None:
-    """Refuse a search that is impossible, unfair, or looks at what it must not see."""
+    """Raise ConfigError for an invalid search, or one that uses seeds or data of the comparison."""
     name, seeds, measure = experiment.name, experiment.search.seeds, experiment.search.metric
     overlap = set(experiment.seeds) & set(seeds)
     if overlap:
-        raise ConfigError(f"{name}: seeds {sorted(overlap)} both tune and compare; keep them apart.")
+        raise ConfigError(f"{name}: seeds {sorted(overlap)} are in both seeds and search.seeds; use different ones.")
     low, high = field_bounds(RunConfig)["pretraining.seed"]
     if not seeds or len(set(seeds)) < len(seeds) or not low <= min(seeds) <= max(seeds) <= high:
-        raise ConfigError(
-            f"{name}: search.seeds {tuple(seeds)} must be one seed or more, each once and from {low} to {high}."
-        )
+        raise ConfigError(f"{name}: search.seeds {tuple(seeds)} must be different seeds from {low} to {high}.")
     if experiment.search.budget < 1:
         raise ConfigError(f"{name}: search.budget = {experiment.search.budget} must be at least 1.")
     if not measure.startswith(VALIDATION):
-        raise ConfigError(
-            f"{name}: search.metric {measure!r} must be a measure on validation data, "
-            f"so begin with {' or '.join(VALIDATION)}."
-        )
+        raise ConfigError(f"{name}: search.metric {measure!r} must be a validation metric ({', '.join(VALIDATION)}).")
     data = [path for path in experiment.search.space if path.startswith("target.")]
     if data:
-        raise ConfigError(f"{name}: {data[0]} decides the labelled documents, which a search must leave as they are.")
+        raise ConfigError(f"{name}: {data[0]} changes the labelled data; a search must not change target fields.")
     for variant, space in experiment.search.for_variants.items():
-        if not set(space) <= set(experiment.search.space) or count_points(
-            experiment.search_space(variant)
-        ) != count_points(experiment.search.space):
-            raise ConfigError(
-                f"{name}: search.for_variants {variant!r} must give fields of search.space as many values as search "
-                "does."
-            )
+        counts = [count_points(each) for each in (experiment.search_space(variant), experiment.search.space)]
+        if not set(space) <= set(experiment.search.space) or counts[0] != counts[1]:
+            what = f"search.for_variants {variant!r} must have fields of search.space"
+            raise ConfigError(f"{name}: {what}, with the same number of values.")
     try:
         for scale in SCALES:
             _check_searched(experiment, scale)
@@ -453,19 +434,19 @@ def _refuse_twins(name: str, configs: Mapping[str, Any]) -> None:
 
 
 def experiment_folders() -> Iterator[Path]:
-    """Where experiments are looked up by name: ./experiments, those beside the package, those that a wheel brought."""
+    """Folders of experiments: ./experiments, the one next to the package, and the installed one."""
     beside = Path(__file__).resolve().parents[2] / "experiments"
     installed = Path(sysconfig.get_path("data")) / "share" / "ulmfit_lab" / "experiments"
     yield from dict.fromkeys(p for p in (Path.cwd() / "experiments", beside, installed) if p.is_dir())
 
 
 def module_files() -> list[Path]:
-    """Every file where experiments are looked up; other scripts may lie among them."""
+    """All Python files in the folders of experiments; some may declare none."""
     return [path for folder in experiment_folders() for path in sorted(folder.glob("[!_]*.py"))]
 
 
 def experiment_files() -> dict[str, Path]:
-    """Name -> file of every experiment that can be found by name; told from the source, nothing is run."""
+    """Name -> file of each experiment, found by parsing the source."""
     found: dict[str, Path] = {}
     for path in module_files():
         if declared_in(path).experiment:
@@ -474,10 +455,10 @@ def experiment_files() -> dict[str, Path]:
 
 
 def load_experiment(name: str) -> Experiment:
-    """The experiment of this name, or in this file.
+    """Load an experiment by name or file.
 
-    Raises ConfigError where there is none (with the nearest name), where the file declares no EXPERIMENT or fails, and
-    where another file declares one of the same name.
+    Raises ConfigError if it does not exist, the file declares no EXPERIMENT or cannot be imported, or another file
+    declares an experiment of the same name.
     """
     path = Path(name) if name.endswith(".py") else experiment_files().get(name)
     if path is None:
@@ -492,7 +473,7 @@ def load_experiment(name: str) -> Experiment:
 
 
 def load_experiments(names: Iterable[str]) -> tuple[dict[str, Experiment], dict[str, str]]:
-    """Name -> experiment of those that can be loaded, and name -> reason of those that cannot."""
+    """Name -> experiment, and name -> error of those that cannot be loaded."""
     found, failed = {}, {}
     for name in names:
         try:

@@ -1,7 +1,6 @@
-"""What a sweep will do and cost, before anything is spent.
+"""Plan of a sweep with predicted cost.
 
-A stage's time is predicted from the rate at which stages like it were computed here; where there were none, a
-few steps of the model are timed first.
+The time of a stage is predicted from the throughput of similar finished stages, or else from a few timed steps.
 """
 
 from __future__ import annotations
@@ -29,60 +28,55 @@ from ulmfit_lab.pipeline.store import MANIFEST_NAME, Stage, StageStore
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.utils.files import json_text
 
-UNMEASURED: Mapping[str, float] = {
-    "tokens": 200_000.0,
-    "vocabulary": 1e7,
-    "vectors": 150_000.0,
-    "encoded": 3_000.0,
-}
-"""Tokens per second of the stages that no model is trained in, until one of them has been measured here."""
+UNMEASURED: Mapping[str, float] = {"tokens": 200_000.0, "vocabulary": 1e7, "vectors": 150_000.0, "encoded": 3_000.0}
+"""Default tokens per second of stages without training."""
 
 TRAINED = ("pretrained", "fine-tuned", "classifier", "features")
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A cell, the stage that holds its numbers, and whether a finished run of it is tracked."""
+    """A declared run, its last stage, and whether it is finished."""
 
     run_spec: RunSpec
     stage: Stage
     is_done: bool
     equal_specs: tuple[RunSpec, ...] = ()
-    """All declared cells that have its fingerprint, itself among them, in their order; none given: itself alone."""
+    """All declared runs with its fingerprint, including itself (default: only itself)."""
 
     @property
     def run_specs(self) -> tuple[RunSpec, ...]:
-        """The declared cells that its run stands for; the run bears the name of the first."""
+        """The declared runs with its fingerprint; the tracked run has the name of the first."""
         return self.equal_specs or (self.run_spec,)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cells of a sweep, and what computing the missing ones takes."""
+    """Runs of a sweep, and the predicted cost of the missing ones."""
 
     planned: tuple[PlannedRun, ...]
     seconds_of: Mapping[str, float]
-    """Fingerprint -> predicted seconds of every stage still to compute."""
+    """Fingerprint -> predicted seconds of each missing stage."""
     reused: Mapping[str, float]
-    """Fingerprint -> seconds once spent on every finished stage that a missing cell reuses."""
+    """Fingerprint -> original seconds of each finished stage that is reused."""
     looks: SequentialState | None = None
-    """How far comparisons are decided, where seeds are added only as long as they are not."""
+    """State of the interim analyses, if there are any."""
     finished: tuple[TrackedRun, ...] = ()
-    """The finished runs that are tracked."""
+    """Finished runs in the tracking store."""
 
     @cached_property
     def runs(self) -> tuple[PlannedRun, ...]:
-        """The cells, but of those that are one run the first alone."""
+        """Planned runs with distinct fingerprints."""
         return tuple({c.stage.fingerprint: c for c in reversed(self.planned)}.values())[::-1]
 
     @cached_property
     def todo(self) -> tuple[PlannedRun, ...]:
-        """The runs that are not finished."""
+        """Runs that are not finished."""
         return tuple(c for c in self.runs if not c.is_done)
 
     @property
     def seconds(self) -> float:
-        """Predicted time of the whole sweep."""
+        """Predicted total time in seconds."""
         return sum(self.seconds_of.values())
 
     def kinds(self) -> dict[str, tuple[int, float]]:
@@ -103,9 +97,9 @@ def plan_runs(
     done: Collection[str],
     imported: Path,
 ) -> list[PlannedRun]:
-    """Every declared cell with its stage, and whether its fingerprint is among the finished ones.
+    """All declared runs; those whose fingerprint is in `done` are finished.
 
-    Raises ConfigError where seeds of one variant have one fingerprint.
+    Raises ConfigError if different seeds of a variant have the same fingerprint.
     """
     found = [
         (cell, final_stage(cell.config, cell.seed, data, imported)) for cell in run_specs(experiment, scale, overrides)
@@ -119,10 +113,9 @@ def plan_runs(
 
 
 def make_plan(planned: Iterable[PlannedRun], store: StageStore, rates: Throughput) -> Plan:
-    """Predict the cost of the cells that are not done; a stage that several of them need counts once.
+    """Predict the cost of the missing runs; shared stages count once.
 
-    Raises DataError where texts are to be read in a language for which something is not installed, and ConfigError
-    for a precision that this machine cannot train in.
+    Raises DataError if a language is not installed, ConfigError if this machine does not support the precision.
     """
     planned = tuple(planned)
     seconds: dict[str, float] = {}
@@ -147,7 +140,7 @@ def make_plan(planned: Iterable[PlannedRun], store: StageStore, rates: Throughpu
 
 
 class Throughput:
-    """Tokens per second of each kind of stage, measured on this machine."""
+    """Throughput of stages on this machine."""
 
     def __init__(self, store: StageStore) -> None:
         self._cache = store.root.parent / "rates.json"
@@ -155,38 +148,38 @@ class Throughput:
         self._timed = measure_throughput(self._cache)
 
     def of(self, stage: Stage, config: RunConfig) -> float:
-        """Tokens per second of a stage: of those like it, else of a few timed steps, else a rule of thumb."""
+        """Tokens per second of a stage: of similar stages, else of a few timed steps, else a default."""
         like = self._measured.get(similarity(stage.kind, stage.key))
         if like:
             return like
         if stage.kind not in TRAINED or "model" in stage.key:
             return UNMEASURED.get(stage.kind, 20_000.0)
-        return self._language_model(config) * (2.0 if stage.kind in ("classifier", "features") else 1.0)
+        faster = stage.kind in ("classifier", "features")  # they have no output layer
+        return self._language_model(config) * (2.0 if faster else 1.0)
 
     def _language_model(self, config: RunConfig) -> float:
-        """Timed once per size of model; a classifier's steps, which have no output layer, take about half as long."""
+        """Tokens per second of the language model, timed once per model size and compute config."""
         size = config.lm.emb_size, config.lm.hidden_size, config.lm.n_layers, config.vocabulary.max_size
         key = "-".join(map(str, (*size, *vars(config.compute).values())))
         if key not in self._timed:
             self._timed[key] = time_language_model(config)
-            with suppress(PermissionError):  # in a home that may only be read it is timed every time
+            with suppress(PermissionError):  # read-only home
                 self._cache.parent.mkdir(parents=True, exist_ok=True)
                 self._cache.write_text(json_text(self._timed), encoding="utf-8")
         return self._timed[key]
 
 
 def measure_throughput(path: Path) -> dict[str, float]:
-    """Rates that were timed before; none where the file is absent or torn, since timing again costs a few seconds."""
+    """Read cached throughputs; empty if the file is missing or invalid."""
     try:
-        return {
-            str(name): float(rate) for name, rate in json.loads(path.read_text(encoding="utf-8")).items() if rate > 0
-        }
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): float(rate) for name, rate in found.items() if rate > 0}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
 def similarity(kind: str, key: Mapping[str, Any]) -> str:
-    """What two stages must share for one's rate to predict the other's."""
+    """Key of stages with similar throughput."""
     lm = key.get("lm", {})
     size = [lm.get(name) for name in ("emb_size", "hidden_size", "n_layers")]
     model = key.get("model") or key.get("fit", {}).get("features")
@@ -194,7 +187,7 @@ def similarity(kind: str, key: Mapping[str, Any]) -> str:
 
 
 def tracked_throughput(store: StageStore) -> dict[str, float]:
-    """Median tokens per second of the finished stages that are alike."""
+    """Similarity key -> median tokens per second of finished stages."""
     found: dict[str, list[float]] = {}
     for path in store.root.glob(f"*/*/{MANIFEST_NAME}"):
         try:
@@ -207,7 +200,7 @@ def tracked_throughput(store: StageStore) -> dict[str, float]:
 
 
 def time_language_model(config: RunConfig, steps: int = 3) -> float:
-    """Tokens per second of a few training steps of the config's language model, without its optimiser."""
+    """Tokens per second of a few training steps of the language model, without optimizer."""
     import torch
 
     from ulmfit_lab.data.stream_batches import StreamBatches

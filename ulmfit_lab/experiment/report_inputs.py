@@ -1,4 +1,4 @@
-"""From tracked runs and a declaration to what the report needs: a tidy table and a specification."""
+"""Table of runs and report specification, from tracked runs and a declaration."""
 
 from __future__ import annotations
 
@@ -16,48 +16,41 @@ FACTS = ("run_id", "status", "experiment", "scale", "variant", "level", "seed")
 
 
 def runs_table(runs: Iterable[TrackedRun]) -> pd.DataFrame:
-    """One row a run: identity, provenance, cost, metrics, params under `param/`, data digests under `data/`."""
+    """One row per run: identity, provenance, cost, metrics, params (`param/`) and data digests (`data/`)."""
     rows = [run_row(run) for run in runs]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(FACTS))
 
 
 def run_row(run: TrackedRun) -> dict[str, object]:
-    """A run as a row of the table."""
+    """Row of a run."""
     identity = {name: getattr(run, name) for name in FACTS} | {"run_id": run.origin, "cell": run.fingerprint}
     identity |= {"commit": run.tags.get("lab.commit", ""), "dirty": run.tags.get("lab.dirty", "")}
-    cost = {
-        "computed_seconds": run.metrics.get("cost/computed_seconds", float("nan")),
-        "reused_seconds": run.metrics.get("cost/reused_seconds", float("nan")),
-    }
+    cost = {k: run.metrics.get(f"cost/{k}", float("nan")) for k in ("computed_seconds", "reused_seconds")}
     values = {k: v for k, v in sorted(run.metrics.items()) if k.startswith(("final/", "best/"))}
     stages = {f"stage/{k.removeprefix('stage.')}": v for k, v in sorted(run.tags.items()) if k.startswith("stage.")}
     params = {f"param/{k}": v for k, v in sorted(run.params.items())} | {
         "param/vocabulary": run.tags.get("vocabulary", "")
     }
     data: dict[str, str] = {}
-    for name, digest, _, _ in sorted(run.inputs):  # files of two folders may have one name
+    for name, digest, _, _ in sorted(run.inputs):  # files in different folders may have the same name
         data[f"data/{name}"] = f"{data.get(f'data/{name}', '')} {digest}".strip()
-    told = {"diverged": run.diverged} if run.diverged else {}
-    return identity | cost | values | stages | params | data | told
+    diverged = {"diverged": run.diverged} if run.diverged else {}
+    return identity | cost | values | stages | params | data | diverged
 
 
 def looks_tag(experiment: Experiment) -> dict[str, str]:
-    """What a run keeps, wherever it travels, of the plan of looks that it was made by."""
+    """Tag with the interim analyses of an experiment; empty if there are none."""
     return {LOOKS: ", ".join(map(str, experiment.design.looks))} if experiment.design.looks else {}
 
 
 def check_looks_unchanged(runs: Iterable[TrackedRun], experiment: Experiment) -> None:
-    """Raise ConfigError where a run was made by another plan of looks: changed afterwards, no p would hold.
-
-    Without looks there is nothing to refuse: the seeds are those that were declared before any run.
-    """
+    """Raise ConfigError if a run was made with other interim analyses, since p would not be valid."""
     planned = looks_tag(experiment).get(LOOKS)
     for looks in (run.tags[LOOKS] for run in runs if planned and LOOKS in run.tags):
         if looks != planned:
             raise ConfigError(
-                f"{experiment.name}: runs were made to be looked at after {looks} seeds, not after {planned}; with "
-                "other looks afterwards no p or interval would hold. Keep to those (--max-seeds, --batch-seeds), or "
-                "start anew in another --home."
+                f"{experiment.name}: runs were planned with looks after {looks} seeds, not after {planned}; p and "
+                "intervals are not valid for other looks. Use those (--max-seeds, --batch-seeds), or another --home."
             )
 
 
@@ -69,7 +62,7 @@ def primary_contrasts(experiment: Experiment, scale: str) -> tuple[tuple[str, st
 
 
 def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
-    """What the report compares, at a scale."""
+    """Specification of the report at a scale."""
     declared, measure = run_specs(experiment, scale, overrides), find_metric(experiment.metric)
     return ReportSpec(
         name=experiment.name,

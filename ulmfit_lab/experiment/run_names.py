@@ -1,7 +1,7 @@
-"""The declaration names the runs: a finished run is found by its fingerprint, whatever it was called when it was made.
+"""Names of runs follow the declaration: finished runs are found by fingerprint and renamed.
 
-Cells with one fingerprint are one run: it is computed once and bears the name of the first of them, and a report has a
-row for each.
+Declared runs with the same fingerprint are computed once, as a run with the name of the first; a report has a row for
+each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMPUTED, REUSED = "cost/computed_seconds", "cost/reused_seconds"
 
 
 def run_tags(cells: Sequence[RunSpec]) -> dict[str, str]:
-    """What the run of cells with one fingerprint is found by: the name of the first, and those of the others."""
+    """Tags of a run that stands for declared runs with the same fingerprint."""
     first, *others = cells
     return first.tags | (
         {ALSO: encode_other_names((c.variant, c.level_name, c.seed) for c in others)} if others else {}
@@ -31,7 +31,7 @@ def run_tags(cells: Sequence[RunSpec]) -> dict[str, str]:
 
 
 def declared_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedRun]) -> list[TrackedRun]:
-    """The newest finished run of each declared cell, named as the cell; runs of other declarations are left out."""
+    """The newest finished run of each declared run, under its declared name."""
     newest = {run.fingerprint: run for run in sorted(runs, key=lambda r: r.start) if run.status == "FINISHED"}
     return [
         apply_declared_names(newest[each.stage.fingerprint], each)
@@ -41,10 +41,7 @@ def declared_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedRun]) -> 
 
 
 def apply_declared_names(run: TrackedRun, planned: PlannedRun) -> TrackedRun:
-    """A run with the name and the config of a declared cell; what it cost counts for the first of its cells alone.
-
-    Its params may differ from the cell's config in fields that the run does not read.
-    """
+    """A run with the name and params of a declared run; its cost counts only for the first one."""
     cell = planned.run_spec
     config = flatten(cell.config) | {"seed": cell.seed}
     params = {path: str(config.get(path, text)) for path, text in run.params.items()}
@@ -55,7 +52,7 @@ def apply_declared_names(run: TrackedRun, planned: PlannedRun) -> TrackedRun:
 
 
 def name_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedRun], tracker: Tracker) -> None:
-    """Give the tracked finished runs of declared cells the names that these have today."""
+    """Rename tracked finished runs to their declared names."""
     wanted = {each.stage.fingerprint: each.run_specs for each in planned}
     for run in runs:
         if run.status == "FINISHED" and run.fingerprint in wanted:
@@ -64,19 +61,18 @@ def name_runs(runs: Iterable[TrackedRun], planned: Iterable[PlannedRun], tracker
 
 
 def same_runs(planned: Iterable[PlannedRun]) -> list[str]:
-    """A line for every variant and level that is the same run as others, whatever the seed."""
+    """A line for each set of variants and levels with the same fingerprint."""
     shared = dict.fromkeys(tuple(c.group for c in each.run_specs) for each in planned if len(each.run_specs) > 1)
-    return [f"{' and '.join(names)} are the same run: none reads what they differ in." for names in shared]
+    return [f"{' and '.join(names)} are the same run: no stage reads the differing fields." for names in shared]
 
 
 def check_seeds_distinct(cells: Sequence[RunSpec]) -> None:
-    """Raise ConfigError where two seeds of a variant are one run: they would count as two independent ones."""
+    """Raise ConfigError if two seeds of a variant are the same run, since they are not independent."""
     first: dict[str, RunSpec] = {}
     for cell in cells:
         other = first.setdefault(cell.group, cell)
         if other.seed != cell.seed:
             raise ConfigError(
                 f"{cell.experiment}: seeds {other.seed} and {cell.seed} of {cell.group!r} are the same run, since "
-                "nothing in it depends on the seed; take one seed, or let the run's seed decide: "
-                "pretraining.seed and fine_tuning.seed = None."
+                "nothing depends on the seed; use one seed, or set pretraining.seed and fine_tuning.seed to None."
             )

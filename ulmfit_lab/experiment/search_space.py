@@ -1,4 +1,4 @@
-"""The space that a search looks through: a range or a list of choices for each searched field of the config."""
+"""Search space: a range or a list of choices for each searched field."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ulmfit_lab.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class Range:
-    """All numbers from low to high, both included; whole numbers only where both ends are ints.
+    """All numbers from low to high, inclusive; integers if both are ints.
 
-    log: drawn evenly over the logarithm, as suits learning rates.
+    log: sample uniformly over the logarithm
 
-    Raises ConfigError where the ends are no numbers, out of order, or not above 0 on a logarithmic range.
+    Raises ConfigError if low or high is not a finite number, low >= high, or low <= 0 with `log`.
     """
 
     low: float
@@ -28,13 +28,13 @@ class Range:
 
     def __post_init__(self) -> None:
         if not (is_number(self.low) and is_number(self.high) and self.low < self.high):
-            raise ConfigError(f"{self} must go from a number to a greater one.")
+            raise ConfigError(f"{self} must have finite numbers low < high.")
         if self.log and self.low <= 0:
-            raise ConfigError(f"{self} is logarithmic, so it must begin above 0.")
+            raise ConfigError(f"{self} is logarithmic; low must be positive.")
 
     @property
     def whole(self) -> bool:
-        """Whether it holds whole numbers only."""
+        """Whether it holds integers only."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def __contains__(self, value: object) -> bool:
@@ -42,7 +42,7 @@ class Range:
 
 
 Space = Mapping[str, Range | Sequence[Any]]
-"""Field -> what it may be."""
+"""Field -> values."""
 
 
 def is_number(value: object) -> bool:
@@ -51,40 +51,31 @@ def is_number(value: object) -> bool:
 
 
 def check_space(space: Space, config: RunConfig) -> None:
-    """Refuse a space that does not say what it holds, or of which some point would be refused as a config.
-
-    Raises ConfigError, naming the field.
-    """
+    """Raise ConfigError for an invalid space, or one with an invalid config."""
     kinds = field_types(type(config))
     for path, values in space.items():
         if isinstance(values, Range):
             if values.whole and kinds.get(path) is float:
                 ends = f"Range({float(values.low)}, {float(values.high)})"
-                raise ConfigError(
-                    f"{path} is no whole number, and two whole ends leave those between out; write {ends}."
-                )
-        elif (
-            isinstance(values, str)
-            or not isinstance(values, Sequence)
-            or len(set(map(repr, values))) < max(2, len(values))
-        ):
-            raise ConfigError(f"{path} is searched over {values!r}; give a Range, or a list of two choices or more.")
+                raise ConfigError(f"{path} is a float, but the range holds only integers; write {ends}.")
+        elif not are_choices(values):
+            raise ConfigError(f"{path} is searched over {values!r}; give a Range, or a list of at least two choices.")
     for point in extremes(space):
         override(config, point)
 
 
 def are_choices(values: object) -> bool:
-    """Whether this is a list of two choices or more, each once."""
+    """Whether a value is a list of at least two different choices."""
     if isinstance(values, str) or not isinstance(values, Sequence):
         return False
     return len(values) > 1 and len(set(map(repr, values))) == len(values)
 
 
 def extremes(space: Space) -> Iterator[dict[str, Any]]:
-    """Points that are configs only if all points are.
+    """Points that are valid configs only if all points are.
 
-    Beside bounds of its own for each field, the config holds only one rule: a dropout times its multiplier stays below
-    1. So the highest numbers together, and each choice once, stand for all.
+    Besides bounds of fields, the only constraint is that a dropout times its multiplier is below 1. So the lowest
+    values, the highest values and each choice suffice.
     """
     lowest = {path: edge_of(values, min) for path, values in space.items()}
     yield lowest
@@ -95,25 +86,25 @@ def extremes(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def edge_of(values: Range | Sequence[Any], which: Any) -> Any:
-    """The lowest or highest (which: min or max) of a field's values; the first of choices that are no numbers."""
+    """The smallest or largest (which: min or max) value; the first choice if they are not numbers."""
     if isinstance(values, Range):
         return which(values.low, values.high)
     return which(values) if all(map(is_number, values)) else values[0]
 
 
 def is_outside(space: Space, point: Mapping[str, Any]) -> list[str]:
-    """The fields of a point that lie outside of the space."""
+    """Fields of a point that are outside of the space."""
     return [path for path, values in space.items() if point[path] not in values]
 
 
 def point_differing_everywhere(space: Space, point: Mapping[str, Any]) -> dict[str, Any]:
-    """Another point of the space, which differs from this one in every field."""
+    """A point of the space that differs from this one in every field."""
     ends = {p: (v.low, v.high) if isinstance(v, Range) else tuple(v) for p, v in space.items()}
     return {path: next(value for value in found if value != point[path]) for path, found in ends.items()}
 
 
 def count_points(space: Space) -> float:
-    """Number of its points; endless with a range."""
+    """Number of points; infinite with a range."""
     return math.prod(math.inf if isinstance(values, Range) else len(values) for values in space.values())
 
 
@@ -124,5 +115,5 @@ def list_points(space: Space) -> list[dict[str, Any]]:
 
 
 def format_space(space: Space) -> dict[str, Any]:
-    """The space as JSON can hold it."""
+    """The space as JSON."""
     return {path: vars(values) if isinstance(values, Range) else list(values) for path, values in space.items()}

@@ -1,4 +1,4 @@
-"""What a Python file declares, read from its source: none of it is run."""
+"""Experiments declared in Python files, found by parsing without executing them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ VARIABLE = "EXPERIMENT"
 
 @dataclass(frozen=True)
 class StoredDeclaration:
-    """What a file's source says of its experiment."""
+    """The declaration in a file."""
 
     experiment: bool
-    """Whether it assigns or imports EXPERIMENT; a file that is no Python does if it has the word: importing it says
-    what is wrong."""
+    """Whether it assigns or imports EXPERIMENT; True for invalid Python that contains the word."""
     name: str = ""
-    """The experiment's name, where the source has it as a text."""
+    """The experiment's name, if it is a string in the source."""
 
 
 def declared_in(path: Path) -> StoredDeclaration:
-    """What a file declares; nothing where it cannot be read."""
+    """Parse a file; returns no experiment if it cannot be read."""
     try:
         found = path.stat()
         return _declared(path.absolute(), found.st_mtime_ns, found.st_size)
@@ -36,36 +35,30 @@ def declared_in(path: Path) -> StoredDeclaration:
 
 @cache
 def _declared(path: Path, changed: int, size: int) -> StoredDeclaration:
-    """The same, read once for each content."""
+    """Cached by modification time and size."""
     content = path.read_bytes()
     if VARIABLE.encode() not in content:
         return StoredDeclaration(False)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd escapes, which importing it will tell
+        with warnings.catch_warnings(action="ignore"):  # of invalid escapes
             tree = ast.parse(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return StoredDeclaration(True)
     nodes = list(ast.walk(tree))
-    stored = any(isinstance(each, ast.Name) and each.id == VARIABLE and _is_stored(each) for each in nodes)
+    names = [each for each in nodes if isinstance(each, ast.Name) and each.id == VARIABLE]
+    stored = any(isinstance(each.ctx, ast.Store) for each in names)
     imported = any(isinstance(each, ast.alias) and (each.asname or each.name) == VARIABLE for each in nodes)
     return StoredDeclaration(stored or imported, _name(tree))
 
 
-def _is_stored(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
-
-
 def _name(tree: ast.Module) -> str:
-    """The `name` of the call that EXPERIMENT is assigned, given as a text or as a constant of the module."""
+    """The argument `name` of the call assigned to EXPERIMENT, a string or a constant of the module."""
     texts: dict[str, str] = {}
     found = ""
     for statement in tree.body:
-        if isinstance(statement, ast.Assign):
-            targets = statement.targets
-        elif isinstance(statement, ast.AnnAssign):
-            targets = [statement.target]
-        else:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
             continue
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         names = [target.id for target in targets if isinstance(target, ast.Name)]
         value = statement.value
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -80,15 +73,12 @@ def _name(tree: ast.Module) -> str:
 
 
 def check_name_unique(name: str, path: Path, others: Iterable[Path]) -> None:
-    """Raise ConfigError where another file declares an experiment of the same name.
+    """Raise ConfigError if another file declares an experiment of the same name.
 
-    A copy of the same content under the same file name, as another checkout has, is the same experiment.
+    An identical copy with the same file name, such as in another checkout, is allowed.
     """
     for other in others:
         if declared_in(other).name != name or other.resolve() == path.resolve():
             continue
         if other.name != path.name or other.read_bytes() != path.read_bytes():
-            raise ConfigError(
-                f"{path} and {other} both declare an experiment named {name!r}, whose runs and results would be "
-                "mixed up; give one of them another name."
-            )
+            raise ConfigError(f"{path} and {other} both declare an experiment named {name!r}; rename one of them.")

@@ -1,4 +1,4 @@
-"""Export of a run's language model as a folder that other runs can start from, with a model card."""
+"""Export of a run's language model, with a model card, for use by other runs."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from ulmfit_lab.utils.files import atomic_write, file_digest
 from ulmfit_lab.utils.home import Home
 
 EVALUATED = (("imdb", "test"), ("trec", "test"), ("wikitext-2", "test"))
-"""Named sets on which a card reports perplexity and the share of unknown tokens."""
+"""Named sets on which a model card reports metrics."""
 EVALUATED_TOKENS = 250_000
-"""Tokens of each of them, from the first document on, that the model is evaluated on."""
+"""Number of tokens of each set, from the start, that are evaluated."""
 LICENCES: Mapping[str, str] = {
     "imdb": "Large Movie Review Dataset (Maas et al. 2011): reviews by users of IMDb, released for research without a "
     "licence of their own",
     "wikitext": "WikiText (Merity et al. 2016): Wikipedia articles, CC BY-SA 3.0",
 }
-"""Start of a file's path in the data folder -> terms of its text."""
+"""Prefix of a path in the data folder -> licence."""
 CARD = "README.md"
 
 
 def export_model(run: TrackedRun, home: Home, data: Path | None, root: Path, name: str, *, half: bool) -> ImportedModel:
-    """Write a run's language model, its vocabulary and its card to `root/NAME/DIRECTION`.
+    """Write a run's language model, vocabulary and model card to `root/NAME/DIRECTION`.
 
-    half: store the weights in float16; the card then has the metrics of both precisions
+    half: store the weights in float16; the card then has the loss in both precisions
 
-    Raises ConfigError for a model that is fine-tuned, imported or of subwords, and for a name that is not a file name;
-    LabError where the model, or the text that it was trained on, is not available.
+    Raises ConfigError for a fine-tuned, imported or subword model or an invalid name, LabError if the model or its
+    training text is missing.
     """
     check_model_name(name)
     trained, stored = load_language_model(run, home), find_language_model(run, home)
@@ -69,7 +69,7 @@ def export_model(run: TrackedRun, home: Home, data: Path | None, root: Path, nam
 
 
 def describe_training(stored: StageResult, config: RunConfig, run: TrackedRun, data: Path | None) -> dict[str, Any]:
-    """What a card says of a model's training: texts, config, curve, metrics, time and processor."""
+    """Training part of a model card: files, config, curve, metrics, time and machine."""
     curve = [
         {"step": point.step, "epoch": round(point.epoch, 3), **point.values}
         for point in stored.points()
@@ -93,7 +93,7 @@ def describe_training(stored: StageResult, config: RunConfig, run: TrackedRun, d
 
 
 def describe_files(source: SourceConfig, data: Path | None) -> list[dict[str, str]]:
-    """Name, SHA-256 and terms of each file of a source."""
+    """Name, SHA-256 and licence of each file of a source."""
     found = []
     for file in find_texts(source, data).files:
         name = str(file.relative_to(data)) if data and file.is_relative_to(data) else file.name
@@ -103,9 +103,9 @@ def describe_files(source: SourceConfig, data: Path | None) -> list[dict[str, st
 
 
 def evaluate_on_texts(trained: TrainedLanguageModel, data: Path | None, *, half: bool) -> dict[str, dict[str, float]]:
-    """Share of unknown tokens, loss, perplexity and accuracy of a model on the sets of `EVALUATED` that are here.
+    """Share of unknown tokens, loss, perplexity and accuracy on the available sets of `EVALUATED`.
 
-    half: also the loss of the weights stored in float16
+    half: also the loss with weights in float16
     """
     found = {}
     rounded = copy.deepcopy(trained.model).half().float() if half else None
@@ -113,7 +113,7 @@ def evaluate_on_texts(trained: TrainedLanguageModel, data: Path | None, *, half:
         source = SourceConfig(name=name, split=split)
         try:
             find_texts(source, data)
-        except DataError:  # the set is not on this machine
+        except DataError:  # not downloaded
             continue
         with tempfile.TemporaryDirectory() as folder:
             write_corpus(read_documents(source, data), trained.config.language, Path(folder))
@@ -128,7 +128,7 @@ def evaluate_on_texts(trained: TrainedLanguageModel, data: Path | None, *, half:
 
 
 def share_of_unknown(corpus: TokenCorpus, vocabulary: Vocabulary) -> float:
-    """Share of a corpus's tokens that a vocabulary does not have; markers of unknown words in the text count."""
+    """Share of a corpus's tokens that are not in a vocabulary; `UNK` in the text counts as unknown."""
     known = set(vocabulary.words) - {UNK}
     unknown = sum(int(n) for word, n in zip(corpus.lexicon, corpus.counts, strict=True) if word not in known)
     return unknown / corpus.n_tokens
@@ -142,7 +142,7 @@ def evaluate_stream(model: LanguageModel, stream: np.ndarray, config: RunConfig)
 
 
 def format_model_card(model: ImportedModel) -> str:
-    """A model's card as Markdown."""
+    """Format a model card as Markdown."""
     card = model.card
     final = card["final"]
     size = (model.folder / "model.safetensors").stat().st_size / 1e6

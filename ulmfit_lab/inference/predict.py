@@ -1,7 +1,6 @@
-"""Trained models put to use: labels of texts and the words they rest on, text that goes on, words that lie close.
+"""Inference: class probabilities, explanations, text generation, nearest words.
 
-Texts become documents as they do in training (`data.formats.make_document`), and go through the tokenizer, the rules
-and the cut of the run's training.
+Texts are converted to documents, tokenized and truncated as in training.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from ulmfit_lab.utils.home import Home
 
 @dataclass(frozen=True)
 class TrainedLanguageModel:
-    """A run's language model, its words, and the run's config."""
+    """A run's language model, vocabulary and config."""
 
     model: LanguageModel
     vocabulary: Vocabulary
@@ -50,7 +49,7 @@ class TrainedLanguageModel:
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A run's classifier with its config, or one for each direction; all share words and classes."""
+    """A run's classifiers, one or one per direction, with their configs."""
 
     members: tuple[tuple[Classifier, RunConfig], ...]
     vocabulary: Vocabulary
@@ -58,19 +57,19 @@ class TrainedClassifier:
 
     @property
     def config(self) -> RunConfig:
-        """The run's config, but for the direction in which a member reads."""
+        """Config of the first member."""
         return self.members[0][1]
 
     @property
     def columns(self) -> Columns:
-        """The columns that the run's texts came from; of texts to classify every row counts, and no label is read."""
+        """Text columns of the run, without label; empty rows are kept."""
         target = self.config.target
         return Columns(target.text_column if target.path else Columns().text, None, keep_empty=True)
 
 
 @dataclass(frozen=True)
 class EmbeddingTable:
-    """Words and their vectors (n, d) of one model."""
+    """Words of a model and their vectors (n, d)."""
 
     name: str
     words: tuple[str, ...]
@@ -78,7 +77,7 @@ class EmbeddingTable:
 
 
 def load_language_model(run: TrackedRun, home: Home) -> TrainedLanguageModel:
-    """The last language model of a run, in evaluation mode; raises LabError where it is not there any more."""
+    """Load the last language model of a run, in evaluation mode; raises LabError if it is missing."""
     stored, config = find_language_model(run, home), config_of(run)
     vocabulary = Vocabulary.load(stored.folder / "vocabulary.json")
     model = new_language_model(config, len(vocabulary))
@@ -87,7 +86,7 @@ def load_language_model(run: TrackedRun, home: Home) -> TrainedLanguageModel:
 
 
 def load_classifier(run: TrackedRun, home: Home) -> TrainedClassifier:
-    """The classifier of a run, in evaluation mode; raises LabError where it is not there any more, or keeps none."""
+    """Load the classifiers of a run, in evaluation mode; raises LabError if they are missing."""
     members = []
     for stored, config in find_classifiers(run, home):
         classes = tuple(stored.summary["classes"])
@@ -97,7 +96,7 @@ def load_classifier(run: TrackedRun, home: Home) -> TrainedClassifier:
 
 
 def load_member(folder: Path, config: RunConfig, n_classes: int) -> tuple[Classifier, Vocabulary]:
-    """A classifier in evaluation mode, and its words, from the folder that holds both."""
+    """Load a classifier, in evaluation mode, and its vocabulary from a folder."""
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     model = build_classifier(vocabulary, {}, config, n_classes)
     load_checkpoint(folder / "model.safetensors", model, stamp("classifier", vocabulary, config))
@@ -105,9 +104,9 @@ def load_member(folder: Path, config: RunConfig, n_classes: int) -> tuple[Classi
 
 
 def read_file(trained: TrainedClassifier, path: str, text_column: str = "") -> list[Document]:
-    """The documents of a file, one for each row or line, by the columns of the run's texts or by as many others.
+    """Read a file, one document per row or line, from the run's text columns or from `text_column`.
 
-    Raises DataError for a file that cannot be read or has not these columns.
+    Raises DataError if the file cannot be read or lacks the columns.
     """
     own = trained.columns
     columns = replace(own, text=text_column) if text_column else own
@@ -118,16 +117,16 @@ def read_file(trained: TrainedClassifier, path: str, text_column: str = "") -> l
 
 
 def read_plain(trained: TrainedClassifier, texts: Sequence[str]) -> list[Document]:
-    """Documents of one text each; raises DataError where the run reads several columns, and for what is no text."""
+    """Convert plain texts to documents; raises DataError if the run has several text columns, or for another type."""
     if len(trained.columns.names) > 1:
         raise _wants_columns(trained.columns, "A plain text")
     return [make_document([text], None, f"text {number}", keep_empty=True) for number, text in enumerate(texts, 1)]
 
 
 def read_rows(trained: TrainedClassifier, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Document]:
-    """Documents of the rows of a table whose columns have these names; None is a missing text.
+    """Convert rows of a table to documents; None is a missing text.
 
-    Raises DataError where the table has not the columns of the run's texts, and for what is no text.
+    Raises DataError if the table lacks the run's text columns, or for values that are not text.
     """
     try:
         names, _ = trained.columns.found(header, "The table")
@@ -142,19 +141,19 @@ def read_rows(trained: TrainedClassifier, header: Sequence[str], rows: Iterable[
 
 def _wants_columns(columns: Columns, what: str) -> DataError:
     names = ", ".join(columns.names)
-    return DataError(f"{what}: the run's texts have the column(s) {names}; give a table with as many, by these names.")
+    return DataError(f"{what}: the run reads the column(s) {names}; give a table with these columns.")
 
 
 def tokens_of(documents: Sequence[Document], config: RunConfig) -> list[list[str]]:
-    """The words of each document, cut after the config's number."""
+    """Tokenize documents and truncate them to `target.max_words`."""
     texts = (document.text for document in documents)
     return [words[: config.target.max_words] for words in tokenize(texts, config.language)]
 
 
 def predict(trained: TrainedClassifier, texts: Sequence[str] | Sequence[Document]) -> np.ndarray:
-    """Probabilities (n, C) of the classes for each text or document; nan where markup is all that it holds.
+    """Class probabilities (n, C) of texts or documents; nan for rows without words.
 
-    Plain texts are for runs that were trained on one column (see `read_plain`).
+    Raises DataError for plain texts if the run has several text columns.
     """
     words = tokens_of(_documents(trained, texts), trained.config)
     places = [place for place, tokens in enumerate(words) if has_words(tokens)]
@@ -165,7 +164,7 @@ def predict(trained: TrainedClassifier, texts: Sequence[str] | Sequence[Document
 
 
 def labels_of(trained: TrainedClassifier, scores: np.ndarray) -> list[str | None]:
-    """The likeliest class of each row of `predict`, None where nothing was left to read."""
+    """Most probable class of each row of `predict`, None for nan."""
     return [None if np.isnan(row).any() else trained.classes[int(row.argmax())] for row in scores]
 
 
@@ -175,7 +174,7 @@ def _documents(trained: TrainedClassifier, texts: Sequence[str] | Sequence[Docum
 
 
 def _classify(trained: TrainedClassifier, words: Sequence[Sequence[str]]) -> np.ndarray:
-    """Probabilities (n, C) of the words of documents, the mean over the members."""
+    """Mean probabilities (n, C) over the members."""
     ids = [trained.vocabulary.encode(tokens) for tokens in words]
     scores = []
     for model, config in trained.members:
@@ -188,14 +187,14 @@ def _classify(trained: TrainedClassifier, words: Sequence[Sequence[str]]) -> np.
 
 
 def explain(trained: TrainedClassifier, text: str | Document) -> Explanation:
-    """What each word of a text adds to the probability of the likeliest class (see `integrated_gradients`).
+    """Attribute the probability of the most probable class to words (see `integrated_gradients`).
 
-    Raises DataError where nothing is left to read.
+    Raises DataError for a text without words.
     """
     document = text if isinstance(text, Document) else read_plain(trained, [text])[0]
     (words,) = tokens_of([document], trained.config)
     if not has_words(words):
-        raise DataError(f"Of {document.text[:50]!r} nothing is left to read once its markup is removed.")
+        raise DataError(f"{document.text[:50]!r} contains no words besides markup; give another text.")
     label = int(_classify(trained, [words])[0].argmax())
     ids = np.array(trained.vocabulary.encode(words), dtype=np.int64)
     found = []
@@ -214,15 +213,14 @@ def explain(trained: TrainedClassifier, text: str | Document) -> Explanation:
 def generate(
     trained: TrainedLanguageModel, prompt: str, *, tokens: int = 50, temperature: float = 0.8, seed: int = 0
 ) -> str:
-    """Text that goes on from a prompt, word by word, until a document would begin or there are so many tokens.
+    """Continue a prompt by up to `tokens` tokens, or until the end of the document.
 
-    temperature  what the logits are divided by; 0 takes the likeliest word. Unknown words are never drawn. Of a model
-                 that reads backwards it is the text before the prompt.
+    temperature  divides the logits; 0 is greedy. Unknown words are never generated.
+
+    A backward model generates the text before the prompt. Raises ConfigError for invalid numbers.
     """
     if not 0 <= temperature < math.inf or tokens < 1:
-        raise ConfigError(
-            f"temperature = {temperature} must be a finite number from 0, and tokens = {tokens} at least 1."
-        )
+        raise ConfigError(f"temperature = {temperature} must be finite and at least 0, tokens = {tokens} at least 1.")
     backwards = trained.config.lm.backwards
     (words,) = tokenize([prompt], trained.config.language)
     first, *rest = [*words[:1], *words[:0:-1]] if backwards else words
@@ -234,7 +232,7 @@ def generate(
 def _continue(
     trained: TrainedLanguageModel, words: Sequence[str], tokens: int, temperature: float, seed: int
 ) -> Iterator[str]:
-    """The words (or pieces) that follow, in the order in which the model reads."""
+    """Generate tokens in the reading order of the model."""
     generator = torch.Generator().manual_seed(seed)
     window = torch.from_numpy(trained.vocabulary.encode(words).astype(np.int64))[:, None]
     state = None
@@ -255,7 +253,7 @@ def _continue(
 
 
 def embedding_tables(run: TrackedRun, home: Home) -> list[EmbeddingTable]:
-    """The word vectors of a run and the embedding of its last model, as far as it has them; raises LabError if none."""
+    """Word vectors of a run, and the embedding of its last model; raises LabError if it has neither."""
     found = []
     if stored := find_stage(run, "vectors", home):
         vectors = WordVectors.load(stored.folder)
@@ -269,14 +267,14 @@ def embedding_tables(run: TrackedRun, home: Home) -> list[EmbeddingTable]:
             found.append(EmbeddingTable(kind, Vocabulary.load(stored.folder / "vocabulary.json").words, matrix))
             break
     if not found:
-        raise LabError(f"Run {run.origin} ({run.name}) has neither word vectors nor an LSTM; name one that has.")
+        raise LabError(f"Run {run.origin} ({run.name}) has neither word vectors nor an LSTM; name another run.")
     return found
 
 
 def nearest_words(space: EmbeddingTable, word: str, n: int, language: str = "en") -> list[tuple[str, float]]:
-    """The n words whose vectors have the largest cosine with that of a word, markers left out; none if it is unknown.
+    """The n words with the largest cosine similarity to a word, without markers; empty if the word is unknown.
 
-    The word is looked up as texts are read: in lower case, and without its ending where words are pieces.
+    The word is tokenized as in training; of a subword vocabulary its last piece is used.
     """
     (tokens,) = tokenize([word], language)
     places = {known: place for place, known in enumerate(space.words)}

@@ -1,4 +1,4 @@
-"""A run's classifier in a folder of its own, and how MLflow loads it again; nothing is pickled."""
+"""A classifier as MLflow model; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from ulmfit_lab.utils.errors import DataError
 
 FACTS = "classifier.json"
 LABEL, PROBABILITY = "label", "p_"
-"""The column of the likeliest class, and how those of the classes' probabilities begin."""
+"""Column of the most probable class, and prefix of the columns of probabilities."""
 
 
 class ServedClassifier:
-    """What `mlflow.pyfunc.load_model` wraps: texts in, label and probabilities out."""
+    """The model that `mlflow.pyfunc.load_model` wraps."""
 
     def __init__(self, trained: TrainedClassifier) -> None:
         self.trained = trained
 
     def predict(self, texts: pd.DataFrame | Sequence[str], params: Any = None) -> pd.DataFrame:
-        """A row for each text, with the table's index: its label, and the probability of each class.
+        """Label and class probabilities of each text, with the index of the table.
 
-        Of a table the columns of the run's training are read, by name; other columns are ignored. A row of which
-        nothing is left to read has no label, and nan for probabilities. Raises DataError for a table without these
-        columns, and for plain texts where the run reads several columns.
+        The run's text columns are read by name. A row without words has no label and nan as probabilities. Raises
+        DataError if columns are missing, or for plain texts if the run has several text columns.
         """
         if isinstance(texts, pd.DataFrame):
             rows = texts.astype(object).where(texts.notna(), None).itertuples(index=False, name=None)
@@ -46,17 +45,17 @@ class ServedClassifier:
 
 
 def inputs(trained: TrainedClassifier) -> list[str]:
-    """Columns that `ServedClassifier.predict` reads."""
+    """Input columns of `ServedClassifier.predict`."""
     return list(trained.columns.names)
 
 
 def columns(classes: Sequence[str]) -> dict[str, str]:
-    """Column -> MLflow's type of what `ServedClassifier.predict` gives."""
+    """Output column of `ServedClassifier.predict` -> MLflow's type."""
     return {LABEL: "string"} | {f"{PROBABILITY}{name}": "double" for name in classes}
 
 
 def write_served(trained: TrainedClassifier, folder: Path) -> None:
-    """Write a classifier into a new folder: weights and words of each direction, configs and classes."""
+    """Write weights, vocabularies, configs and classes of a classifier into a new folder."""
     for number, (model, config) in enumerate(trained.members):
         own = folder / str(number)
         own.mkdir(parents=True)
@@ -67,17 +66,17 @@ def write_served(trained: TrainedClassifier, folder: Path) -> None:
 
 
 def read_served(folder: Path) -> TrainedClassifier:
-    """Read what `write_served` wrote; raises DataError where that is not what is there."""
+    """Read a folder of `write_served`; raises DataError if it is invalid."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         classes, configs = tuple(facts["classes"]), [override(RunConfig(), changes) for changes in facts["configs"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{folder / FACTS} describes no classifier ({error}); register the run again.") from error
+        raise DataError(f"{folder / FACTS} is not a valid classifier ({error}); register the run again.") from error
     loaded = [load_member(folder / str(number), config, len(classes)) for number, config in enumerate(configs)]
     members = tuple((model, config) for (model, _), config in zip(loaded, configs, strict=True))
     return TrainedClassifier(members, loaded[0][1], classes)
 
 
 def _load_pyfunc(path: str) -> ServedClassifier:
-    """What MLflow calls to load a model whose loader is this module."""
+    """Called by MLflow to load a model."""
     return ServedClassifier(read_served(Path(path)))

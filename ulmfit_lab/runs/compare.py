@@ -1,4 +1,4 @@
-"""Runs side by side: the fields in which they differ, their metrics, and their variants over the seeds they share."""
+"""Comparison of runs: differing config fields, metrics, and paired tests of their variants over shared seeds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ulmfit_lab.utils.errors import ConfigError, LabError
 
 FINAL = ("final/", "best/", "cost/")
 FEWEST = 2
-"""Seeds that two variants must share to be compared; with fewer there is no spread."""
+"""Minimum number of shared seeds for a paired comparison."""
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two or more runs beside each other; what a run lacks is None."""
+    """Comparison of two or more runs; missing values are None."""
 
     runs: tuple[TrackedRun, ...]
     fields: Mapping[str, tuple[str | None, ...]]
@@ -29,13 +29,13 @@ class RunComparison:
     metrics: Mapping[str, tuple[float | None, ...]]
     measure: RunMetric
     rows: tuple[Comparison, ...]
-    """Each run's variant against the first run's, over the seeds that both have; p corrected over the rows (Holm)."""
+    """Each run's variant against the first run's, over shared seeds; p with Holm's correction over the rows."""
 
 
 def compare_runs(runs: Sequence[TrackedRun], reader: RunReader) -> RunComparison:
-    """Runs side by side; raises LabError for fewer than two different ones."""
+    """Compare runs; raises LabError for fewer than two different ones."""
     if len({run.origin for run in runs}) < 2:
-        raise LabError("Two different runs are needed to compare; name another one.")
+        raise LabError("A comparison needs two different runs; name another one.")
     paths = dict.fromkeys(path for run in runs for path in run.params)
     values = {path: tuple(run.params.get(path) for run in runs) for path in paths}
     names = sorted({name for run in runs for name in run.metrics if name.startswith(FINAL)})
@@ -50,7 +50,7 @@ def compare_runs(runs: Sequence[TrackedRun], reader: RunReader) -> RunComparison
 
 
 def measure_of(experiment: str) -> RunMetric:
-    """What an experiment compares; the test error where its module is not here."""
+    """Metric of an experiment; the test error if the experiment cannot be loaded."""
     try:
         return find_metric(load_experiment(experiment).metric)
     except ConfigError:
@@ -58,7 +58,7 @@ def measure_of(experiment: str) -> RunMetric:
 
 
 def paired_rows(runs: Sequence[TrackedRun], measure: RunMetric, reader: RunReader) -> list[Comparison]:
-    """The variant of each further run against that of the first, where both belong to one experiment and scale."""
+    """Paired comparison of each run's variant with the first run's, if they share experiment and scale."""
     first, *others = runs
     reference = seeds_of(first, measure, reader)
     found = []
@@ -78,7 +78,7 @@ def paired_rows(runs: Sequence[TrackedRun], measure: RunMetric, reader: RunReade
 
 
 def seeds_of(run: TrackedRun, measure: RunMetric, reader: RunReader) -> dict[int, float]:
-    """Seed -> measure of the finished runs that differ from a run in their seed alone; the newest of each seed."""
+    """Seed -> metric of the newest finished runs that differ from a run only in the seed."""
     tracked = reader.runs(run.experiment, run.scale, "FINISHED")
     every = [run, *(cell for each in tracked for cell in each.declared_runs())]
     return {

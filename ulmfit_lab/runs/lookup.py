@@ -1,4 +1,4 @@
-"""A run as people name it, and the stages that it left in the store."""
+"""Lookup of runs by name, and of their stages in the store."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ulmfit_lab.utils.errors import LabError, MismatchError
 from ulmfit_lab.utils.home import Home
 
 SHOWN = 4
-"""Runs, and fields of each, that a message names."""
+"""Maximum number of runs, and of fields of each, in a message."""
 
 
 def find_named_run(name: str, reader: RunReader, results: Path) -> TrackedRun:
-    """The finished run of an id that begins so, or `experiment/variant/seed`, or `experiment/variant/level/seed`.
+    """Find a finished run by a prefix of its id, `experiment/variant/seed` or `experiment/variant/level/seed`.
 
-    Of finished runs with one fingerprint, which are the same run made twice, the newest is found. Raises LabError where
-    there is none, or where runs with several fingerprints have the name, and says what tells them apart.
+    Of several runs with the same fingerprint, the newest is returned. Raises LabError if there is none, or if runs with
+    different fingerprints match.
     """
     if "/" not in name:
         return find_run(name, reader, results)
     experiment, *middle, seed = name.split("/")
     if not middle or not seed.isdecimal():
-        raise LabError(f"{name!r} names no run; give its id, or EXPERIMENT/VARIANT/SEED.")
+        raise LabError(f"{name!r} does not name a run; give its id, or EXPERIMENT/VARIANT/SEED.")
     found = [
         cell
         for scale in SCALES
@@ -43,34 +43,26 @@ def find_named_run(name: str, reader: RunReader, results: Path) -> TrackedRun:
         raise LabError(f"No finished run {name} is tracked; ulmfit-lab runs {experiment} lists them.")
     different = list({run.fingerprint: run for run in found}.values())
     if len(different) > 1:
-        told = "; ".join(describe_differences(different)[:SHOWN])
-        raise LabError(f"{len(different)} different runs are named {name}: {told}; give the id of one.")
+        listed = "; ".join(describe_differences(different)[:SHOWN])
+        raise LabError(f"{len(different)} different runs match {name}: {listed}; give the id of one.")
     return found[-1]
 
 
 def describe_differences(runs: Sequence[TrackedRun]) -> list[str]:
-    """Each run's id, and in brackets what it does not share with all the others."""
-    facts = [
-        {
-            "scale": run.scale,
-            "variant": run.variant,
-            "level": run.level,
-            "data": run.data,
-            **dict(sorted(run.params.items())),
-        }
-        for run in runs
-    ]
+    """The id of each run, and in parentheses the fields in which the runs differ."""
+    own = ("scale", "variant", "level", "data")
+    facts = [{name: getattr(run, name) for name in own} | dict(sorted(run.params.items())) for run in runs]
     names = [name for name in dict.fromkeys(itertools.chain(*facts)) if len({each.get(name) for each in facts}) > 1]
-    if not names:  # as where another version of the code made each
+    if not names:  # they were made by different versions of the code
         facts, names = [{"commit": run.tags.get("lab.commit", "")[:10]} for run in runs], ["commit"]
     shown = [", ".join(f"{name} {each.get(name) or 'none'}" for name in names[:SHOWN]) for each in facts]
     return [f"{run.run_id[:12]} ({words})" for run, words in zip(runs, shown, strict=True)]
 
 
 def find_stage(run: TrackedRun, kind: str, home: Home) -> StageResult | None:
-    """A stage of a run, or None where the run has no such stage.
+    """Read a stage of a run from the store; None if the run has no such stage.
 
-    Raises MismatchError where it had one that is not in the home any more.
+    Raises MismatchError if the stage was deleted from the home.
     """
     fingerprint = run.tags.get(f"stage.{kind}", "")
     if not fingerprint:
@@ -78,7 +70,7 @@ def find_stage(run: TrackedRun, kind: str, home: Home) -> StageResult | None:
     found = read_stage(home.stages / kind.removesuffix(BACKWARDS) / fingerprint, reused=True)
     if found is None:
         raise MismatchError(
-            f"Stage {kind} {fingerprint} of run {run.origin} is not in {home.stages}; make it again: "
+            f"Stage {kind} {fingerprint} of run {run.origin} is not in {home.stages}; compute it again: "
             f"ulmfit-lab reproduce {run.origin} --keep-stages, or in another home "
             f"ulmfit-lab sweep {run.experiment} --scale {run.scale}"
         )
@@ -86,7 +78,7 @@ def find_stage(run: TrackedRun, kind: str, home: Home) -> StageResult | None:
 
 
 def find_language_model(run: TrackedRun, home: Home) -> StageResult:
-    """The last language model of a run; raises LabError where it has none."""
+    """The last language model of a run; raises LabError if it has none."""
     for kind in ("fine-tuned", "pretrained"):
         if found := find_stage(run, kind, home):
             return found
@@ -94,13 +86,13 @@ def find_language_model(run: TrackedRun, home: Home) -> StageResult:
 
 
 def find_classifiers(run: TrackedRun, home: Home) -> list[tuple[StageResult, RunConfig]]:
-    """The classifiers of a run, each with its config: one, or one for each direction.
+    """The stored classifiers of a run with their configs: one, or one per direction.
 
-    Raises LabError where the run has none that can be used again.
+    Raises LabError if the run stores none.
     """
     config = config_of(run)
     if config.last_stage != "classifier" or config.classifier.model != "awd-lstm":
-        raise LabError(f"Run {run.origin} ({run.name}) keeps no classifier; name one whose classifier is an AWD-LSTM.")
+        raise LabError(f"Run {run.origin} ({run.name}) stores no classifier; name one whose classifier is an AWD-LSTM.")
     if not config.classifier.both_directions:
         kinds = {"classifier": config}
     else:

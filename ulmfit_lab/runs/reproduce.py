@@ -1,7 +1,7 @@
-"""Make a tracked run again from what it says of itself, and compare every number bit for bit.
+"""Reproduce a tracked run and compare its metrics bit for bit.
 
-The config is rebuilt from the run's params, the seed from its tag. The stages are computed in a temporary home, so
-that nothing is taken from a cache unless the user asks for it. The outcome is a tracked run of its own.
+The config is rebuilt from the run's params. Stages are computed in a temporary store, so none is reused by default. The
+result is a tracked run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PREFIX = re.compile(r"[0-9a-f]{3,32}")
 
 @dataclass(frozen=True)
 class StageComparison:
-    """A metric as it was tracked and as it came out again; nan: not measured."""
+    """Tracked and reproduced value of a metric; nan if not measured."""
 
     name: str
     tracked: float
@@ -45,24 +45,24 @@ class StageComparison:
 
     @property
     def is_equal(self) -> bool:
-        """Whether the two are the same number, to the last bit."""
+        """Whether both are the same float, or both nan."""
         return self.tracked == self.again or (math.isnan(self.tracked) and math.isnan(self.again))
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What making a run again came to."""
+    """Outcome of a reproduction."""
 
     run: TrackedRun
     compared: tuple[StageComparison, ...]
     run_id: str
-    """The run that holds the outcome."""
+    """Id of the run that tracks the reproduction."""
     other_code: str = ""
-    """How the code that made the run differed from this, where its numbers are expected to differ."""
+    """Differences of the code that explain different metrics (see `other_code`)."""
 
     @property
     def reproduced(self) -> bool:
-        """Whether every number is the same."""
+        """Whether all metrics are equal."""
         return all(each.is_equal for each in self.compared)
 
     @property
@@ -76,55 +76,54 @@ class Reproduction:
 
 
 def find_run(prefix: str, reader: RunReader, results: Path) -> TrackedRun:
-    """The one finished run whose id begins so, from the tracking store, or else from a runs.csv among the results.
+    """Find a finished run by a prefix of its id, in the tracking store or else in a committed runs.csv.
 
-    Raises LabError where there is none, more than one, or one that did not finish.
+    Raises LabError if there is no match, more than one, or if the run is not finished.
     """
     if not PREFIX.fullmatch(prefix):
-        raise LabError(f"{prefix!r} is no run id; give its 32 hex digits, or the first few of them.")
+        raise LabError(f"{prefix!r} is not a run id; give 3 to 32 hex digits.")
     found = reader.find_runs(prefix) or committed_runs(prefix, results)
     if not found:
-        raise LabError(
-            f"No run {prefix} is tracked, nor in a runs.csv under {results}; ulmfit-lab runs EXPERIMENT lists them."
-        )
+        where = f"in the tracking store or a runs.csv under {results}"
+        raise LabError(f"There is no run {prefix} {where}; ulmfit-lab runs EXPERIMENT lists runs.")
     if len(found) > 1:
-        ids = ", ".join(run.origin for run in found[:3])
-        raise LabError(f"{len(found)} runs begin with {prefix} ({ids}{', ...' if len(found) > 3 else ''}); say more.")
+        ids = format_briefly([run.origin for run in found])
+        raise LabError(f"{len(found)} runs begin with {prefix} ({ids}); give more digits.")
     if found[0].status != "FINISHED":
-        raise LabError(f"Run {found[0].run_id} is {found[0].status}: only a finished run has numbers to compare.")
+        raise LabError(f"Run {found[0].run_id} is {found[0].status}, not FINISHED; name a finished run.")
     return found[0]
 
 
 def committed_runs(prefix: str, results: Path) -> list[TrackedRun]:
-    """The runs of all reports' tables, withdrawn ones among them, whose id begins so."""
+    """Runs with this prefix from all runs.csv, including withdrawn ones."""
     tables = sorted(results.rglob("runs.csv"))
     runs = [each.run for path in tables for each in read_table(path) if each.run.origin.startswith(prefix)]
     return list({run.origin: run for run in runs}.values())
 
 
 def config_of(run: TrackedRun) -> RunConfig:
-    """A run's config, from its params; a field that the code of its time did not know has its default.
+    """Rebuild a run's config from its params; fields added since have their default.
 
-    Raises MismatchError for a field that today's config does not have, or a value that it does not take.
+    Raises MismatchError for an unknown field or an invalid value.
     """
     kinds = field_types(RunConfig)
     given = {path: text for path, text in run.params.items() if path != "seed"}
     try:
         unknown = [path for path in given if path not in kinds]
         if unknown:
-            raise ConfigError(f"{unknown[0]!r} is no field of today's config")
+            raise ConfigError(f"{unknown[0]!r} is not a config field")
         typed = {path: parse_value(text, kinds[path]) for path, text in given.items() if text or kinds[path] is str}
         return override(RunConfig(), typed)
     except (ConfigError, ValueError, KeyError) as error:
         commit = run.tags.get("lab.commit", "")
         hint = f"check out its commit {commit[:10]}" if commit else "use the code that made it"
-        raise MismatchError(f"Run {run.origin} cannot be made again by this code ({error}); {hint}.") from error
+        raise MismatchError(f"Run {run.origin} cannot be reproduced by this code ({error}); {hint}.") from error
 
 
 def other_code(run: TrackedRun) -> str:
-    """How the code that made a run differed in what stages compute or a config holds; empty where in nothing.
+    """Stage versions and config fields that differ between a run's code and this code; empty if none.
 
-    A run that was made before versions were recorded has stages of earlier ones.
+    Stages without a recorded version count as older.
     """
     kinds = [name.removeprefix("stage.") for name in run.tags if name.startswith("stage.") and name.count(".") == 1]
     then = {kind: run.tags.get(f"stage.{kind}.version", "older") for kind in kinds}
@@ -139,12 +138,12 @@ def other_code(run: TrackedRun) -> str:
 
 
 def format_briefly(names: Sequence[str], most: int = 3) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of others."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def cautions(run: TrackedRun, stage: Stage) -> list[str]:
-    """What could make the numbers differ that is no fault of the run: other code, other data, another device."""
+    """Reasons why metrics may differ: other code, data or device."""
     here, made = provenance(), run.tags.get("lab.commit", "")
     found = []
     if other := other_code(run):
@@ -157,16 +156,15 @@ def cautions(run: TrackedRun, stage: Stage) -> list[str]:
     if here["lab.dirty"] == "true":
         found.append("this code has uncommitted changes")
     if run.fingerprint != stage.fingerprint:
-        found.append(
-            f"the run's cell is {run.fingerprint}, and here it is {stage.fingerprint}: code, data or device differ"
-        )
+        both = f"{run.fingerprint}, and here it is {stage.fingerprint}"
+        found.append(f"the run's fingerprint is {both}: code, data or device differ")
     if not str(dict(run.params).get("compute.device", "cpu")).startswith(("cpu", "auto")):
         found.append("it was computed on a GPU, where equal runs may differ in their last bits")
     return found
 
 
 def plan_again(run: TrackedRun, data: Path | None, imported: Path | None = None) -> tuple[RunConfig, Stage]:
-    """The run's config and its last stage; a device that was left open is the CPU, whose numbers can be repeated."""
+    """The run's config and last stage; device `auto` becomes the CPU, which is deterministic."""
     config = config_of(run)
     if config.compute.device == "auto":
         config = override(config, {"compute.device": "cpu"})
@@ -183,10 +181,9 @@ def reproduce(
     reuse_stages: bool = False,
     keep_stages: bool = False,
 ) -> Reproduction:
-    """Compute a run's stages again and compare its metrics; tracked under `reproductions`.
+    """Compute a run's stages again and compare its metrics; tracked in the experiment `reproductions`.
 
-    Every stage is computed anew; with reuse_stages the home's finished ones are taken, all but the last. With
-    keep_stages those that the home lacks are computed there, for a run whose stages have gone.
+    reuse_stages: reuse finished stages of the home, except the last; keep_stages: compute missing stages in the home
     """
     config, stage = plan_again(run, data, home.imported)
     tags = {name: run.tags.get(name, "") for name in ("experiment", "scale", "variant", "level")}
@@ -207,17 +204,17 @@ def reproduce(
     return found
 
 
-def link_inputs(stage: Stage, lender: StageStore, store: StageStore) -> None:
-    """Let a store use the finished stages of another, all but the last, where they are."""
+def link_inputs(stage: Stage, source: StageStore, store: StageStore) -> None:
+    """Link the finished inputs of a stage from another store."""
     for upstream in stage.ancestry()[:-1]:
-        if lender.find(upstream):
+        if source.find(upstream):
             place = store.folder(upstream)
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(lender.folder(upstream), target_is_directory=True)
+            place.symlink_to(source.folder(upstream), target_is_directory=True)
 
 
 def compare(tracked: Mapping[str, float], again: Mapping[str, float]) -> tuple[StageComparison, ...]:
-    """Every tracked metric of the run's end beside the same one now. Raises LabError where none was tracked."""
+    """Compare the final metrics; raises LabError if none were tracked."""
     names: Iterable[str] = sorted(name for name in tracked if name.startswith(COMPARED))
     found = tuple(StageComparison(name, tracked[name], again.get(name, math.nan)) for name in names)
     if not found:

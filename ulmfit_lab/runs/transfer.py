@@ -1,8 +1,7 @@
-"""Runs that travel: finished runs as one JSON-lines file, and back into another machine's store.
+"""Export of finished runs as a JSON-lines file, and import into another tracking store.
 
-The first line says what the file is and how many runs follow, one a line. Nothing in it is code, and nothing is
-imported before the whole file has been read and found sound. A report's runs.csv can be read as well; it has the
-final values, params, stages, commit and cell of each run, but no curves and no times.
+The first line holds format, version and number of runs; each further line is a run. The whole file is validated before
+anything is imported. A report's runs.csv can be imported too, without curves and times.
 """
 
 from __future__ import annotations
@@ -44,16 +43,16 @@ FIELDS: Mapping[str, type] = {
     "seed": int, "cell": str, "declaration": str, "params": dict, "metrics": dict, "tags": dict, "inputs": list,
     "start": int, "end": int, "histories": dict,
 }  # fmt: skip
-"""What a line of the file holds."""
+"""Fields of a run, and their types."""
 LARGEST = 2**63
-"""Whole numbers of a run are below this; databases hold no larger ones."""
+"""Upper bound of integers in a database."""
 NAME = re.compile(r"\w+")
-"""What ids and fingerprints look like; they go into searches of the store."""
+"""Valid ids and fingerprints; they are used in queries of the store."""
 
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """A finished run with its curves, and the declaration of the sweep that made it."""
+    """A finished run with its curves and the declaration of its sweep."""
 
     run: TrackedRun
     declaration: str
@@ -62,23 +61,23 @@ class ExportedRun:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What became of the runs of a file."""
+    """Numbers of runs of an imported file."""
 
     added: int
     known: int
-    """Runs that were here already, or were imported before."""
+    """Already in the store."""
     repeated: int
-    """Runs of cells of which this store has another finished run."""
+    """Not added, since another finished run has the same fingerprint."""
     declared: int
-    """Runs, of all in the file, that belong to cells of today's declaration."""
+    """Of all runs in the file, those of the current declaration."""
     undeclared: int
-    """The others: made with another config, other code or other data."""
+    """The others: with another config, code or data."""
 
 
 def export_runs(experiment: str, scale: str, tracker: Tracker, path: Path) -> int:
-    """Write the finished runs of an experiment at a scale into a file, compressed if its name ends in .gz.
+    """Write the finished runs of an experiment at a scale to a file, gzipped if its name ends in .gz.
 
-    Returns how many there are. The same runs give the same bytes. Raises DataError where the file cannot be written.
+    Returns the number of runs. The output is deterministic. Raises DataError if the file cannot be written.
     """
     runs = sorted(tracker.runs(experiment, scale, "FINISHED"), key=lambda run: (run.start, run.origin))
     parents = {run.parent: tracker.declaration_of(run.parent) for run in runs}
@@ -94,7 +93,7 @@ def export_runs(experiment: str, scale: str, tracker: Tracker, path: Path) -> in
 
 
 def to_fields(traveller: ExportedRun) -> dict[str, Any]:
-    """A run as a line of the file holds it; numbers that JSON does not know become text."""
+    """A run as JSON fields; floats that are not finite become text."""
     run = traveller.run
     plain = {name: getattr(run, name) for name in FIELDS if hasattr(run, name)} | {"cell": run.fingerprint}
     tags = {name: value for name, value in run.tags.items() if name not in (IMPORTED, "mlflow.parentRunId")}
@@ -113,15 +112,12 @@ def to_fields(traveller: ExportedRun) -> dict[str, Any]:
 
 
 def parse_number(value: float) -> float | str:
-    """A float that JSON can hold."""
+    """Convert a float that is not finite to text, for JSON."""
     return value if math.isfinite(value) else str(value)
 
 
 def read_export(path: Path) -> list[ExportedRun]:
-    """The runs of a file that `export_runs` wrote.
-
-    Raises DataError where it is no such file, or not a whole one.
-    """
+    """Read the runs of a file that `export_runs` wrote; raises DataError if it is invalid or incomplete."""
     try:
         text = decompress(path)
         header, *lines = (json.loads(line) for line in io.StringIO(text.decode("utf-8")))
@@ -132,13 +128,12 @@ def read_export(path: Path) -> list[ExportedRun]:
         return [from_fields(line) for line in lines]
     except (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise DataError(
-            f"{path} is no export of runs ({why}); make one: ulmfit-lab runs EXPERIMENT --export FILE"
-        ) from error
+        hint = "make one: ulmfit-lab runs EXPERIMENT --export FILE"
+        raise DataError(f"{path} is not an export of runs ({why}); {hint}") from error
 
 
 def decompress(path: Path) -> bytes:
-    """A file's content, unpacked where it is packed; raises ValueError where it unpacks to far more than its size."""
+    """Content of a file, decompressed if gzipped; raises ValueError if it exceeds `unpacked_limit`."""
     with path.open("rb") as file:
         packed = file.peek(2).startswith(GZIP)
         if not packed:
@@ -152,11 +147,11 @@ def decompress(path: Path) -> bytes:
 
 
 def from_fields(line: Mapping[str, Any]) -> ExportedRun:
-    """A run from a line of the file; raises KeyError, TypeError and ValueError where the line is not one."""
+    """Parse a run; raises KeyError, TypeError or ValueError if it is invalid."""
     found = {name: line[name] for name in FIELDS}
     for name, kind in FIELDS.items():
         if type(found[name]) is not kind:
-            raise ValueError(f"{name} of a run is no {kind.__name__}")
+            raise ValueError(f"{name} of a run is not of type {kind.__name__}")
         if kind is int and not 0 <= found[name] < LARGEST:
             raise ValueError(f"{name} of a run is out of bounds")
     for name in ("run_id", "cell", "declaration"):
@@ -182,7 +177,7 @@ def from_fields(line: Mapping[str, Any]) -> ExportedRun:
 
 
 def identity_tags(found: Mapping[str, Any]) -> dict[str, str]:
-    """What an imported run is found by."""
+    """Tags that identify an imported run."""
     named = {name: str(found[name]) for name in ("experiment", "scale", "variant", "level", "seed")}
     return named | {"lab.cell": str(found["cell"]), IMPORTED: str(found["run_id"])}
 
@@ -193,9 +188,9 @@ def _data_set(found: Sequence[str]) -> tuple[str, str, str, str]:
 
 
 def read_table(path: Path) -> list[ExportedRun]:
-    """The runs of a report's runs.csv, as far as it tells of them; they count as made now, under one parent run.
+    """Read the runs of a report's runs.csv; their times are now, and they share one parent run.
 
-    A run that stands for several cells has a row for each, of which the first is taken.
+    Of several rows with the same run id, the first is used.
     """
     rows = read_runs(path).drop_duplicates("run_id").to_dict("records")
     declared, now = fingerprint(["runs.csv", file_digest(path)]), round(time.time() * 1000)
@@ -242,12 +237,11 @@ def import_runs(
     tracker: Tracker,
     path: Path,
 ) -> ImportResult:
-    """Put the runs of a file into the tracking store, each once, under the parent run that they belong to.
+    """Import the runs of a file, each once, under the parent run of their declaration.
 
-    Runs of cells that today's code and data declare go under the parent run of today's sweep, which then has no need
-    to make them; the others go under the parent run of the declaration that they were made for.
+    Runs whose fingerprint belongs to the current declaration are added to the current sweep, which then skips them.
 
-    Raises DataError for a file that is no export, MismatchError for runs of another experiment or scale.
+    Raises DataError for an invalid file, MismatchError for runs of another experiment or scale.
     """
     travellers = read_table(path) if path.suffix == ".csv" else read_export(path)
     _refuse_strangers(travellers, experiment.name, scale, path)
@@ -268,7 +262,7 @@ def import_runs(
         added = [each for each in _newest_of_cells(fresh) if each.run.fingerprint not in finished]
         missing = len(wanted - finished - {each.run.fingerprint for each in added})
         for declared, members in _by_declaration(added, wanted, today).items():
-            reason = f"{missing} of its runs are still to be made" if missing and declared == today else ""
+            reason = f"{missing} of its runs are missing" if missing and declared == today else ""
             parent = tracker.open_sweep(experiment.name, scale, declared, experiment.question, provenance())
             with mark_killed_on_interrupt(tracker, parent):
                 for each in members:
@@ -296,13 +290,13 @@ def _refuse_strangers(travellers: Sequence[ExportedRun], experiment: str, scale:
 
 
 def _newest_of_cells(travellers: Sequence[ExportedRun]) -> list[ExportedRun]:
-    """The newest run of each cell, as a report would choose it."""
+    """The newest run of each fingerprint."""
     newest = {each.run.fingerprint: each for each in sorted(travellers, key=lambda each: each.run.start)}
     return list(newest.values())
 
 
 def _by_declaration(travellers: Sequence[ExportedRun], wanted: set[str], today: str) -> dict[str, list[ExportedRun]]:
-    """Declaration -> its runs; those of cells that are declared today belong to today's."""
+    """Declaration -> its runs; runs with a fingerprint in `wanted` belong to `today`."""
     found: dict[str, list[ExportedRun]] = {}
     for each in travellers:
         found.setdefault(today if each.run.fingerprint in wanted else each.declaration, []).append(each)

@@ -1,1 +1,1 @@
-"""Running an experiment: workers, clusters, hyperparameter search."""
+"""Sweeps: workers, clusters, hyperparameter search."""

@@ -1,10 +1,9 @@
-"""Run a sweep's cells as tasks of a Ray cluster, which is an optional extra; what the tasks do is in `ray_tasks`.
+"""Run a sweep as tasks of a Ray cluster (an optional dependency); the tasks themselves are in `ray_tasks`.
 
-Ray only places the tasks, and tells when a worker or a node died: what they do is what any process of the lab does,
-and they keep out of each other's way by the same locks.
+Ray schedules the tasks and detects dead workers and nodes; the tasks use the same file locks as local processes.
 
-All nodes need the same code, the same data, and the lab's home as a shared folder: under the same path everywhere, on
-a file system whose locks (flock) hold across machines, and fall when the machine that held them is gone.
+All nodes need the same code, the same data and the same home, mounted under the same path on a file system whose locks
+(flock) work across machines and are released when a machine dies.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ from ulmfit_lab.utils.errors import ConfigError, first_line
 from ulmfit_lab.utils.home import Home, redact
 
 DEATHS = 3
-"""Times that a cell's worker may die before the cell counts as failed."""
+"""Number of worker deaths after which a run counts as failed."""
 LOOK_SECONDS = 5.0
-"""How often the cluster is looked at for nodes that came or went while no cell ends."""
+"""Interval at which nodes are counted again while no run ends."""
 GRACE_SECONDS = 30.0
-"""What cells that are interrupted have to end their runs."""
+"""Time that interrupted tasks have to end their runs."""
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """A Ray cluster that this process has joined; its `run` is an engine for `sweep`."""
+    """A connected Ray cluster; its `run` is an engine for `sweep`."""
 
     ray: Any
     gpus: float | None
@@ -50,25 +49,23 @@ class RayCluster:
     tracker: Tracker
     display: ProgressDisplay
     most: int | None = None
-    """How many cells may run at once, where not as many as there is room for."""
+    """Maximum number of concurrent runs (default: as many as fit)."""
     running: dict[Any, PlannedRun] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
-    """Fingerprints of stages that were found finished: they are looked for once."""
+    """Fingerprints of stages known to be finished."""
 
     def room(self, compute: ComputeConfig) -> int:
-        """How many cells that compute so may run at once, as if nobody else used the nodes."""
+        """Number of runs with this config that fit on the cluster, ignoring other users of the nodes."""
         wanted = needs(compute, self.gpus)
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         room = int(sum(min(node.get(name, 0) // amount for name, amount in wanted.items()) for node in nodes))
         return room if self.most is None else min(room, self.most)
 
     def check(self, compute: ComputeConfig) -> int:
-        """The room for cells that compute so; raises ConfigError where there is none, or no store that all can use."""
+        """Return `room`; raises ConfigError if it is 0, or if several machines would share a SQLite store."""
         hosts = {node["NodeManagerAddress"] for node in self.ray.nodes() if node["Alive"]}
         if len(hosts) > 1 and self.tracker.uri.startswith("sqlite"):
-            raise ConfigError(
-                f"{len(hosts)} machines cannot share MLflow's SQLite file; give a --tracking-uri for all."
-            )
+            raise ConfigError(f"{len(hosts)} machines cannot share a SQLite file; give a --tracking-uri for all.")
         room = self.room(compute)
         if not room:
             wanted = " and ".join(f"{amount:g} {name}" for name, amount in needs(compute, self.gpus).items())
@@ -76,7 +73,7 @@ class RayCluster:
         return room
 
     def run(self, todo: Iterator[PlannedRun], job: SweepContext) -> Iterator[RunResult]:
-        """Run every cell, and again where its worker died; no more at once than there is room for."""
+        """Execute all runs, no more at once than fit; a run whose worker dies is retried."""
         deaths: Counter[str] = Counter()
         waiting, store = list(todo), StageStore(job.home.stages)
         with shared_mark(job.home) as mark:
@@ -84,7 +81,7 @@ class RayCluster:
                 for planned in self.next_ones(waiting, store):
                     compute = planned.run_spec.config.compute
                     task = CellTask(planned, job, self.tracker.uri, mark, device_type(compute), self.gpus)
-                    cpus = {"CPU": float(compute.threads)}  # a GPU is for its stages, one after the other
+                    cpus = {"CPU": float(compute.threads)}  # GPUs are requested by its stages
                     self.running[submit(self.ray, run_in_worker, planned.run_spec.label, cpus, task)] = planned
                 if not self.running:
                     return
@@ -98,16 +95,16 @@ class RayCluster:
                     deaths[planned.stage.fingerprint] += 1
                     self.close_dead_run(planned, job)
                     if deaths[planned.stage.fingerprint] < DEATHS:
-                        self.display.say(f"{planned.run_spec.label}: its worker died ({found}); it is run again.")
+                        self.display.say(f"{planned.run_spec.label}: its worker died ({found}); retrying.")
                         waiting.insert(0, planned)
                     else:
                         yield RunResult(planned.run_spec.label, failure=f"{found}: its worker died {DEATHS} times")
 
     def next_ones(self, waiting: list[PlannedRun], store: StageStore) -> Iterator[PlannedRun]:
-        """Take the cells to begin now out of those that wait.
+        """Remove from `waiting` the runs to start now, and yield them.
 
-        A cell that needs a stage which a running one is still to make waits on: begun now, it would have that stage's
-        CPUs held, only to wait for its lock. At least one cell runs, even where other sweeps make all the stages.
+        A run that needs a stage that is being computed is not started, since it would hold CPUs while it waits. At
+        least one run is started, even if other sweeps compute all its stages.
         """
         making = {each for planned in self.running.values() for each in self.missing_inputs(planned.stage, store)}
         room = cache(self.room)
@@ -122,7 +119,7 @@ class RayCluster:
             yield planned
 
     def missing_inputs(self, stage: Stage, store: StageStore) -> set[str]:
-        """Fingerprints of the stages below a cell's last one that have to be computed first."""
+        """Fingerprints of the inputs of a stage, direct or indirect, that have to be computed first."""
         found: set[str] = set()
         for each in stage.inputs.values():
             if each.fingerprint in self.stored:
@@ -134,7 +131,7 @@ class RayCluster:
         return found
 
     def result(self, ref: Any, planned: PlannedRun) -> RunResult | str:
-        """What became of a cell, or why it is to be run again."""
+        """The result of a run, or the reason why it must be retried."""
         errors = self.ray.exceptions
         try:
             found: RunResult | str = self.ray.get(ref)
@@ -145,12 +142,12 @@ class RayCluster:
             return type(error).__name__
 
     def close_dead_run(self, planned: PlannedRun, job: SweepContext) -> None:
-        """End the run and the trial that a dead worker left behind."""
+        """Close the run and the trial of a dead worker."""
         name, scale = job.experiment.name, planned.run_spec.scale
         close_abandoned(name, scale, job.home, self.tracker, open_study(job.home, sweep_name(name, scale)))
 
     def leave(self) -> None:
-        """Interrupt the cells that still run, and let them end their runs."""
+        """Cancel the running tasks and wait until they have ended their runs."""
         for ref in self.running:
             self.ray.cancel(ref)
         if self.running:
@@ -161,14 +158,14 @@ class RayCluster:
 def connect(
     address: str, gpus: float | None, tracker: Tracker, display: ProgressDisplay, most: int | None = None
 ) -> Iterator[RayCluster]:
-    """A running cluster, by its address or as "auto", or "local" for a new one on this machine.
+    """Connect to a cluster by address or as "auto", or start one on this machine with "local".
 
-    most: how many cells may run at once, where not as many as there is room for
+    gpus: GPUs for each stage that uses one; most: maximum number of concurrent runs (default: as many as fit)
 
-    Raises ConfigError where Ray is not installed or no cluster answers, and for GPUs that Ray cannot share out.
+    Raises ConfigError if Ray is not installed, no cluster answers, or Ray cannot allocate this number of GPUs.
     """
     if gpus is not None and not (0 < gpus <= 1 or (gpus > 1 and gpus == int(gpus))):
-        raise ConfigError(f"--gpus-per-run {gpus:g} must be a share of one GPU, or a whole number of them.")
+        raise ConfigError(f"--gpus-per-run {gpus:g} must be a fraction of one GPU or a whole number.")
     with is_connected(address) as ray:
         cluster = RayCluster(ray, gpus, tracker, display, most)
         try:
@@ -180,11 +177,11 @@ def connect(
 
 @contextmanager
 def is_connected(address: str) -> Iterator[Any]:
-    """Ray itself, in touch with a cluster; raises ConfigError where it is not installed or no cluster answers."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is started
+    """The ray module, connected to a cluster; raises ConfigError if it is not installed or no cluster answers."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray starts
     try:
         import ray
-        import ray.exceptions  # noqa: F401 - an attribute of ray from here on
+        import ray.exceptions  # noqa: F401 - used as an attribute of ray
         from setproctitle import getproctitle, setproctitle
     except ImportError as error:
         raise ConfigError("A sweep on a cluster needs Ray: pip install ulmfit_lab[cluster]") from error
@@ -195,7 +192,7 @@ def is_connected(address: str) -> Iterator[Any]:
     except (OSError, ValueError, RuntimeError) as error:
         why = first_line(error)
         hint = 'start one ("ray start --head"), or use --cluster local'
-        raise ConfigError(f"No Ray cluster can be joined at {address!r} ({why}); {hint}.") from error
+        raise ConfigError(f"Cannot connect to a Ray cluster at {address!r} ({why}); {hint}.") from error
     try:
         yield ray
     finally:
@@ -203,7 +200,7 @@ def is_connected(address: str) -> Iterator[Any]:
 
 
 def wait_for_answer(address: str) -> None:
-    """Raise OSError where nothing listens at host:port; Ray itself would take minutes to say so."""
+    """Raise OSError if nothing listens at host:port; Ray itself would take minutes to fail."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -211,7 +208,7 @@ def wait_for_answer(address: str) -> None:
 
 @contextmanager
 def shared_mark(home: Home) -> Iterator[Path]:
-    """A file in the home that is there while a sweep runs: who sees it, shares the home."""
+    """A file in the home that exists while a sweep runs: workers that see it share the home."""
     home.locks.mkdir(parents=True, exist_ok=True)
     mark = home.locks / f"{uuid4().hex}.shared"
     mark.touch()

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: the plan, the cell and stage at work, a rate, and the time left."""
+"""Progress of a sweep: the plan, the current run and stage, throughput, and the time left."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ulmfit_lab.pipeline.store import Stage
 from ulmfit_lab.training.progress import Progress as StageProgress
 
 LINE_SECONDS = 15.0
-"""Where there is no terminal, a stage's progress is one line every so often."""
+"""Interval between progress lines of a stage, if there is no terminal."""
 
 
 @dataclass
 class ProgressDisplay:
-    """Draws a sweep's progress on a terminal, or prints lines where there is none."""
+    """Shows a sweep's progress as bars on a terminal, or else as lines."""
 
     console: Console = field(default_factory=lambda: Console(file=sys.stderr))
     workers: int = 1
-    """Processes that share the sweep."""
+    """Number of processes that share the sweep."""
     _bars: Progress | None = None
     _cells: TaskID | None = None
     _stage: TaskID | None = None
@@ -43,7 +43,7 @@ class ProgressDisplay:
     _passed: int = 0
 
     def plan(self, plan: Plan) -> None:
-        """Say what will be done and what it will cost, before it starts."""
+        """Print what a sweep will compute, and how long it will take."""
         if plan.looks:
             self.console.print(str(plan.looks))
         done, todo = len(plan.runs) - len(plan.todo), len(plan.todo)
@@ -57,9 +57,9 @@ class ProgressDisplay:
 
     @contextmanager
     def running(self, plan: Plan, *, hears: int = 1) -> Iterator[None]:
-        """Show progress for as long as the sweep runs.
+        """Show progress while a sweep runs.
 
-        hears: of how many of its workers it is told what they do; the others are taken to do as much
+        hears: number of workers that report to this display; the others are assumed to be as fast
         """
         self._plan, self._hears = plan, hears
         with self.counting(len(plan.todo), plan.seconds):
@@ -67,7 +67,7 @@ class ProgressDisplay:
 
     @contextmanager
     def counting(self, runs: int, seconds: float) -> Iterator[None]:
-        """Show progress for as long as this many runs take, predicted to be so many seconds."""
+        """Show progress of a number of runs with a predicted total time."""
         self._runs, self._began, self._expected = runs, time.monotonic(), seconds
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
         with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
@@ -78,21 +78,21 @@ class ProgressDisplay:
         self._bars = None
 
     def cell(self, cell: RunSpec) -> None:
-        """A cell begins."""
+        """Show that a run starts."""
         if self._bars and self._cells is not None:
             self._bars.update(self._cells, description=cell.label, note=self._time_left())
 
     def stage(self, stage: Stage) -> None:
-        """A stage begins."""
+        """Show that a stage starts."""
         self._kind, self._spoke = stage.kind, time.monotonic()
         self.done([stage])
 
     def done(self, stages: Iterable[Stage]) -> None:
-        """Stages are finished or about to be: they are no part of the time left."""
+        """Exclude stages from the time left."""
         self._done |= {stage.fingerprint for stage in stages}
 
     def progress(self, progress: StageProgress) -> None:
-        """A stage got further."""
+        """Show the progress of the current stage."""
         note = (
             f"{progress.tokens_per_second:,.0f} tokens/s, loss {progress.loss:.3f}, "
             f"{format_time_left(progress.seconds_left)} left"
@@ -106,7 +106,7 @@ class ProgressDisplay:
             self.console.print(f"  {self._kind}: step {progress.done_steps} of {progress.total_steps}, {note}")
 
     def cell_done(self, name: str, failure: str, measure: float | None) -> None:
-        """A cell ended, well or not."""
+        """Show that a run ended."""
         self._made, self._passed = self._made + 1, self._passed + 1
         if self._bars and self._cells is not None:
             self._bars.advance(self._cells)
@@ -119,7 +119,7 @@ class ProgressDisplay:
             self.console.print(f"{name}: {measure:.4f} ({self._time_left()})", markup=False, highlight=False)
 
     def passed(self, runs: int) -> None:
-        """Runs need not be made, or no more."""
+        """Count runs that need not be computed."""
         self._passed += runs
         if self._bars and self._cells is not None:
             self._bars.advance(self._cells, runs)
@@ -129,7 +129,7 @@ class ProgressDisplay:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _time_left(self) -> str:
-        """Predicted time of what is left, corrected by how the prediction fared so far."""
+        """Predicted time left, scaled by actual over predicted time so far."""
         spent = time.monotonic() - self._began
         if self._plan is None:  # without a plan, all runs count as equal
             left = max(self._runs - self._passed, 0)
@@ -142,7 +142,7 @@ class ProgressDisplay:
 
 
 def plan_table(plan: Plan) -> Table:
-    """Stages to compute and to reuse, with predicted and saved time."""
+    """Table of the stages to compute and to reuse, with predicted and saved time."""
     table = Table("stage", "to compute", "predicted", box=None, pad_edge=False)
     for kind, (count, seconds) in plan.kinds().items():
         table.add_row(kind, str(count), format_time_left(seconds))
@@ -152,7 +152,7 @@ def plan_table(plan: Plan) -> Table:
 
 
 def format_time_left(seconds: float) -> str:
-    """Seconds as people say them.
+    """Format a duration.
 
     >>> format_time_left(75)
     '1 min 15 s'

@@ -1,8 +1,7 @@
-"""What a sweep's tasks do in the workers of a Ray cluster.
+"""Tasks of a sweep in the workers of a Ray cluster.
 
-A cell's task keeps the cell's run. Every stage that is not there yet it hands to a task of its own, which asks for
-what that stage needs: words are counted without a GPU, whatever the cell's network is trained on. While it waits for
-one, its own CPUs are free (Ray gives back the CPUs of a task that waits for others).
+One task tracks a run. It submits each missing stage as a task of its own, which requests only the resources of that
+stage: text processing requests no GPU. Ray frees the CPUs of a task that waits for others.
 """
 
 from __future__ import annotations
@@ -32,62 +31,62 @@ from ulmfit_lab.utils.interrupts import allow_interrupts
 
 @dataclass(frozen=True)
 class CellTask:
-    """A cell, and what a worker must know to run it."""
+    """A run, and what a worker needs to execute it."""
 
     planned: PlannedRun
     job: SweepContext
     uri: str
-    """Of the tracking store."""
+    """Address of the tracking store."""
     mark: Path
-    """A file that is there: who sees it, shares the home."""
+    """File in the home that exists during the sweep (see `shared_mark`)."""
     device: str
-    """What the sweep was planned to compute on."""
+    """Device type for which the sweep was planned."""
     gpus: float | None
     """GPUs for each stage that computes on one."""
 
     @property
     def compute(self) -> ComputeConfig:
-        """Where the cell's networks compute."""
+        """Compute config of the run."""
         return self.planned.run_spec.config.compute
 
 
 class WorkerDied(BaseException):
-    """The worker that computed a stage is no more; no fault of the run, which is to be run again."""
+    """The worker that computed a stage died; the run is retried."""
 
 
 def needs(compute: ComputeConfig, gpus: float | None) -> dict[str, float]:
-    """Ray's resources for a network that computes so; raises ConfigError for a GPU by number: Ray gives them out."""
+    """Ray resources of a network; raises ConfigError for a numbered GPU, since Ray assigns GPUs."""
     if ":" in compute.device:
         raise ConfigError(f"compute.device = {compute.device!r}: Ray chooses the GPU on a cluster; use cuda.")
     return resources(compute, device_type(compute), gpus)
 
 
 def stage_needs(stage: Stage, compute: ComputeConfig, gpus: float | None) -> dict[str, float]:
-    """The same for a stage, of which only those that say so in their key compute where networks do.
+    """Ray resources of a stage.
 
-    The key names the device that `auto` stood for when the sweep was planned; a cell's task, which has no GPU, does not
-    see it.
+    The device is taken from the stage's key, in which `auto` was resolved when the sweep was planned: the task of the
+    run has no GPU. A stage without a device in its key uses the CPU.
     """
     planned: Mapping[str, Any] = stage.key.get("compute", {})
     return resources(compute, planned.get("device", "cpu"), gpus)
 
 
 def resources(compute: ComputeConfig, device: str, gpus: float | None) -> dict[str, float]:
-    """As many CPUs as threads, and a GPU or so many for what computes on one."""
+    """One CPU per thread, and `gpus` (default 1) on CUDA."""
     share = {"GPU": 1.0 if gpus is None else gpus} if device == "cuda" else {}
     return {"CPU": float(compute.threads), **share}
 
 
 def submit(ray: Any, function: Any, name: str, wanted: Mapping[str, float], *arguments: Any) -> Any:
-    """Hand a task to Ray, which is not to start it again by itself: its run has to be closed before."""
+    """Submit a task, without retries by Ray: the run has to be closed before a retry."""
     how = {"num_cpus": wanted["CPU"], "num_gpus": wanted.get("GPU", 0), "max_retries": 0}
     return ray.remote(function).options(name=name, **how).remote(*arguments)
 
 
 def run_in_worker(task: CellTask) -> RunResult | str:
-    """Run a cell in a worker; what became of it, or why it is to be run again.
+    """Execute a run in a worker; returns its result, or the reason why it must be retried.
 
-    Raises DataError where the worker does not share the home.
+    Raises DataError if the worker does not share the home.
     """
     check_shared_home(task)
     job, cell = task.job, task.planned.run_spec
@@ -104,9 +103,9 @@ def run_in_worker(task: CellTask) -> RunResult | str:
 
 
 def obtain_by_tasks(stage: Stage, store: StageStore, observer: CellObserver, task: CellTask) -> StageResult:
-    """A stage from the store, after tasks have computed what there is to compute.
+    """Return a stage from the store, after tasks have computed what is missing.
 
-    Raises what computing raised, and WorkerDied.
+    Raises the exception of a failed task, or WorkerDied.
     """
     found = store.find(stage)
     if found is None:
@@ -115,7 +114,7 @@ def obtain_by_tasks(stage: Stage, store: StageStore, observer: CellObserver, tas
         computed = outcome(stage, observer.log.run_id, task)
         found = store.find(stage)
         if found is None:
-            raise DataError(f"Stage {stage.kind} {stage.fingerprint} was computed and is not in {store.root}.")
+            raise DataError(f"Stage {stage.kind} {stage.fingerprint} was computed but is not in {store.root}.")
         if computed:
             observer.finished(stage, found)
             return found
@@ -124,7 +123,7 @@ def obtain_by_tasks(stage: Stage, store: StageStore, observer: CellObserver, tas
 
 
 def outcome(stage: Stage, run_id: str, task: CellTask) -> bool:
-    """Have a task compute a stage; whether it did, and not another one meanwhile."""
+    """Compute a stage in a task; returns False if another process computed it in the meantime."""
     import ray
     import ray.exceptions
 
@@ -134,16 +133,16 @@ def outcome(stage: Stage, run_id: str, task: CellTask) -> bool:
         return bool(ray.get(ref))
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
-    except ray.exceptions.TaskCancelledError as error:  # as this task is about to be
+    except ray.exceptions.TaskCancelledError as error:  # this task is about to be cancelled too
         raise KeyboardInterrupt from error
     except ray.exceptions.RayError as error:
         raise WorkerDied(f"{type(error).__name__}, while it computed {stage.kind} {stage.fingerprint}") from error
 
 
 def compute_in_worker(stage: Stage, run_id: str, task: CellTask) -> bool:
-    """Compute a stage in a worker, its curves going to a run as they come; whether it was not there already.
+    """Compute a stage in a worker and log its curves into a run; returns False if the stage existed.
 
-    Raises DataError where the worker does not share the home, or has another device than the sweep was planned for.
+    Raises DataError if the worker does not share the home, or has another device than planned.
     """
     check_shared_home(task)
     if "compute" in stage.key and (here := device_type(task.compute)) != task.device:
@@ -152,17 +151,14 @@ def compute_in_worker(stage: Stage, run_id: str, task: CellTask) -> bool:
     log = tracker_of(task.job.home, task.uri).log_of(run_id)
     with allow_interrupts(), log.machine_load(go_on=True):
         try:
-            return (
-                not StageStore(task.job.home.stages)
-                .get_or_compute(stage, CurveObserver(log, task.planned.stage))
-                .reused
-            )
+            observer = CurveObserver(log, task.planned.stage)
+            return not StageStore(task.job.home.stages).get_or_compute(stage, observer).reused
         finally:
             log.flush()
 
 
 def check_shared_home(task: CellTask) -> None:
-    """Raise DataError in a worker that does not share the home."""
+    """Raise DataError if this worker does not share the home."""
     if not task.mark.exists():
         home = task.job.home.root
         raise DataError(f"{os.uname().nodename} does not share the home {home}; mount it under this path.")
@@ -170,11 +166,11 @@ def check_shared_home(task: CellTask) -> None:
 
 @cache
 def tracker_of(home: Home, uri: str) -> Tracker:
-    """The tracker, opened once in a worker's life."""
+    """The tracker, opened once per worker."""
     return open_tracker(home, uri)
 
 
 @cache
 def study_of(home: Home, name: str) -> Study:
-    """A study, opened once in a worker's life."""
+    """A study, opened once per worker."""
     return open_study(home, name)

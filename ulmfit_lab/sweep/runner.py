@@ -1,8 +1,7 @@
-"""Run the cells of an experiment that have no finished run, each once, whatever happened before.
+"""Execute the runs of an experiment that are not finished.
 
-The list of cells is ours; MLflow holds their runs and Optuna a study of them. A cell is done when a FINISHED run
-with its fingerprint is tracked. Two processes may sweep at once: a lock per cell keeps them out of each other's way,
-and it falls with the process that held it.
+Runs are tracked in MLflow and recorded in an Optuna study. A run is done if a FINISHED run with its fingerprint is
+tracked. Several processes may sweep at once: each run has a file lock, which is released when its process ends.
 """
 
 from __future__ import annotations
@@ -52,34 +51,34 @@ PREFIX = {"pretrained": "pretraining", "fine-tuned": "fine_tuning", "classifier"
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep did."""
+    """Outcome of a sweep."""
 
     plan: Plan
     finished: int
     failures: tuple[tuple[str, str], ...]
-    """Name and reason of every cell that failed."""
+    """Name and reason of each failed run."""
     in_other_processes: int
-    """Cells that another process was running."""
+    """Number of runs that another process was executing."""
     parent: str
     computed_seconds: float
     reused_seconds: float
     diverged: tuple[tuple[str, str], ...] = ()
-    """Name and reason of every finished run of the plan whose training diverged, whoever made it."""
+    """Name and reason of each finished run of the plan whose training diverged, also in earlier sweeps."""
 
 
 class CurveObserver(Observer):
-    """Passes the curves of a cell's stages on to its run."""
+    """Logs the curves of a run's stages."""
 
     def __init__(self, log: RunLog, last: Stage) -> None:
         self.log, self.last = log, last
 
     def point(self, stage: Stage, point: Point) -> None:
-        """Log the point as it comes."""
+        """Log a point."""
         self.log.log_points(PREFIX[stage.kind] + direction_of(stage, self.last), [point])
 
 
 class CellObserver(CurveObserver):
-    """Passes what happens to a cell's stages on to its run and to the display."""
+    """Logs the stages of a run and shows their progress."""
 
     def __init__(self, log: RunLog, display: ProgressDisplay, last: Stage) -> None:
         super().__init__(log, last)
@@ -91,11 +90,11 @@ class CellObserver(CurveObserver):
         self.display.stage(stage)
 
     def progress(self, stage: Stage, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show progress."""
         self.display.progress(progress)
 
     def finished(self, stage: Stage, stored: StageResult) -> None:
-        """Remember what was computed, not reused, and by which run."""
+        """Record that this run computed the stage."""
         self.computed[stage.fingerprint] = stored
         save_origin(stored.folder, self.log.name, self.log.page, self.log.client.tracking_uri)
 
@@ -103,9 +102,9 @@ class CellObserver(CurveObserver):
 def plan_sweep(
     experiment: Experiment, scale: str, overrides: Changes | None, home: Home, data: Path | None, reader: RunReader
 ) -> Plan:
-    """What `sweep` would do now; where there are looks, up to the next one.
+    """Plan a sweep, up to the next interim analysis if there are any.
 
-    Raises ConfigError where variants differ in what they do not declare, and where runs were made by other looks.
+    Raises ConfigError if variants differ in undeclared fields, or if runs were made with other interim analyses.
     """
     experiment, overrides = resolve_precision(
         experiment, scale, overrides, lambda: reader.runs(experiment.name, scale), home
@@ -129,7 +128,7 @@ def plan_sweep(
 
 
 def describe_run(cell: RunSpec) -> tuple[str, str, int]:
-    """A cell as a report knows it."""
+    """Variant, level and seed of a run."""
     return cell.variant, cell.level_name, cell.seed
 
 
@@ -146,9 +145,11 @@ def sweep(
     before: Callable[[Plan], None] = lambda plan: None,
     engine: Engine | None = None,
 ) -> SweepResult:
-    """Run every missing cell, here or by an engine; a cell that fails is recorded and the sweep goes on.
+    """Execute all missing runs, in this process or by an engine; a failed run does not stop the sweep.
 
-    Ctrl-C and SIGTERM mark the running cell KILLED; its stages' progress is kept, and the next sweep goes on from it.
+    retries: times that a failed run is repeated; before: called with the plan before the first run
+
+    Ctrl-C and SIGTERM mark the current run KILLED; the next sweep resumes its stages from their checkpoints.
     """
     if retries < 0:
         raise ConfigError(f"--retries {retries} must be 0 or more.")
@@ -168,7 +169,7 @@ def sweep(
     results: list[RunResult] = []
     job, todo = SweepContext(experiment, parent, home, retries), unblocked_first(plan.todo, StageStore(home.stages))
     stages = {each.run_spec.label: each.stage.ancestry() for each in plan.todo}
-    # an engine tells of all its workers, but only of what they have finished
+    # an engine reports finished runs of all its workers
     shown = display.running(plan, hears=display.workers if engine else 1)
     with allow_interrupts(), mark_killed_on_interrupt(tracker, parent), shown:
         here = (attempt(planned, job, tracker, study, display) for planned in todo if study)
@@ -195,8 +196,8 @@ def sweep(
 
 
 def open_study_of(experiment: Experiment, scale: str, home: Home) -> Study:
-    """The Optuna study that records the runs of an experiment at a scale as trials."""
-    from ulmfit_lab.sweep.optuna_study import open_study  # imports Optuna, which a finished sweep does without
+    """Open the Optuna study of a sweep."""
+    from ulmfit_lab.sweep.optuna_study import open_study  # slow to import, and not needed if all runs are finished
 
     lower = find_metric(experiment.metric).lower_is_better
     return open_study(home, sweep_name(experiment.name, scale), lower_is_better=lower)
@@ -210,7 +211,7 @@ def diverged_runs(plan: Plan, experiment: str, scale: str, tracker: Tracker) -> 
 
 
 def unblocked_first(todo: Iterable[PlannedRun], store: StageStore) -> Iterator[PlannedRun]:
-    """The cells in order, but those that wait for a stage another process is computing later."""
+    """The runs in order, those whose stages another process is computing last."""
     waiting = list(todo)
     while waiting:
         planned = next((each for each in waiting if not store.busy(each.stage)), waiting[0])
@@ -220,7 +221,7 @@ def unblocked_first(todo: Iterable[PlannedRun], store: StageStore) -> Iterator[P
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a cell."""
+    """Outcome of a run."""
 
     name: str
     ran: bool = True
@@ -232,7 +233,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class SweepContext:
-    """What a process must know of a sweep to run one of its cells, beside the tracking store."""
+    """What a process needs to execute runs of a sweep, besides the tracking store."""
 
     experiment: Experiment
     parent: str
@@ -241,15 +242,14 @@ class SweepContext:
 
 
 Engine = Callable[[Iterator[PlannedRun], SweepContext], Iterator[RunResult]]
-"""Runs cells somewhere else and yields what became of each, in the order in which they end."""
-
+"""Executes runs elsewhere and yields their results in order of completion."""
 
 Obtain = Callable[[Stage, StageStore, CellObserver], StageResult]
-"""Gets a cell's last stage from the store, where it has it computed first if it must be, and tells the observer."""
+"""Returns a run's last stage, computing it if it is missing, and notifies the observer."""
 
 
 def compute_locally(stage: Stage, store: StageStore, observer: CellObserver) -> StageResult:
-    """What is to be computed, this process computes."""
+    """Compute a stage in this process."""
     with observer.log.machine_load():
         return store.get_or_compute(stage, observer)
 
@@ -262,7 +262,7 @@ def attempt(
     display: ProgressDisplay,
     obtain: Obtain = compute_locally,
 ) -> RunResult:
-    """Run a cell; where it fails, as many times more as the job's retries."""
+    """Execute a run; if it fails, retry it up to `job.retries` times."""
     for _ in range(job.retries + 1):
         result = run_spec(planned, job, tracker, study, display, obtain)
         if not result.failure:
@@ -273,7 +273,7 @@ def attempt(
 def run_spec(
     planned: PlannedRun, job: SweepContext, tracker: Tracker, study: Study, display: ProgressDisplay, obtain: Obtain
 ) -> RunResult:
-    """Run a cell unless another process does, or has since the sweep was planned."""
+    """Execute a run, unless another process is executing or has finished it."""
     cell, stage, home = planned.run_spec, planned.stage, job.home
     try:
         with hold_lock(cell_lock(home, cell.experiment, cell.scale, stage.fingerprint)):
@@ -296,7 +296,7 @@ def run_spec(
 def track_run(
     planned: PlannedRun, job: SweepContext, tracker: Tracker, display: ProgressDisplay, obtain: Obtain = compute_locally
 ) -> RunResult:
-    """Compute a cell's stages inside an MLflow run that holds all there is to know of it."""
+    """Compute the stages of a run and track it in MLflow."""
     cell, stage, experiment, store = planned.run_spec, planned.stage, job.experiment, StageStore(job.home.stages)
     tags = {**run_tags(planned.run_specs), "lab.cell": stage.fingerprint, **looks_tag(experiment), **provenance()}
     params = flatten(cell.config) | {"seed": cell.seed}
@@ -323,7 +323,7 @@ def track_run(
 
 
 def data_inputs(stage: Stage) -> list[tuple[str, str, str, str, dict[str, Any]]]:
-    """Name, digest, source, context and profile of every text that a cell's stage is made from."""
+    """Name, digest, source, context and profile of each text source of a stage."""
     roles = {"texts": "training", "test": "testing", "corpus": "language model", "general": "word vectors"}
     found: dict[str, tuple[str, str, str, str, dict[str, Any]]] = {}
     for consumer in stage.ancestry():
@@ -337,7 +337,7 @@ def data_inputs(stage: Stage) -> list[tuple[str, str, str, str, dict[str, Any]]]
 
 
 def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObserver) -> dict[str, float]:
-    """Log every stage's fingerprint, and the curves of those that were there already; returns what it all cost."""
+    """Log the fingerprints of all stages and the curves of reused ones; returns language model metrics and cost."""
     computed = sum(stored.seconds for stored in observer.computed.values())
     reused, tags, values = 0.0, {}, {}
     digests: dict[str, str] = {}
@@ -347,9 +347,9 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
     for each in stage.ancestry():
         stored = store.find(each)
         if stored is None and each.kind == "tokens":
-            continue  # what was made from them was imported (see `stage_archive`)
+            continue  # the stages that read them were imported (see `stage_archive`)
         if stored is None:
-            raise DataError(f"Stage {each.kind} {each.fingerprint} has gone from the store while it was in use.")
+            raise DataError(f"Stage {each.kind} {each.fingerprint} was deleted from the store while it was in use.")
         fresh = each.fingerprint in observer.computed
         reused += 0.0 if fresh else stored.seconds
         if each.kind in TRAINED or each.kind == "vectors":
@@ -367,7 +367,6 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
             digests[each.fingerprint] = tags["vocabulary"] = str(stored.summary["digest"])
         if each.kind in ("pretrained", "fine-tuned"):
             tags["vocabulary"] = digests[each.inputs["vocabulary"].fingerprint]
-            # a language model is told of by its validation metrics, those of the last one in the run
             values = {f"final/lm_{name}": value for name, value in valid_metrics(stored).items()}
     about = log.about
     if diverged:
@@ -378,7 +377,7 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
 
 
 def averaging(stored: StageResult, stage: Stage, prefix: str) -> dict[str, float]:
-    """The step at which a stage that was trained with NT-ASGD began to average, -1 where it never did."""
+    """Step at which NT-ASGD started averaging, -1 if never; empty for other optimizers."""
     if stage.key.get("fit", {}).get("optimizer") != "nt-asgd":
         return {}
     began = stored.summary.get("averaging_began")
@@ -386,32 +385,28 @@ def averaging(stored: StageResult, stage: Stage, prefix: str) -> dict[str, float
 
 
 def check_metric_measured(experiment: Experiment, final: Mapping[str, float]) -> None:
-    """Fail a run that lacks what the experiment compares, or has no finite one; it would leave a hole in the report."""
+    """Raise ConfigError if a run lacks the experiment's metric, TrainingError if it is not finite."""
     if experiment.metric not in final:
-        raise ConfigError(
-            f"{experiment.name} measures {experiment.metric!r}, which this run does not have. "
-            f"{suggest(experiment.metric, final)}"
-        )
-    if not math.isfinite(final[experiment.metric]):
-        value = final[experiment.metric]
+        raise ConfigError(f"This run has no metric {experiment.metric!r}. {suggest(experiment.metric, final)}")
+    if not math.isfinite(value := final[experiment.metric]):
         raise TrainingError(f"{experiment.metric} of this run is {value}; most likely a learning rate is too high.")
 
 
 def pictures_and_texts(stage: Stage, last: StageResult, store: StageStore) -> list[Path]:
-    """The loss curves of every model that was trained for a stage; the stage's own sample texts and confusions."""
+    """Files to log: loss curves of all trained stages; sample texts and confusion matrix of the last stage."""
     folders = [store.folder(each) for each in stage.ancestry()]
     files = [path for folder in folders for path in sorted(folder.glob("losses-*.png"))]
     return [*files, *last.folder.glob("samples.txt"), *last.folder.glob("confusion.png")]
 
 
 def valid_metrics(stored: StageResult) -> dict[str, float]:
-    """A stage's final metrics on its validation part, without their prefix."""
+    """Final validation metrics of a stage, without their prefix."""
     final: Mapping[str, float] = stored.summary["final"]
     return {name.removeprefix("valid_"): parse_number(v) for name, v in final.items() if name.startswith("valid_")}
 
 
 def final_values(last: StageResult, values: dict[str, float]) -> dict[str, float]:
-    """A run's last metrics: on the test set, the best on the validation set, the language model's, the cost."""
+    """Final metrics of a run: test metrics, best validation metrics, and `values`."""
     found = {**last.summary["final"], **load_prediction_metrics(last.folder)}
     final = {f"final/{name}": parse_number(value) for name, value in found.items()}
     best = {f"best/{name}": parse_number(value) for name, value in last.summary["best"].items() if name != "epoch"}
@@ -419,22 +414,22 @@ def final_values(last: StageResult, values: dict[str, float]) -> dict[str, float
 
 
 def sweep_name(experiment: str, scale: str) -> str:
-    """What an experiment's study and locks at a scale are named after."""
+    """Name of a sweep's study and prefix of its locks."""
     return f"{experiment}-{scale}"
 
 
 def cell_lock(home: Home, experiment: str, scale: str, cell: str) -> Path:
-    """The file that is locked while a cell runs; another experiment may have a run with the same fingerprint."""
+    """Lock file of a run; runs of different experiments may have the same fingerprint."""
     return home.locks / f"{sweep_name(experiment, scale)}-{cell}.lock"
 
 
 def is_alive(home: Home, experiment: str, scale: str) -> Callable[[str], bool]:
-    """Whether some process is running a cell of an experiment at a scale."""
+    """Predicate: whether a process is executing the run with a fingerprint."""
     return lambda cell: is_locked(cell_lock(home, experiment, scale, cell))
 
 
 def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, study: Study | None) -> None:
-    """End the runs and trials of cells whose process was killed."""
+    """Close the runs and trials whose process was killed."""
     alive = is_alive(home, experiment, scale)
     tracker.close_abandoned(experiment, scale, alive)
     if study:
@@ -443,7 +438,7 @@ def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, s
 
 @contextmanager
 def mark_killed_on_interrupt(tracker: Tracker, parent: str) -> Iterator[None]:
-    """Mark the sweep's parent run KILLED where the sweep does not come to its end."""
+    """Mark the parent run KILLED if the sweep is interrupted or raises."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""The trials of a search, made one by one: each seed a cell, computed through the store and tracked as a run."""
+"""Trials of a search; each seed of a trial is a tracked run."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ from ulmfit_lab.utils.locks import hold_lock
 from ulmfit_lab.utils.provenance import provenance
 
 TUNING = "-tuning"
-"""Behind an experiment's name: what the runs of its search are filed under."""
+"""Suffix of an experiment's name, under which the runs of its search are tracked."""
 
 
 @dataclass(frozen=True)
 class TrialCell(RunSpec):
-    """A trial's run with one seed."""
+    """The run of a trial with one seed."""
 
     trial: int
 
     @property
     def label(self) -> str:
-        """Name of the run, as people read it."""
+        """Display name."""
         return f"{self.variant}, trial {self.trial}, seed {self.seed}"
 
     @property
     def tags(self) -> dict[str, str]:
-        """What its run is found by."""
+        """MLflow tags that identify the run."""
         return super().tags | {"trial": str(self.trial)}
 
 
 @dataclass(frozen=True)
 class SearchedVariant:
-    """A variant that is searched."""
+    """A variant whose hyperparameters are searched."""
 
     variant: str
     level: Any
     config: RunConfig
-    """With the recipe that it has now."""
+    """Config with the current hyperparameters."""
     identity: str
-    """Fingerprint of all that determines its trials, but for the recipe that is the first."""
+    """Fingerprint of everything that determines its trials, except the first trial's hyperparameters."""
     search: Search
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """A search: what is to be done, and with what."""
+    """Configuration of a search."""
 
     experiment: Experiment
     scale: str
@@ -75,41 +75,41 @@ class Tuning:
 
     @property
     def name(self) -> str:
-        """What its runs are filed under."""
+        """Name under which its runs are tracked."""
         return self.experiment.name + TUNING
 
     @property
     def trials(self) -> int:
-        """Trials that every variant is given."""
+        """Number of trials of each variant."""
         return self.variants[0].search.allowed(self.budget)
 
     @property
     def left(self) -> list[SearchedVariant]:
-        """The variants that have trials to make."""
+        """Variants whose budget is not used up."""
         return [each for each in self.variants if not each.search.done(self.budget)]
 
     def lock(self, what: str) -> Path:
-        """The file that is locked while a variant is searched, or one of its runs is made."""
+        """Lock file of a variant's search, or of one run."""
         return cell_lock(self.home, self.name, self.scale, what)
 
     def stage(self, each: SearchedVariant, values: Mapping[str, Any], seed: int) -> Stage:
-        """The last stage of a variant's run with these values."""
+        """Last stage of a variant's run with these hyperparameters."""
         return final_stage(override(each.config, values), seed, self.data, self.home.imported)
 
     @cached_property
     def parent(self) -> str:
-        """The run that those of the search lie under."""
+        """Id of the parent run of the search."""
         declared = fingerprint([self.experiment.search.metric, *(each.identity for each in self.variants)])
         about = f"Search of recipes for {self.experiment.name}: {self.experiment.question}"
         return self.tracker.open_sweep(self.name, self.scale, declared, about, provenance())
 
 
 class CellFailed(LabError):
-    """A run that failed for a reason that has nothing to do with its recipe."""
+    """A run failed for another reason than diverged training."""
 
 
 def search_variants(tuning: Tuning, display: ProgressDisplay, failures: list[tuple[str, str]]) -> list[str]:
-    """Search every variant that no other process is searching; returns the names of those that are left to others."""
+    """Search all variants; returns the names of those that other processes are searching."""
     waiting = tuning.left
     while waiting:
         others = [each for each in waiting if not search_variant(tuning, each, display, failures)]
@@ -122,7 +122,7 @@ def search_variants(tuning: Tuning, display: ProgressDisplay, failures: list[tup
 def search_variant(
     tuning: Tuning, each: SearchedVariant, display: ProgressDisplay, failures: list[tuple[str, str]]
 ) -> bool:
-    """Make the trials of a variant that are left, up to one that fails; False where another process is doing so."""
+    """Run the remaining trials of a variant until one fails; returns False if another process is searching it."""
     try:
         with hold_lock(tuning.lock(each.identity)):
             while trial := each.search.next(tuning.budget):
@@ -138,7 +138,7 @@ def search_variant(
 
 
 def run_trial(tuning: Tuning, each: SearchedVariant, trial: Trial, display: ProgressDisplay) -> None:
-    """Run the seeds of a trial that have not been run, as long as it is not hopeless, and close it."""
+    """Run the remaining seeds of a trial, until it is pruned or diverges, and close it."""
     seeds = [seed for seed in tuning.experiment.search.seeds if seed not in trial.seeds]
     state = COMPLETE
     for place, seed in enumerate(seeds):
@@ -157,7 +157,7 @@ def run_trial(tuning: Tuning, each: SearchedVariant, trial: Trial, display: Prog
 
 
 def format_trial(each: SearchedVariant, trial: Trial) -> str:
-    """A finished trial in a line."""
+    """A finished trial as one line."""
     best = (min if each.search.lower_is_better else max)(
         (t.mean for t in each.search.counted() if t.state == COMPLETE), default=math.nan
     )
@@ -167,9 +167,9 @@ def format_trial(each: SearchedVariant, trial: Trial) -> str:
 
 
 def measured(tuning: Tuning, each: SearchedVariant, trial: Trial, seed: int, display: ProgressDisplay) -> float:
-    """What a trial comes to with a seed, from its finished run or else from a new one; nan where training diverges.
+    """Metric of a trial with one seed, from its finished run or a new one; nan if training diverges.
 
-    Raises CellFailed for any other failure, such as a run that has no such measure.
+    Raises CellFailed for any other failure.
     """
     measure = tuning.experiment.search.metric
     config = override(each.config, trial.values)
@@ -188,5 +188,5 @@ def measured(tuning: Tuning, each: SearchedVariant, trial: Trial, seed: int, dis
     if result.failure.startswith(f"{TrainingError.__name__}:"):
         return math.nan
     if result.failure or result.metric is None:
-        raise CellFailed(result.failure or f"The run has no {measure}.")
+        raise CellFailed(result.failure or f"The run has no metric {measure}.")
     return result.metric

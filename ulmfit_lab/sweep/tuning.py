@@ -1,9 +1,7 @@
-"""The search for each variant's recipe: the same number of trials on the same seeds, judged on validation data.
+"""Hyperparameter search: the same number of trials and the same seeds for each variant, on validation data.
 
-A trial is a point of the experiment's search space; its value is the mean of a validation measure over the search
-seeds. Each trial and seed is a cell like those of a sweep: computed through the store, tracked as a run. A variant
-is searched by one process at a time, so that two that run the same search share the variants; what a process left
-unfinished, the next one goes on with.
+The value of a trial is the mean of a validation metric over the search seeds; each seed is a tracked run. A variant is
+searched by one process at a time, so that several processes share the variants. An interrupted search is resumed.
 """
 
 from __future__ import annotations
@@ -48,18 +46,18 @@ from ulmfit_lab.utils.interrupts import allow_interrupts
 
 @dataclass
 class TuningResult:
-    """What `tune` did."""
+    """Outcome of `tune`."""
 
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """Name and reason of every run that failed."""
+    """Name and reason of each failed run."""
     elsewhere: list[str] = field(default_factory=list)
     """Variants that another process is searching."""
     parent: str = ""
-    """The run that those of the search lie under."""
+    """Id of the parent run."""
     table: pd.DataFrame | None = None
-    """One row a trial; none as long as a variant has trials to make."""
+    """One row per trial; None if the search is not complete."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What was searched, how, and which fields mattered: what the table does not hold."""
+    """Settings of the search and importance of the fields (see `tuning_facts`)."""
 
 
 def tune(
@@ -73,9 +71,11 @@ def tune(
     display: ProgressDisplay,
     budget: int | None = None,
 ) -> TuningResult:
-    """Search each variant's recipe; interrupted or killed, it goes on where it was.
+    """Search the hyperparameters of each variant, or resume an interrupted search.
 
-    Raises ConfigError where the experiment declares no search, or a recipe of now lies outside of its space.
+    budget: trials per variant (default: the experiment's)
+
+    Raises ConfigError if the experiment declares no search, or a current value lies outside of its search space.
     """
     tuning = plan_tuning(experiment, scale, overrides, home, data, tracker, budget)
     runs, seconds = runs_left(tuning), predicted_seconds(tuning)
@@ -83,11 +83,7 @@ def tune(
     outcome = TuningResult()
     if tuning.left:
         tracker.close_abandoned(tuning.name, scale, is_alive(home, tuning.name, scale))
-        with (
-            allow_interrupts(),
-            mark_killed_on_interrupt(tracker, tuning.parent),
-            display.counting(runs, seconds),
-        ):
+        with allow_interrupts(), mark_killed_on_interrupt(tracker, tuning.parent), display.counting(runs, seconds):
             outcome.elsewhere = search_variants(tuning, display, outcome.failures)
     if outcome.failures:
         tracker.finish_sweep(tuning.parent, "FAILED", f"{len(outcome.failures)} of its runs failed")
@@ -98,10 +94,13 @@ def tune(
 
 
 def publish_tuning(outcome: TuningResult, home: Home, tracker: Tracker, folder: Path) -> list[Path]:
-    """Write the table of a finished search, what belongs to it and the figure, and put them on its parent run."""
+    """Write table, settings and figure of a finished search, and log them to its parent run.
+
+    Raises IncompleteError if trials are missing.
+    """
     if outcome.table is None:
-        raise IncompleteError("The search is not complete; the same command goes on with it.")
-    with FileLock(home.locks / "tuning.lock"):  # two processes that shared the search may both come to its end
+        raise IncompleteError("The search is not complete; repeat the command to resume it.")
+    with FileLock(home.locks / "tuning.lock"):  # processes that share the search may finish at once
         written = write_tuning(outcome.table, outcome.facts, folder)
         best = outcome.table.loc[chosen(outcome.table)]
         metrics = dict(zip("best/" + best["variant"], best[measure_of(outcome.table)].map(float), strict=True))
@@ -111,13 +110,13 @@ def publish_tuning(outcome: TuningResult, home: Home, tracker: Tracker, folder: 
 
 
 def winners(table: pd.DataFrame, experiment: Experiment) -> dict[str, dict[str, Any]]:
-    """Variant -> the values with the best mean; a variant of which no trial completed is left out."""
+    """Variant -> best hyperparameters; variants without a complete trial are omitted."""
     best = table.loc[chosen(table)].to_dict("records")
     return {row["variant"]: {field: row[field] for field in experiment.search.space} for row in best}
 
 
 def recipes_text(found: Mapping[str, Mapping[str, Any]], experiment: Experiment, scale: str) -> str:
-    """The winners as the experiment module declares them, with what else its recipes hold."""
+    """Best hyperparameters as Python source for the experiment's `tuned`, merged with those already declared."""
     declared = experiment.tuned.get(scale, {})
     recipes = {
         variant: {**declared.get(variant, {}), **found.get(variant, {})}
@@ -137,7 +136,7 @@ def plan_tuning(
     tracker: Tracker,
     budget: int | None,
 ) -> Tuning:
-    """Open each variant's search."""
+    """Open the search of each variant; raises ConfigError (see `tune`)."""
     experiment, overrides = resolve_precision(
         experiment, scale, overrides, lambda: tracker.runs(experiment.name, scale), home
     )
@@ -146,7 +145,7 @@ def plan_tuning(
         raise ConfigError(f"{name} declares no search; give its EXPERIMENT a search={{field: Range(low, high)}}.")
     budget = experiment.search.budget if budget is None else budget
     if budget < 1:
-        raise ConfigError(f"A budget of {budget} trials must be at least 1.")
+        raise ConfigError(f"budget = {budget} must be at least 1.")
     measure, found = find_metric(experiment.search.metric), list[SearchedVariant]()
     for variant in searched_variants(experiment, scale):
         level, config = search_config(experiment, scale, variant, overrides)
@@ -156,8 +155,8 @@ def plan_tuning(
         values = flatten(config)
         recipe = {path: values[path] for path in space}
         for path in is_outside(space, recipe):
-            where = f"{name}: {variant!r} has {path} = {recipe[path]} now"
-            raise ConfigError(f"{where}, which its search of {space[path]} leaves out; widen the search.")
+            where = f"{name}: {path} = {recipe[path]} of {variant!r}"
+            raise ConfigError(f"{where} is outside of its search space {space[path]}; widen the space.")
         identity = identity_of(experiment, variant, config, data, home.imported)
         journal, lower = sweep_name(name + TUNING, scale), measure.lower_is_better
         search = open_search(home, journal, f"{variant} {identity}", space, recipe, lower_is_better=lower)
@@ -166,7 +165,7 @@ def plan_tuning(
 
 
 def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: Path | None, imported: Path) -> str:
-    """What determines a variant's trials beside the first: config, data, code, space, seeds and measure."""
+    """Fingerprint of config, data, code, space, seeds and metric of a variant's search."""
     space = experiment.search_space(variant)
     lowest = override(config, next(extremes(space)))
     stages = [final_stage(lowest, seed, data, imported).fingerprint for seed in experiment.search.seeds]
@@ -175,7 +174,7 @@ def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: P
 
 
 def runs_left(tuning: Tuning) -> int:
-    """Runs still to make, if no trial stops early."""
+    """Number of missing runs, if no trial is pruned."""
     seeds, made = len(tuning.experiment.search.seeds), 0
     for each in tuning.left:
         trials = each.search.trials()
@@ -184,7 +183,7 @@ def runs_left(tuning: Tuning) -> int:
 
 
 def predicted_seconds(tuning: Tuning) -> float:
-    """Time that the trials left will take, if each costs what the recipe of now would; shared stages count once."""
+    """Predicted time of the remaining trials, at the cost of the current hyperparameters; shared stages count once."""
     store = StageStore(tuning.home.stages)
     rates, shared, own = Throughput(store), dict[str, float](), dict[str, float]()
     for each, seed in itertools.product(tuning.left, tuning.experiment.search.seeds):
@@ -202,26 +201,20 @@ def predicted_seconds(tuning: Tuning) -> float:
 
 
 def format_cost(tuning: Tuning, runs: int, seconds: float) -> str:
-    """What the search will do and cost, before it starts."""
+    """Number of runs and predicted time of the search."""
     variants, trials, seeds = len(tuning.variants), tuning.trials, len(tuning.experiment.search.seeds)
     whole = f"{variants} variants x {trials} trials x {seeds} seeds = {variants * trials * seeds} runs"
     if not tuning.left:
         return f"{whole}: all trials are finished; nothing to do."
-    return f"{whole}, {runs} of them to make, about {format_time_left(seconds)}; less where hopeless trials stop early."
+    return f"{whole}, {runs} of them to make, about {format_time_left(seconds)}; less if trials are pruned."
 
 
 def tuning_table(tuning: Tuning) -> pd.DataFrame:
-    """One row a trial: variant, trial, values, mean validation measure, seeds, state; the same number a variant."""
+    """One row per trial: variant, trial, hyperparameters, mean validation metric, number of seeds, state."""
     measure = tuning.experiment.search.metric.rpartition("/")[2]
     rows = [
-        {
-            "variant": each.variant,
-            "trial": t.number,
-            **t.values,
-            measure: t.mean,
-            "seeds": len(t.seeds),
-            "state": t.state,
-        }
+        {"variant": each.variant, "trial": t.number, **t.values, measure: t.mean}
+        | {"seeds": len(t.seeds), "state": t.state}
         for each in tuning.variants
         for t in each.search.counted()[: tuning.trials]
     ]
@@ -229,7 +222,7 @@ def tuning_table(tuning: Tuning) -> pd.DataFrame:
 
 
 def tuning_facts(tuning: Tuning) -> dict[str, Any]:
-    """What was searched and how, and the importance of the fields for each variant."""
+    """Settings of the search, and the importance of the fields for each variant."""
     experiment, runs = tuning.experiment, tuning.tracker.runs(tuning.name, tuning.scale, "FINISHED")
     mine = [run for run in runs if run.parent == tuning.parent]
     return {

@@ -1,7 +1,4 @@
-"""Where the parts of a run came from: a stage's folder names the run that computed it.
-
-The name is a convenience for readers of MLflow's pages: a stage without one, or from another store, has no link.
-"""
+"""Lineage of stages: each stage folder names the run that computed it, for links between MLflow's pages."""
 
 from __future__ import annotations
 
@@ -13,21 +10,21 @@ from ulmfit_lab.config.paths import fingerprint
 from ulmfit_lab.utils.files import atomic_write
 
 SIGNATURE = "run.json"
-"""File in a stage's folder: the run that computed it, and the digest of the URI of the store that holds the run."""
+"""File in a stage folder: the run that computed it, and the fingerprint of its tracking URI."""
 SHOWN = 8
-"""Digits of a fingerprint that are shown."""
+"""Number of digits of a fingerprint that are shown."""
 
 
 def save_origin(folder: Path, name: str, page: str, uri: str) -> None:
-    """Note in a stage's folder the name of the run that computed it, and the run's page in the UI of its store."""
+    """Write name and page of the run that computed a stage into its folder."""
     with atomic_write(folder / SIGNATURE) as place:
         place.write_text(json.dumps({"name": name, "page": page, "store": fingerprint(uri)}), encoding="utf-8")
 
 
 def read_origin(folder: Path, name: str, fresh: bool, uri: str) -> str:
-    """A line on a stage: its name, its fingerprint's first digits, and the run that computed it, as a link if known.
+    """Describe a stage: name, fingerprint, and a link to the run that computed it, if known in this store.
 
-    fresh: the run that the line is for computed it.
+    fresh: whether the described run itself computed the stage
     """
     stage = f"{name} `{folder.name[:SHOWN]}`"
     if fresh:
@@ -42,5 +39,5 @@ def read_origin(folder: Path, name: str, fresh: bool, uri: str) -> str:
 
 
 def add_origins(about: str, lines: Sequence[str]) -> str:
-    """A run's description with a list of what it came from, if there is anything."""
+    """Append a list of stage origins to a run's description."""
     return "\n".join([about, "", "Came from:", "", *(f"- {line}" for line in lines)]) if lines else about

@@ -1,4 +1,4 @@
-"""Where a home's SQLite store says that files lie: in absolute addresses, which are wrong once the home was moved."""
+"""Artifact locations in a home's SQLite store; they are absolute, so they are wrong after the home was moved."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NAMED_IN = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Tables and columns that name a folder below that of an experiment."""
+"""Tables and columns that hold artifact locations."""
 WAIT = 60.0
-"""Seconds that another process may hold the database."""
+"""Timeout in seconds for the database lock."""
 
 
 def old_places(home: Home) -> list[str]:
-    """Addresses of the folders that the home's experiments, all but MLflow's own, name in place of its artifacts."""
+    """Artifact locations of experiments that are not the home's artifacts folder; MLflow's default is ignored."""
     here = home.artifacts.as_uri()
     with closing(sqlite3.connect(home.runs_database, timeout=WAIT)) as store:
         found = store.execute("SELECT DISTINCT artifact_location FROM experiments")
@@ -32,7 +32,7 @@ def old_places(home: Home) -> list[str]:
 
 
 def repoint(home: Home) -> None:
-    """Have the store name the home's own folder of artifacts; what lies only at the old place goes on being named."""
+    """Update artifact locations to the home's folder, except for artifacts that exist only at the old place."""
     here = home.artifacts.as_uri()
     places = old_places(home)
     with closing(sqlite3.connect(home.runs_database, timeout=WAIT)) as store, store:
@@ -48,13 +48,13 @@ def repoint(home: Home) -> None:
 
 
 def _below(store: sqlite3.Connection, place: str, table: str, column: str) -> Iterator[str]:
-    """What follows a place in the addresses below it that a column holds."""
+    """Paths relative to a place of all locations in a column below it."""
     chosen = f"SELECT DISTINCT {column} FROM {table} WHERE substr({column}, 1, ?) = ?"
     for (address,) in store.execute(chosen, (len(place) + 1, f"{place}/")).fetchall():
         yield address[len(place) :]
 
 
 def _left(home: Home, place: str, rest: str) -> bool:
-    """Whether a folder lies at the old place and not in the home."""
+    """Whether a folder exists at the old place but not in the home."""
     below = unquote(rest).lstrip("/")
     return Path(unquote(urlsplit(place).path), below).exists() and not (home.artifacts / below).exists()

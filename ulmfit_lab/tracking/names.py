@@ -1,4 +1,4 @@
-"""What MLflow shows of a run, in words and names that it takes."""
+"""Names and descriptions in MLflow."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ulmfit_lab.utils.errors import LabError
 from ulmfit_lab.utils.home import mlflow_command
 
 REPRODUCTIONS = "reproductions"
-"""The MLflow experiment of runs that make others again."""
+"""MLflow experiment of reproductions."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""What MLflow's UI takes for experiments with runs to compare, and not with traces of agents."""
+"""Tag that makes MLflow's UI open the experiment on its runs, not on traces."""
 NOTE = "mlflow.note.content"
-"""Tag that the UI shows as a description, in Markdown."""
-LONGEST_TAG = 7900  # characters; MLflow refuses tags of more than 8,000
+"""Tag shown as description, in Markdown."""
+LONGEST_TAG = 7900  # characters; MLflow's limit is 8,000
 
 
 def format_title(experiment: str, scale: str) -> str:
-    """Name of the MLflow experiment; without a slash, which the UI takes for a folder."""
+    """Name of the MLflow experiment."""
     return f"{experiment} ({scale})" if scale else experiment
 
 
@@ -30,7 +30,7 @@ def deleted_experiment(title: str, experiment_id: object, uri: str) -> LabError:
 
 
 def describe_cell(tags: Mapping[str, str]) -> str:
-    """A run's description, in a sentence."""
+    """Description of a run."""
     names = [
         (tags.get("variant", ""), tags.get("level", ""), tags.get("seed", "")),
         *decode_other_names(tags.get(ALSO, "")),
@@ -40,14 +40,14 @@ def describe_cell(tags: Mapping[str, str]) -> str:
 
 
 def truncate(text: str) -> str:
-    """As many whole lines of a description as MLflow takes."""
+    """Truncate a description to MLflow's limit, at the end of a line."""
     if len(text) <= LONGEST_TAG:
         return text
     return text[: LONGEST_TAG - 40].rpartition("\n")[0] + "\n\n(cut; the whole is among the files)"
 
 
 def metric_names(names: Iterable[str]) -> list[str]:
-    """A name that MLflow takes for each name, no two the same, and the same ones every time."""
+    """Convert names to unique valid MLflow metric names, deterministically."""
     taken: list[str] = []
     for name in names:
         parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")

@@ -1,4 +1,4 @@
-"""A run as the lab sees it, wherever it is kept."""
+"""Tracked runs as dataclasses."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Any
 from ulmfit_lab.config.paths import rename_fields
 
 LOGGED_ONCE = ("final/", "best/", "cost/")
-"""How the names of metrics begin that a run logs once, at its end."""
+"""Prefixes of metrics that are logged once, at the end of a run."""
 IMPORTED = "lab.imported"
-"""Tag of a run that was made elsewhere: its id there."""
+"""Tag of an imported run: its original id."""
 LOOKS = "lab.looks"
-"""Tag of a run that was made by a plan of looks: the numbers of seeds at which comparisons are looked at."""
+"""Tag of a run of a sweep with interim analyses: their numbers of seeds."""
 DIGITS = 8
-"""Digits of a text's digest that are shown."""
+"""Number of digits of a data digest that are shown."""
 ALSO = "lab.also"
-"""Tag of a run that stands for several cells: the names of the others, as JSON."""
+"""Tag of a run that stands for several declared runs: the names of the others, as JSON."""
 Name = tuple[str, str, int]
-"""Variant, level and seed of a cell."""
+"""Variant, level and seed."""
 DIVERGED = "lab.diverged"
-"""Tag of a finished run of which a language model ended worse than guessing all words alike: how, and what to do."""
+"""Tag of a finished run whose language model is worse than a uniform distribution over words: reason and advice."""
 LoggedMetric = tuple[int, float, int]
-"""Step, value, and when (ms since 1970)."""
+"""Step, value, and time in ms since 1970."""
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A cell's run as it is tracked."""
+    """A tracked run."""
 
     run_id: str
     status: str
@@ -48,40 +48,40 @@ class TrackedRun:
     metrics: dict[str, float]
     tags: dict[str, str]
     inputs: tuple[tuple[str, str, str, str], ...]
-    """Name, digest (its first characters), source and context of every data set."""
+    """Name, digest, source and context of each data set."""
     start: int
-    """Milliseconds since 1970, as `end`."""
+    """Start time in ms since 1970, as `end`."""
     end: int | None
 
     @property
     def origin(self) -> str:
-        """The id under which it was made: for an imported run, its id where it ran."""
+        """Its id, or the original id of an imported run."""
         return self.tags.get(IMPORTED, self.run_id)
 
     @property
     def diverged(self) -> str:
-        """How its training diverged and what to do; empty where it did not."""
+        """How its training diverged, and advice; empty if it did not."""
         return self.tags.get(DIVERGED, "")
 
     @property
     def data(self) -> str:
-        """The labelled texts that it was trained on, or else its corpus: their name, and their digest where known."""
+        """Name, and digest if known, of its labelled training data, or else of its corpus."""
         read = {context: f"{name} {digest[:DIGITS]}" for name, digest, _, context in reversed(self.inputs)}
         named = Path(self.params.get("target.path", "")).name or self.params.get("target.name", "")
         return read.get("training") or read.get("language model") or named
 
     @property
     def names(self) -> tuple[Name, ...]:
-        """Every cell that it stands for, the one whose name it bears first."""
+        """Names of all declared runs that it stands for, its own first."""
         return ((self.variant, self.level, self.seed), *decode_other_names(self.tags.get(ALSO, "")))
 
     def named(self, variant: str, level: str, seed: int) -> TrackedRun:
-        """The same run under the name of a cell that it stands for."""
+        """The same run under another name."""
         place = f"{variant} @ {level}" if level else variant
         return replace(self, variant=variant, level=level, seed=seed, name=f"{place}, seed {seed}")
 
     def declared_runs(self) -> list[TrackedRun]:
-        """The run once for every cell that it stands for, under its name."""
+        """The run once for each of its `names`."""
         return [self, *(self.named(*name) for name in self.names[1:])]
 
 
@@ -100,12 +100,12 @@ class MeanRun:
 
 
 def encode_other_names(names: Iterable[Name]) -> str:
-    """Names as a tag holds them."""
+    """Encode names as a tag."""
     return json.dumps(list(names), ensure_ascii=False)
 
 
 def decode_other_names(text: str) -> list[Name]:
-    """The names that a tag holds; none where it is absent or is no such tag."""
+    """Decode names from a tag; empty if it is missing or invalid."""
     try:
         return [(str(variant), str(level), int(seed)) for variant, level, seed in json.loads(text or "[]")]
     except (ValueError, TypeError):
@@ -151,7 +151,7 @@ def as_tracked_run(run: Any) -> TrackedRun:
 
 
 def restore_infinity(value: float) -> float:
-    """A value as it was logged: MLflow's databases hold the largest float in place of an infinite one."""
+    """Convert the largest float, which MLflow's databases store for infinity, back to infinity."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 

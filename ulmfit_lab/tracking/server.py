@@ -1,4 +1,4 @@
-"""MLflow's web UI over the lab's store, as a process of its own."""
+"""MLflow's web UI in a subprocess."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def server_command(home: Home, uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Arguments and environment of MLflow's server; the store's URI may hold a password, which arguments show."""
-    mlflow = [sys.executable, "-m", interrupts.__name__, "mlflow"]  # so that no end of the command leaves it behind
+    """Arguments and environment of MLflow's server; URIs go into the environment, since they may hold a password."""
+    mlflow = [sys.executable, "-m", interrupts.__name__, "mlflow"]  # so that it ends with this process
     command = [*mlflow, "server", "--host", host, "--port", str(port), "--workers", "1"]
     stores = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": home.artifacts.as_uri()}
     return command, {**os.environ, **stores}
 
 
 def serve(home: Home, uri: str, host: str, port: int, pages: Mapping[str, Mapping[str, str]]) -> int:
-    """MLflow's web UI over a store that exists, in the foreground; on loopback unless another address was asked for.
+    """Run MLflow's web UI in the foreground; returns its exit status.
 
-    pages: experiment -> what there is to see of it -> page; the UI itself opens on another one, for agents.
+    pages: experiment -> name of a page -> path, printed as links
     """
     if host not in LOOPBACK:
         print(f"warning: {host} can be reached from other machines, and MLflow asks for no password", file=sys.stderr)

@@ -1,7 +1,6 @@
-"""Every cell an MLflow run under its sweep's parent run. The only module that imports mlflow.
+"""Tracking of runs in MLflow, each under its sweep's parent run. The only module that imports mlflow.
 
-Runs are addressed by id through `MlflowClient`; the fluent API's active run is never used, since it is neither
-safe across threads nor honest about interruptions.
+Runs are addressed by id through `MlflowClient`; the fluent API's active run is not thread-safe.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # `retry` tries again, and lets Ctrl-C through
-# a database has few connections to give, and each worker keeps as many open as this; more are closed after use
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # `retry` retries, and can be interrupted
+# connections that each worker keeps open; a database has few
 os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "1")
 
 from filelock import FileLock
@@ -65,18 +64,17 @@ from ulmfit_lab.utils.interrupts import shield_from_interrupts
 from ulmfit_lab.utils.provenance import source_tags, version_of
 from ulmfit_lab.utils.retry import is_connection_error, retry
 
-if TYPE_CHECKING:  # the command line's quick commands have no use for torch
+if TYPE_CHECKING:  # imports torch, which is slow
     from ulmfit_lab.training.progress import Point
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 BATCH, FLUSH_SECONDS, SYSTEM_SECONDS = 900, 10.0, 10.0
-"""Metrics a call, of which MLflow takes 1,000 with tags: one alone costs 16 ms, 1,000 together about 110 ms."""
+"""Metrics per call (MLflow's limit, with tags, is 1,000); 1 takes 16 ms, 1,000 take 110 ms."""
 PARAMS_A_BATCH, PAGE = 100, 1000
 PARENT = "tags.`mlflow.parentRunId`"
 LONGEST_DIGEST = 36  # characters
-
 
 REFUSALS = {
     "UNAUTHENTICATED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
@@ -84,26 +82,24 @@ REFUSALS = {
     "password": "put user and password into the address, or set PGUSER and PGPASSWORD",
     "readonly database": "set ULMFIT_LAB_HOME to a folder that you may write",
 }
-"""What a store that answers says of why it does nothing, and what to do; the first two are MLflow's error codes."""
+"""Error code or text of a store -> what to do."""
 
 
 class Client(MlflowClient):  # type: ignore[misc]
-    """MLflow's client, whose calls are not interrupted half-way and wait for a store that is away.
+    """MLflow's client; calls are shielded from interrupts and retried while the store is unavailable.
 
-    A store that refuses raises LabError.
+    Raises LabError if the store denies access.
     """
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        return (
-            permitted(retry(shield_from_interrupts(found)))
-            if not name.startswith("_") and inspect.ismethod(found)
-            else found
-        )
+        if name.startswith("_") or not inspect.ismethod(found):
+            return found
+        return permitted(retry(shield_from_interrupts(found)))
 
 
 def permitted(call: Callable[P, T]) -> Callable[P, T]:
-    """The same function, which raises LabError with the cure where the store wants a password or other rights."""
+    """Decorate a function to raise LabError with a hint if the store denies access."""
 
     @wraps(call)
     def asking(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -111,21 +107,21 @@ def permitted(call: Callable[P, T]) -> Callable[P, T]:
             return call(*args, **kwargs)
         except (MlflowException, SQLAlchemyError) as error:
             if hint := suggest_fix(error):
-                raise LabError(f"The MLflow store refuses: {redact(first_line(error))}; {hint}.") from error
+                raise LabError(f"The MLflow store denies access: {redact(first_line(error))}; {hint}.") from error
             raise
 
     return asking
 
 
 def suggest_fix(error: MlflowException | SQLAlchemyError) -> str:
-    """What to do about a store's refusal; empty where it is another error."""
+    """What to do if a store denies access; empty for other errors."""
     said = f"{getattr(error, 'error_code', '')} {error}"
     return next((hint for words, hint in REFUSALS.items() if words in said), "")
 
 
 @dataclass
 class RunLog:
-    """Writes one run; as a context manager it ends the run: FINISHED, FAILED with the reason, or KILLED."""
+    """Logs one run; as a context manager it ends the run as FINISHED, FAILED with the reason, or KILLED."""
 
     client: MlflowClient
     run_id: str
@@ -135,20 +131,19 @@ class RunLog:
     away: bool = False
     name: str = ""
     about: str = ""
-    """Its description, to which more can be added."""
     page: str = ""
-    """Its page in the UI, relative to the UI's address."""
+    """Path of its page in the UI."""
 
     def log_params(self, params: Mapping[str, object]) -> None:
-        """Params, which cannot be changed afterwards."""
+        """Log params; they cannot be changed afterwards."""
         listed = [Param(key, str(value)) for key, value in params.items()]
         for start in range(0, len(listed), PARAMS_A_BATCH):
             self.client.log_batch(self.run_id, params=listed[start : start + PARAMS_A_BATCH])
 
     def log_points(self, prefix: str, points: Iterable[Point]) -> None:
-        """Points of a curve; names become prefix/name. Written in batches, every few seconds at least.
+        """Log points of a curve as `prefix/name`, in batches at least every `FLUSH_SECONDS`.
 
-        While the store is away they are kept and training goes on; what comes next takes them along.
+        While the store is unavailable, points are buffered.
         """
         now = round(time.time() * 1000)
         for point in points:
@@ -162,13 +157,13 @@ class RunLog:
                 self.away, self.flushed = True, time.monotonic()
 
     def log_final(self, values: Mapping[str, float]) -> None:
-        """Values that a run ends with."""
+        """Log final metrics and flush."""
         now = round(time.time() * 1000)
         self.buffer += [Metric(name, value, now, 0) for name, value in values.items()]
         self.flush()
 
     def flush(self) -> None:
-        """Write what is buffered; what could not be written stays buffered."""
+        """Write buffered metrics and tags; on failure they stay buffered."""
         self._write(self.client.log_batch)
 
     def _write(self, log_batch: Callable[..., object]) -> None:
@@ -180,11 +175,11 @@ class RunLog:
         self.away, self.flushed = False, time.monotonic()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Tags, written with the metrics that are next: a call of its own costs as much as 50 of them."""
+        """Set tags; they are buffered and written with the next metrics."""
         self.tags.update({name: str(value)[:LONGEST_TAG] for name, value in tags.items()})
 
     def log_inputs(self, inputs: Iterable[tuple[str, str, str, str, Mapping[str, Any]]]) -> None:
-        """Data sets: name, content digest (its first 36 characters are kept), source, context and profile."""
+        """Log data sets: name, digest (truncated to 36 characters), source, context and profile."""
         found = [
             DatasetInput(
                 Dataset(name, digest[:LONGEST_DIGEST], "local", source or name, profile=json.dumps(dict(profile))),
@@ -192,8 +187,7 @@ class RunLog:
             )
             for name, digest, source, context, profile in inputs
         ]
-        # MLflow looks a data set up and then adds it, and refuses where another process added it in between: each
-        # refusal means that one more of them is there.
+        # MLflow fails if another process adds a data set at the same time; after each failure one more exists
         for _ in found:
             with suppress(MlflowException):
                 self.client.log_inputs(self.run_id, found)
@@ -201,15 +195,15 @@ class RunLog:
         self.client.log_inputs(self.run_id, found)
 
     def log_text(self, text: str, name: str) -> None:
-        """A text artifact."""
+        """Log a text artifact."""
         self.client.log_text(self.run_id, text, name)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """A file as artifact."""
+        """Log a file as artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
 
     def finish(self, status: str, reason: str = "") -> None:
-        """Write what is buffered and end the run."""
+        """Flush and end the run."""
         try:
             if reason:
                 self.set_tags({"lab.reason": reason})
@@ -219,9 +213,9 @@ class RunLog:
 
     @contextmanager
     def machine_load(self, every: float = SYSTEM_SECONDS, *, go_on: bool = False) -> Iterator[None]:
-        """Log this machine's load (`system/...`), every so many seconds from a thread.
+        """Log system metrics (`system/...`) from a thread, every `every` seconds.
 
-        go_on: another process may have logged load into this run before; steps are counted on from there
+        go_on: continue the step count of an earlier process
         """
         monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
             self.run_id, every, resume_logging=go_on, tracking_uri=self.client.tracking_uri
@@ -251,22 +245,22 @@ class RunLog:
 
 @dataclass(frozen=True)
 class Tracker:
-    """An MLflow store, seen as experiments, sweeps and cells."""
+    """Experiments, sweeps and runs in an MLflow store."""
 
     client: MlflowClient
     artifacts: Path
     uri: str
 
     def find_experiment(self, experiment: str, scale: str) -> str | None:
-        """The id of the MLflow experiment of an experiment at a scale, if there is one."""
+        """Id of the MLflow experiment of an experiment at a scale, if it exists; raises LabError if it was deleted."""
         found = self.client.get_experiment_by_name(format_title(experiment, scale))
         if found and found.lifecycle_stage == "deleted":
             raise deleted_experiment(found.name, found.experiment_id, self.uri)
         return str(found.experiment_id) if found else None
 
     def make_experiment(self, experiment: str, scale: str, description: str) -> str:
-        """The same, made if need be."""
-        # A server keeps artifacts where it can serve them from; a database's go beside it.
+        """The same, created if it does not exist."""
+        # a server chooses its own artifact location
         place = None if self.uri.startswith("http") else self.artifacts.as_uri()
         with self.lock():
             found = self.find_experiment(experiment, scale)
@@ -274,18 +268,18 @@ class Tracker:
             return found or str(self.client.create_experiment(format_title(experiment, scale), place, tags))
 
     def pages(self) -> dict[str, dict[str, str]]:
-        """Name of every experiment that holds runs of the lab -> what there is to see of it -> page of the UI."""
+        """Experiment -> name -> path of its pages in the UI."""
         found = [each for each in self.client.search_experiments() if KIND.items() <= each.tags.items()]
         return {str(each.name): pages_of(str(each.experiment_id), each.tags) for each in found}
 
     def lock(self) -> FileLock:
-        """Held while something is looked up and made if it is not there."""
+        """Lock for creating what does not exist."""
         return FileLock(self.artifacts.parent / "mlflow.lock")
 
     def open_sweep(
         self, experiment: str, scale: str, declaration: str, description: str, tags: Mapping[str, str]
     ) -> str:
-        """The parent run of a sweep, running; found again by its declaration."""
+        """Find the parent run of a sweep by its declaration, or create it; set it RUNNING and return its id."""
         where = self.make_experiment(experiment, scale, description)
         wanted = f"tags.`lab.kind` = 'sweep' and tags.`lab.declaration` = '{declaration}'"
         own = {"lab.kind": "sweep", "lab.declaration": declaration, "experiment": experiment, "scale": scale}
@@ -299,12 +293,12 @@ class Tracker:
             return str(run.info.run_id)
 
     def start_cell(self, parent: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
-        """A running run for a cell; tags name its experiment, scale, variant, level, seed and `lab.cell`."""
+        """Start a run; tags hold experiment, scale, variant, level, seed and fingerprint (`lab.cell`)."""
         own = {"lab.kind": "cell", "mlflow.parentRunId": parent}
         return self._start(self.client.get_run(parent).info.experiment_id, name, params, {**tags, **own})
 
     def rename(self, run: TrackedRun, name: str, tags: Mapping[str, str]) -> None:
-        """Give a run another name and these tags; its description follows."""
+        """Change the name and tags of a run, and its description accordingly."""
         new = {key: value for key, value in tags.items() if run.tags.get(key, "") != value}
         if new:
             about = run.tags.get(NOTE, "").replace(describe_cell(run.tags), describe_cell({**run.tags, **tags}), 1)
@@ -314,12 +308,12 @@ class Tracker:
             log.flush()
 
     def log_of(self, run_id: str) -> RunLog:
-        """What writes a run that somebody else has begun and will end."""
+        """Log into a run that another process starts and ends."""
         return RunLog(self.client, run_id)
 
     def start_reproduction(self, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
-        """A running run that makes another one again, in an experiment of its own: no sweep counts it."""
-        where = self.make_experiment(REPRODUCTIONS, "", "Tracked runs, made again")
+        """Start a reproduction of a run, in a separate experiment."""
+        where = self.make_experiment(REPRODUCTIONS, "", "Reproductions of tracked runs")
         return self._start(where, name, params, {**tags, "lab.kind": "reproduction"})
 
     def _start(self, where: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
@@ -331,20 +325,19 @@ class Tracker:
         return log
 
     def runs(self, experiment: str, scale: str, status: str | None = None, cell: str | None = None) -> list[TrackedRun]:
-        """The cells' runs, oldest first; only those of a status, or of one cell, if asked for."""
+        """Runs of a sweep, oldest first; `cell`: only those with this fingerprint."""
         where = self.find_experiment(experiment, scale)
         wanted = "tags.`lab.kind` = 'cell'" + (f" and attributes.status = '{status}'" if status else "")
         wanted += f" and tags.`lab.cell` = '{cell}'" if cell else ""
         return self._search([where], wanted) if where else []
 
     def has_runs(self, experiment: str, scale: str) -> bool:
-        """Whether any run of a cell is tracked."""
-        where = self.find_experiment(experiment, scale)
-        wanted = "tags.`lab.kind` = 'cell'"
+        """Whether a run of the sweep is tracked."""
+        where, wanted = self.find_experiment(experiment, scale), "tags.`lab.kind` = 'cell'"
         return bool(where and self.client.search_runs([where], wanted, ViewType.ACTIVE_ONLY, max_results=1))
 
     def find_runs(self, prefix: str) -> list[TrackedRun]:
-        """The cells' runs of all experiments whose id begins so, here or where they were made."""
+        """Runs of all experiments whose id, or original id if imported, has this prefix."""
         everywhere = [str(each.experiment_id) for each in self.client.search_experiments()]
         ids = ("attributes.run_id", f"tags.`{IMPORTED}`")
         found = [self._search(everywhere, f"tags.`lab.kind` = 'cell' and {name} LIKE '{prefix}%'") for name in ids]
@@ -363,21 +356,19 @@ class Tracker:
                 return found
 
     def declaration_of(self, parent: str) -> str:
-        """The declaration that a sweep's parent run is found by."""
+        """Declaration of a sweep's parent run."""
         return str(self.client.get_run(parent).data.tags["lab.declaration"])
 
     def histories(self, run: TrackedRun) -> dict[str, list[LoggedMetric]]:
-        """Metric -> all that was logged of it, for the metrics that a run logs more than once."""
+        """Metric -> its history, for metrics that are logged more than once."""
         names = [name for name in run.metrics if not name.startswith(LOGGED_ONCE)]
         found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
-        return {
-            name: [(m.step, restore_infinity(m.value), m.timestamp) for m in points] for name, points in found.items()
-        }
+        return {name: [(m.step, restore_infinity(m.value), m.timestamp) for m in found[name]] for name in names}
 
     def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[LoggedMetric]]) -> None:
-        """A run that was made elsewhere, as a child of a parent run; it counts only once it is whole.
+        """Import a run under a parent run; it becomes FINISHED after all data is written.
 
-        Raises LabError where MLflow refuses what it holds.
+        Raises LabError if MLflow rejects its data.
         """
         where = self.client.get_run(parent).info.experiment_id
         own = {"lab.kind": "cell", "mlflow.parentRunId": parent, IMPORTED: run.origin}
@@ -405,12 +396,13 @@ class Tracker:
     def log_model(
         self, run_id: str, folder: Path, loader: str, inputs: Sequence[str], outputs: Mapping[str, str], name: str = ""
     ) -> str:
-        """Put a model that reads texts among a run's artifacts; returns the URI to load it by, a registered one's too.
+        """Log a model of texts as artifact of a run, and register it if it has a name; returns its URI.
 
-        `loader` is the module that reads the folder, `inputs` the columns of text that the model reads, `outputs`
-        column -> MLflow's type of what it gives for each row. Raises LabError where MLflow refuses.
+        loader: module that loads the folder; inputs: text columns; outputs: column -> MLflow's type
+
+        Raises LabError if MLflow rejects it.
         """
-        with warnings.catch_warnings(action="ignore"):  # of MLflow about itself; the import takes seconds
+        with warnings.catch_warnings(action="ignore"):  # slow to import
             from mlflow.models import ModelSignature
             from mlflow.pyfunc import save_model
             from mlflow.types import ColSpec, Schema
@@ -433,14 +425,14 @@ class Tracker:
             raise LabError(f"The model of run {run_id} cannot be logged; MLflow says: {why}") from error
 
     def close_abandoned(self, experiment: str, scale: str, alive: Callable[[str], bool]) -> None:
-        """Mark as KILLED the running runs of cells that no process is running."""
+        """Mark as KILLED the running runs that are not alive."""
         for run in self.runs(experiment, scale, "RUNNING"):
-            # A cell that was alive when it was listed may have ended its run since.
+            # it may have ended since it was listed
             if not alive(run.fingerprint) and self.client.get_run(run.run_id).info.status == "RUNNING":
                 RunLog(self.client, run.run_id).finish("KILLED", "its process ended without closing the run")
 
     def finish_sweep(self, parent: str, status: str, reason: str = "") -> None:
-        """End the parent run of a sweep that is not summarised, such as one with failed cells."""
+        """End the parent run of a sweep without a summary."""
         RunLog(self.client, parent).finish(status, reason)
 
     def log_means(self, parent: str, means: Iterable[MeanRun]) -> None:
@@ -461,7 +453,7 @@ class Tracker:
             log.finish("FINISHED")
 
     def show(self, parent: str, measure: str, about: str) -> None:
-        """Have the pages of a sweep's experiment open on what was measured, and lead to the comparison."""
+        """Set the default view of a sweep's experiment, and link to the comparison."""
         where = str(self.client.get_run(parent).info.experiment_id)
         for name, value in view_tags(measure, about, where, parent).items():
             self.client.set_experiment_tag(where, name, value)
@@ -469,7 +461,7 @@ class Tracker:
     def summarise_sweep(
         self, parent: str, metrics: Mapping[str, float], description: str, artifacts: Sequence[Path], status: str
     ) -> None:
-        """Put the comparison on the parent run: means, table, figures."""
+        """Log means, tables and figures to the parent run, and end it."""
         log = RunLog(self.client, parent)
         log.set_tags({NOTE: truncate(description)})
         for path in artifacts:
@@ -479,11 +471,11 @@ class Tracker:
 
 
 def open_tracker(home: Home, tracking_uri: str | None = None, *, moved: bool = True) -> Tracker:
-    """The tracker on a store, which is made and migrated by one process at a time.
+    """Open a tracking store; it is created and migrated by one process at a time.
 
-    moved: whether a store that names the place where the home was before is mended
+    moved: update artifact locations if the home was moved
 
-    Raises LabError where the store cannot be opened.
+    Raises LabError if the store cannot be opened.
     """
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -492,19 +484,17 @@ def open_tracker(home: Home, tracking_uri: str | None = None, *, moved: bool = T
         return open_to_read(home, uri)
     home.artifacts.mkdir(parents=True, exist_ok=True)
     with FileLock(home.root / "mlflow.lock"):
-        initialize_store(uri)  # migrates, which several at once do not survive
+        initialize_store(uri)  # migrations must not run concurrently
         if uri.startswith("sqlite"):
             write_ahead(make_url(uri).database)
         if uri == home.own_uri and moved and (places := old_places(home)):
             repoint(home)
-            logger.warning(
-                "This home was moved: its runs' files are now in %s, no more in %s.", home.artifacts, places[0]
-            )
+            logger.warning("This home was moved: its artifacts are now in %s, not in %s.", home.artifacts, places[0])
     return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
 
 
 def example_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
-    """Two rows that a model of these columns can be asked about.
+    """Two example rows for a model's signature.
 
     >>> example_rows(["text"])
     [{'text': 'A text.'}, {'text': 'Another.'}]
@@ -513,7 +503,7 @@ def example_rows(inputs: Sequence[str]) -> list[dict[str, str]]:
 
 
 def open_to_read(home: Home, uri: str) -> Tracker:
-    """The tracker of a home that may not be written: of its own SQLite store nothing is locked or migrated."""
+    """Open a read-only home; its SQLite store is neither locked nor migrated."""
     if uri == home.own_uri:
         if not home.runs_database.is_file():
             hint = "set ULMFIT_LAB_HOME to another folder"
@@ -524,9 +514,9 @@ def open_to_read(home: Home, uri: str) -> Tracker:
 
 
 def initialize_store(uri: str) -> None:
-    """Open a store, which makes and migrates it; raises LabError where that cannot be."""
+    """Create or migrate a store; raises LabError if it cannot be opened."""
     try:
-        # whoever gave a wrong address should not wait: of a database MLflow tries again for minutes
+        # fail fast: MLflow retries a wrong database address for minutes
         if uri.startswith("postgresql"):
             check_connection(uri)
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
@@ -539,7 +529,7 @@ def initialize_store(uri: str) -> None:
 
 
 def check_connection(uri: str) -> None:
-    """Raise SQLAlchemyError where a database does not answer, ImportError where its driver is not installed."""
+    """Raise SQLAlchemyError if a database does not answer, ImportError if its driver is not installed."""
     engine = create_engine(uri)
     try:
         engine.connect().close()

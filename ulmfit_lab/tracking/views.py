@@ -1,8 +1,4 @@
-"""What MLflow's pages of an experiment show at first sight: views of its runs, as tags that the UI reads.
-
-MLflow's list of runs opens with a folded sweep and no metric. A view that somebody shared is kept by the UI as a tag of
-the experiment, and opened by the key in the tag's name; the lab writes such tags itself.
-"""
+"""Views of an experiment's runs in MLflow's UI, which stores shared views as tags of the experiment."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from ulmfit_lab.training.metrics import find_metric, prediction_metrics
 VIEW = "mlflow.sharedViewState."
 """How the tags begin that hold a view of an experiment, with the view's key behind: "means" or "runs" for the lab's."""
 SUMMARY = "lab.summary"
-"""Tag of an experiment: the run that holds the comparison of its variants."""
+"""Tag of an experiment: the parent run with the comparison."""
 CELLS = "tags.`lab.kind` = 'cell'"
 
 
@@ -42,10 +38,7 @@ def means_view(measure: str) -> dict[str, Any]:
 
 
 def runs_view(measure: str) -> dict[str, Any]:
-    """The state of MLflow's list of runs, by the names of its user interface.
-
-    It shows them best first, with variant, level, seed and what the experiment measures.
-    """
+    """State of MLflow's list of runs: best first, with variant, level, seed and metrics."""
     others = (*(f"final/{metric.name}" for metric in prediction_metrics()), "final/lm_perplexity")
     return {
         "searchFilter": CELLS,
@@ -60,12 +53,12 @@ def runs_view(measure: str) -> dict[str, Any]:
 
 
 def pages_of(experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """What there is to see of an experiment (by id) -> page, relative to the UI's address; best first."""
+    """Name -> path of the pages of an experiment (by id), relative to the UI's address."""
     summary = {"verdict": page_of(experiment, tags[SUMMARY])} if tags.get(SUMMARY) else {}
     views = {key: f"{page_of(experiment)}?viewStateShareKey={key}" for key in ("means", "runs") if VIEW + key in tags}
     return {**summary, "runs": page_of(experiment), **views}
 
 
 def page_of(experiment: str, run: str = "") -> str:
-    """A run's page, or that of an experiment's runs, relative to the UI's address."""
+    """Path of a run's page, or of an experiment's list of runs, relative to the UI's address."""
     return f"#/experiments/{experiment}/runs" + (f"/{run}" if run else "")
