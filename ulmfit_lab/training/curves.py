@@ -1,4 +1,4 @@
-"""A run's loss curves as a picture."""
+"""Loss curves of a run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class HasValues(Protocol):
 
     @property
     def epoch(self) -> float:
-        """Where, in epochs."""
+        """Position in epochs."""
 
     @property
     def values(self) -> dict[str, float]:
-        """What."""
+        """Values by name."""
 
 
 def draw_curves(curves: Mapping[str, Sequence[HasValues]]) -> Figure:
-    """Training and validation loss over epochs, a panel for each stage."""
+    """Draw training and validation loss over epochs, one panel per stage."""
     figure = Figure(figsize=(4.2 * len(curves), 3.2))
     figure.subplots_adjust(left=0.55 / 4.2 / len(curves), right=0.98, bottom=0.15, top=0.9)
     for axis, (name, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
