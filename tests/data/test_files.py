@@ -179,7 +179,7 @@ def test_sub_folders_that_are_no_classes_are_refused(tmp_path: Path, files: list
         ),
         ("a.tsv", "sentiment\ttext\na\tb\n", "--target.label-column sentiment"),
         ("a.jsonl", '{"text": "a"}\n', "line 1: no column 'label'; found text; set the label column"),
-        ("a.csv", "text,label\na,b\nc,\n", "row 2: the text has no label; fill in its column 'label', or remove the row"),
+        ("a.csv", "text,label\na,b\nc,\n", "row 2: the text has no label; fill in its column 'label', or remove"),
         ("a.jsonl", '{"text": "a", "label": null}\n', "line 1: the text has no label; fill in its column 'label'"),
         ("a.txt", "a\nb\n", "line 1: the text has no label; use a table with a label column"),
         ("a.csv", "a,b\n", "no column 'text'; found a, b"),

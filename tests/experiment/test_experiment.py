@@ -89,7 +89,7 @@ def test_seeds_that_tune_may_not_compare() -> None:
     [
         ({"classifier.lrr": Range(0.1, 0.2)}, "classifier.lr"),
         ({"classifier.drop_mult": Range(0.0, 11.0)}, "between 0 and 10"),
-        ({"classifier.drop_mult": Range(0.1, 3.0)}, "must be at least 0 and below 1"),  # 3 times a weight dropout of 0.5
+        ({"classifier.drop_mult": Range(0.1, 3.0)}, "at least 0 and below 1"),  # 3 times a weight dropout of 0.5
         ({"classifier.drop_mult": Range(0, 1)}, r"Range\(0.0, 1.0\)"),
         ({"classifier.head_size": Range(4.0, 8.0)}, "must be a int"),
         ({"classifier.unfreeze": Range(0.1, 0.5)}, "not an option"),
