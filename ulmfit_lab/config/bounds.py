@@ -58,22 +58,15 @@ def check_config(config: Any) -> None:
             "set classifier.dropout_schedule to constant."
         )
     for fit, group in (("pretraining", "lm"), ("fine_tuning", "lm"), ("classifier", "classifier")):
-        _check_doubled(values, fit, group)
-
-
-def _check_doubled(values: Mapping[str, Any], fit: str, group: str) -> None:
-    """Raise ConfigError for a dropout that a schedule would raise to 1; the head's output_dropout is not scheduled."""
-    schedule, multiplier = values[f"{fit}.dropout_schedule"], values[f"{group}.drop_mult"]
-    if schedule == "constant":
-        return
-    for name in DROPOUTS:
-        rate = values[f"{group}.{name}"]
-        in_head = group == "classifier" and name == "output_dropout"
-        if not in_head and 2 * rate * multiplier >= 1:
-            raise ConfigError(
-                f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} must be below 0.5, since "
-                f"{fit}.dropout_schedule = {schedule!r} doubles it; lower it."
-            )
+        schedule, multiplier = values[f"{fit}.dropout_schedule"], values[f"{group}.drop_mult"]
+        for name in DROPOUTS if schedule != "constant" else ():
+            rate = values[f"{group}.{name}"]
+            in_head = group == "classifier" and name == "output_dropout"  # not scheduled
+            if not in_head and 2 * rate * multiplier >= 1:
+                raise ConfigError(
+                    f"{group}.{name} = {rate} times {group}.drop_mult = {multiplier} must be below 0.5, since "
+                    f"{fit}.dropout_schedule = {schedule!r} doubles it; lower it."
+                )
 
 
 def _check_type(path: str, value: Any, kind: Any) -> None:

@@ -47,9 +47,13 @@ def leaf_fields(kind: type) -> Mapping[str, LeafField]:
     return MappingProxyType(found)
 
 
-@cache
 def field_types(kind: type) -> Mapping[str, Any]:
     """Return dotted path -> type of all leaf fields of a config class."""
+    return _field_types(kind)
+
+
+@cache
+def _field_types(kind: type) -> Mapping[str, Any]:
     return MappingProxyType({path: leaf.type for path, leaf in leaf_fields(kind).items()})
 
 

@@ -10,7 +10,7 @@ import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +175,12 @@ def _write_json(path: Path, value: Any) -> None:
 
 def open_corpus(folder: Path) -> TokenCorpus:
     """Open a corpus written by `write_corpus`; raises DataError if it is incomplete."""
+    load = partial(np.load, mmap_mode="r", allow_pickle=False)
     try:
         summary = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        ids, offsets, counts = (_map(folder / f"{name}.npy") for name in ("ids", "offsets", "counts"))
+        ids, offsets, counts = (load(folder / f"{name}.npy") for name in ("ids", "offsets", "counts"))
         names = tuple(summary["label_names"])
-        labels = _map(folder / "labels.npy") if names else None
+        labels = load(folder / "labels.npy") if names else None
         sizes = (summary["n_tokens"], summary["n_documents"] + 1)
         whole = (ids.shape, offsets.shape) == ((sizes[0],), (sizes[1],)) and offsets[-1] == len(ids)
         language = str(summary["language"])
@@ -188,11 +189,6 @@ def open_corpus(folder: Path) -> TokenCorpus:
     if not whole:
         raise DataError(f"{folder} is damaged: numbers of tokens or documents differ; tokenise the texts again.")
     return TokenCorpus(folder, language, ids, offsets, counts, labels, names)
-
-
-def _map(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
 
 
 @dataclass(frozen=True)

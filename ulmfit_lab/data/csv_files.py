@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from ulmfit_lab.data import formats
 from ulmfit_lab.data.formats import Columns, Document, Held, decoded_lines, make_document
@@ -20,7 +21,7 @@ from ulmfit_lab.utils.errors import DataError
 Keep = Callable[[Mapping[str, str]], bool]
 
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-CURES = {
+HINTS = {
     "unexpected end of data": "close the quotes",
     "expected after": "double the quotes that belong to a quoted field",
     "new-line character": "put quotes around a field with a carriage return in it",
@@ -57,10 +58,10 @@ def _documents(
     if columns.numbered:
         header = [str(place) for place in range(len(first))]
         rows = rows if first == header else chain([first], rows)
-    _refuse_other_delimiter(first, header, delimiter, columns, path)
+    _check_delimiter(first, header, delimiter, columns, path)
     texts, label = columns.found(header, str(path))
     if header != first:
-        _refuse_header(first, texts, path)
+        _check_header(first, texts, path)
     for number, row in enumerate(rows, 1):
         where = f"{path}, row {number}"
         if not row:
@@ -91,22 +92,19 @@ def _rows(
     lines = Held(decoded_lines(path), f"{path}, a row that quotes keep open")
     csv.field_size_limit(max(csv.field_size_limit(), formats.LONGEST))
     source = _noted(lines, seen)
-    rows = csv.reader(source, delimiter=delimiter, strict=True)
-    if not quoted:
-        rows = csv.reader(source, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    rows = csv.reader(source, delimiter=delimiter, strict=quoted, quoting=quoting)
     columns = 0
     try:
         for row in rows:
             lines.size = 0
             columns = columns or len(row)
-            if row or columns == 1:
-                yield row or [""]
-            elif columns and keep_empty:
-                yield row
+            if row or columns == 1 or (columns and keep_empty):
+                yield row or [""] * (columns == 1)
             if seen is not None:
                 seen.clear()
     except csv.Error as error:
-        hint = next((hint for words, hint in CURES.items() if words in str(error)), "fix the line")
+        hint = next((hint for words, hint in HINTS.items() if words in str(error)), "fix the line")
         raise DataError(f"{path}, line {rows.line_num}: {str(error).partition(' - ')[0]}; {hint}.") from None
 
 
@@ -117,7 +115,7 @@ def _noted(lines: Held, seen: list[str] | None) -> Iterator[str]:
         yield line
 
 
-def _refuse_header(first: list[str], texts: list[str], path: Path) -> None:
+def _check_header(first: list[str], texts: list[str], path: Path) -> None:
     """Raise DataError if the first line looks like column names although columns were given by number."""
     names = {"text", "label"} & {name.strip().lower() for name in first} or {
         first[int(place)] for place in texts if first[int(place)].strip().isdecimal()
@@ -127,7 +125,7 @@ def _refuse_header(first: list[str], texts: list[str], path: Path) -> None:
         raise DataError(f"{path}, line 1: {min(names)!r} looks like a column name; {hint}.")
 
 
-def _refuse_other_delimiter(first: list[str], header: list[str], delimiter: str, columns: Columns, path: Path) -> None:
+def _check_delimiter(first: list[str], header: list[str], delimiter: str, columns: Columns, path: Path) -> None:
     """Raise DataError if the first line is one field that another delimiter splits."""
     if len(first) > 1 or columns.text in header:
         return

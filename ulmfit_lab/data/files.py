@@ -8,19 +8,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.data.csv_files import read_csv, read_tsv
-from ulmfit_lab.data.formats import (
-    Columns,
-    Document,
-    read_articles,
-    read_jsonl,
-    read_lines,
-    read_trec,
-    read_whole,
-)
+from ulmfit_lab.data.formats import Columns, Document, read_articles, read_jsonl, read_lines, read_trec, read_whole
 from ulmfit_lab.data.parquet import parquet_text_bytes, read_parquet
 from ulmfit_lab.data.splits import SPLITS
 from ulmfit_lab.utils.errors import DataError, suggest
@@ -91,8 +84,14 @@ def find_own(path: str, columns: Columns, split: str | None = None) -> TextSourc
     hint = f"fill in its column {columns.label!r}, or remove the row"
     if suffix in NO_COLUMNS:
         hint = "use a table with a label column, or a folder with one sub-folder per class"
-    read = partial(_read_files, files, READERS[suffix].read, columns)
-    return TextSource(files, _recipe(suffix, columns), read, lambda: sum(map(size, files)), hint=hint)
+    reader = READERS[suffix].read
+    return TextSource(
+        files,
+        _recipe(suffix, columns),
+        lambda: chain.from_iterable(reader(file, columns) for file in files),
+        lambda: sum(map(size, files)),
+        hint=hint,
+    )
 
 
 def _recipe(suffix: str, columns: Columns) -> str:
@@ -126,16 +125,13 @@ def _part(folder: Path, split: str) -> Path:
 
 def _own_text_folder(files: tuple[Path, ...], root: Path | None, columns: Columns) -> TextSource:
     """Return the user's text files; from aclImdb with labels, only `pos` and `neg`."""
-    if root and columns.label is not None and _is_acl_imdb(root):
-        files = tuple(file for file in files if file.parent in (root / "pos", root / "neg"))
+    if root and columns.label is not None:
+        names = {path.name for path in root.iterdir()}
+        if {"pos", "neg"} <= names and names & ACL_IMDB:
+            files = tuple(file for file in files if file.parent in (root / "pos", root / "neg"))
     if columns.labelled and root:
         _check_folder_labels(files, root)
     return text_folder(files, root, keep_empty=columns.keep_empty)
-
-
-def _is_acl_imdb(root: Path) -> bool:
-    names = {path.name for path in root.iterdir()}
-    return {"pos", "neg"} <= names and bool(names & ACL_IMDB)
 
 
 def _check_folder_labels(files: Sequence[Path], root: Path) -> None:
@@ -199,13 +195,6 @@ def _common_suffix(files: Sequence[Path], path: str) -> str:
     return suffixes[0]
 
 
-def _read_files(
-    files: Sequence[Path], reader: Callable[[Path, Columns], Iterator[Document]], columns: Columns
-) -> Iterator[Document]:
-    for file in files:
-        yield from reader(file, columns)
-
-
 def text_folder(files: Sequence[Path], root: Path | None, *, keep_empty: bool = False) -> TextSource:
     """Return text files as one document each, labelled by their sub-folder of root."""
 
@@ -233,16 +222,12 @@ def texts_digest(texts: TextSource) -> str:
     digest = hashlib.sha256(json.dumps([READING, texts.reader_id]).encode())
     for file in texts.files:
         digest.update((_folder_label(file, texts.root) or "").encode(errors="surrogateescape") + b"\0")
-        digest.update(_stored_digest(file).encode())
+        try:
+            stat = file.stat()
+            digest.update(_file_digest(file, stat.st_size, stat.st_mtime_ns).encode())
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
     return digest.hexdigest()
-
-
-def _stored_digest(file: Path) -> str:
-    try:
-        stat = file.stat()
-        return _file_digest(file, stat.st_size, stat.st_mtime_ns)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
 # A plan needs the same digest many times.

@@ -16,14 +16,7 @@ from typing import Any
 
 from ulmfit_lab.data.csv_files import read_csv
 from ulmfit_lab.data.files import TextSource, file_bytes, text_folder
-from ulmfit_lab.data.formats import (
-    Columns,
-    Document,
-    make_document,
-    read_articles,
-    read_trec,
-    split_articles,
-)
+from ulmfit_lab.data.formats import Columns, Document, make_document, read_articles, read_trec, split_articles
 from ulmfit_lab.data.parquet import parquet_text_bytes, read_parquet
 from ulmfit_lab.data.splits import splits_of
 from ulmfit_lab.utils.errors import DataError, suggest

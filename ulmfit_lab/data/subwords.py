@@ -37,10 +37,7 @@ def learn_subwords(counts: Mapping[str, int], max_size: int, min_freq: int) -> t
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(END, "merged_with_previous")
     trainer = trainers.BpeTrainer(
-        vocab_size=max_size,
-        min_frequency=min_freq,
-        initial_alphabet=sorted(alphabet | {END}),
-        show_progress=False,
+        vocab_size=max_size, min_frequency=min_freq, initial_alphabet=sorted(alphabet | {END}), show_progress=False
     )
     known = ((word, count) for word, count in words.items() if alphabet.issuperset(word))
     tokenizer.train_from_iterator(repeated(known), trainer)

@@ -132,10 +132,7 @@ class Vocabulary:
 
 
 def build_vocabulary(
-    counts: Mapping[str, int],
-    max_size: int = 60_000,
-    min_freq: int = 2,
-    units: Literal["words", "subwords"] = "words",
+    counts: Mapping[str, int], max_size: int = 60_000, min_freq: int = 2, units: Literal["words", "subwords"] = "words"
 ) -> Vocabulary:
     """Return the markers and the words that occur at least min_freq times, by decreasing count, then alphabetically.
 

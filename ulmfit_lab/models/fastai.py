@@ -150,10 +150,7 @@ def check_shapes(tensors: Mapping[str, Tensor], path: Path) -> Sizes:
     """Return the sizes of a language model's weights; raises DataError if weights are missing or do not fit."""
     layers = {int(name.split(".")[2]) for name in tensors if name.startswith("encoder.lstms.")}
     n_layers = max(layers, default=0) + 1
-    names = [
-        "encoder.embedding.weight",
-        *(f"encoder.lstms.{i}.{part}" for i in range(n_layers) for part in PARTS),
-    ]
+    names = ["encoder.embedding.weight", *(f"encoder.lstms.{i}.{part}" for i in range(n_layers) for part in PARTS)]
     missing = [fastai_name(name) for name in names if name not in tensors]
     if missing:
         raise DataError(f"{path} lacks {format_names(missing)}; give a complete language model or encoder of fastai.")

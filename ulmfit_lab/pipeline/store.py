@@ -121,7 +121,9 @@ class StageResult:
         path, found = self.folder / "points.jsonl", list[Point]()
         try:
             for line in path.read_text(encoding="utf-8").splitlines():
-                found.append(point_of(json.loads(line)))
+                point = json.loads(line)
+                values = {str(name): parse_number(value) for name, value in point["values"].items()}
+                found.append(Point(int(point["step"]), float(point["epoch"]), values))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             where = f"{path}, line {len(found) + 1}"
             raise DataError(f"{where}: not a point of a curve ({error}); remove {self.folder}.") from error
@@ -230,12 +232,6 @@ class Observer:
 def stage_fingerprint(kind: str, version: int, key: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """Return 16 hex digits that identify everything that determines a stage's result; inputs: name -> fingerprint."""
     return fingerprint({"kind": kind, "version": version, "key": key, "inputs": inputs})
-
-
-def point_of(found: Any) -> Point:
-    """Parse a line of `points.jsonl`; raises KeyError, TypeError and others for anything else."""
-    values = {str(name): parse_number(value) for name, value in found["values"].items()}
-    return Point(int(found["step"]), float(found["epoch"]), values)
 
 
 def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], seconds: float) -> None:

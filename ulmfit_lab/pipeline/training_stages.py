@@ -272,13 +272,7 @@ def make_document_batches(
 ) -> DocumentBatches:
     """Return batches of documents in the configured direction."""
     return DocumentBatches(
-        documents,
-        labels,
-        batch_size=batch_size,
-        sampler=sampler,
-        seed=seed,
-        pad=PAD_ID,
-        backwards=config.lm.backwards,
+        documents, labels, batch_size=batch_size, sampler=sampler, seed=seed, pad=PAD_ID, backwards=config.lm.backwards
     )
 
 

@@ -39,16 +39,11 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     words = {"annot": np.array(cells), "fmt": "", "annot_kws": {"fontsize": 8}, "cbar_kws": {"label": "share of row"}}
     sns.heatmap(shares, ax=axis, xticklabels=names, yticklabels=names, **look, **words)
     axis.tick_params(axis="y", rotation=0)
-    axis.set(xlabel="predicted", ylabel="true", title=title_of(matrix, kept))
-    return figure
-
-
-def title_of(matrix: np.ndarray, kept: np.ndarray) -> str:
-    """Return the figure's title."""
     title = f"{matrix.sum():,} test documents"
-    if len(kept) == len(matrix):
-        return title
-    return f"{title}; the {len(kept)} largest of {len(matrix)} classes, shares are of the whole row"
+    if len(kept) < len(matrix):
+        title += f"; the {len(kept)} largest of {len(matrix)} classes, shares are of the whole row"
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    return figure
 
 
 def shortened(name: str) -> str:

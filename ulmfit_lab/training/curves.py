@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from matplotlib.figure import Figure
 
-
-class HasValues(Protocol):
-    """A point of a curve."""
-
-    @property
-    def epoch(self) -> float:
-        """Position in epochs."""
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Values by name."""
+from ulmfit_lab.training.progress import Point
 
 
-def draw_curves(curves: Mapping[str, Sequence[HasValues]]) -> Figure:
+def draw_curves(curves: Mapping[str, Sequence[Point]]) -> Figure:
     """Draw training and validation loss over epochs, one panel per stage."""
     figure = Figure(figsize=(4.2 * len(curves), 3.2))
     figure.subplots_adjust(left=0.55 / 4.2 / len(curves), right=0.98, bottom=0.15, top=0.9)

@@ -81,12 +81,7 @@ def compute_features(model: Any, batches: Any, *, device: torch.device, precisio
 
 
 def over_documents(
-    model: nn.Module,
-    batches: Any,
-    compute: Callable[[Any], list[Tensor]],
-    *,
-    device: torch.device,
-    precision: str,
+    model: nn.Module, batches: Any, compute: Callable[[Any], list[Tensor]], *, device: torch.device, precision: str
 ) -> list[Tensor]:
     """Compute tensors (n, ...) of all batches in evaluation mode; return them on the CPU in the documents' order.
 

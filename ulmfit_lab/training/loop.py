@@ -74,10 +74,6 @@ class Position:
         self.loss_sum, self.summed = 0.0, 0
         return mean
 
-    def next_epoch(self, seconds: float) -> None:
-        """Go to the beginning of the next epoch."""
-        self.epoch, self.batch, self.carry, self.seconds = self.epoch + 1, 0, None, seconds
-
 
 @dataclass
 class Training:
@@ -165,7 +161,7 @@ def fit(
             progress(progress_at(at, sum(counts), seen, resumed))
         metrics = finish_epoch(training, evaluate, config)
         note(at, count, record, {f"valid_{name}": value for name, value in metrics.items()})
-        at.next_epoch(time.monotonic() - began)
+        at.epoch, at.batch, at.carry, at.seconds = at.epoch + 1, 0, None, time.monotonic() - began
         if resume:
             save(resume, training, device)
             saved = at.seconds
