@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def find_own(path: str, columns: Columns, split: str | None = None) -> TextSourc
     return TextSource(
         files,
         _recipe(suffix, columns),
-        lambda: chain.from_iterable(reader(file, columns) for file in files),
+        lambda: (document for file in files for document in reader(file, columns)),
         lambda: sum(map(size, files)),
         hint=hint,
     )
