@@ -99,7 +99,7 @@ def test_failures_of_one_reason_are_told_once(run: Run, csv: str) -> None:
     few = ("--unlabelled.path", csv, "--unlabelled.max-tokens", "1")
     status, _, err = run(*OWN, "--target.path", csv, "--general.path", csv, *few)
     (told,) = [line for line in err.splitlines() if line.startswith("FAILED random @ 30, seed 0; word2vec")]
-    assert status == 1 and "more than max_tokens = 1; raise it, as with --unlabelled.max-tokens" in told
+    assert status == 1 and "more than max_tokens = 1; raise it, for example with --unlabelled.max-tokens" in told
     assert "6 runs failed" in err
 
 
@@ -134,7 +134,7 @@ def rows(labels: str, n: int = 60) -> list[tuple[str, str]]:
         (("sweep", "word2vec_vs_lm", "--levels", "0.5"), "whole numbers, as target.n_labels has"),
         (("sweep", "word2vec_vs_lm", "--levels", "-5"), "target.n_labels = -5"),
         (("plan", "word2vec_vs_lm", "--seeds", "1000000000"), "at most 1000"),
-        ((*OWN, "--target.path", "x" * 5000), "cannot be looked up"),
+        ((*OWN, "--target.path", "x" * 5000), "cannot be opened"),
         (("report", "--seeds", "1"), "all committed results are meant"),
         (("reproduce", "not hex"), "is not a run id"),
     ],

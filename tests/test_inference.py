@@ -287,7 +287,7 @@ def test_the_columns_of_a_run_are_asked_for_by_name(command: Any, tmp_path: Path
     (tmp_path / "a.csv").write_text("review,label\nbad,[]\n")
     ask = ("predict", "--run", "used/fine-tuned/0", "--file", str(tmp_path / "a.csv"), "--json")
     status, _, err = command(*ask)
-    assert status == 2 and "no column 'text' among review, label" in err and len(err.splitlines()) == 1
+    assert status == 2 and "no column 'text'; found review, label" in err and len(err.splitlines()) == 1
     status, out, _ = command(*ask, "--text-column", "review")
     assert status == 0 and json.loads(out)["text"] == "bad"
     status, _, err = command(*ask, "--text-column", "review,label")

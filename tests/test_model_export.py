@@ -70,7 +70,7 @@ def test_an_exported_model_starts_runs_of_another_home(
     model = restore_language_model(original.vocabulary, stored, config)
     for name, tensor in original.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor.half().float()), "float16 is read back as float32"
-    with pytest.raises(ConfigError, match=r"a model of language 'en', and this run's language is 'de'.*--imported ''"):
+    with pytest.raises(ConfigError, match=r"a model of language 'en', but this run's language is 'de'.*--imported ''"):
         final_stage(override(config, {"language": "de"}), 0, None, None)
 
 

@@ -118,7 +118,7 @@ def test_what_would_write_says_so_in_one_line_before_it_begins(locked: Locked) -
     for name in ("sweep", "report", "doctor"):
         status, _, said = found[name]
         assert status == "2" and len(said.splitlines()) == 1, said
-        assert str(locked.folder / "home") in said and "may not be written" in said and "ULMFIT_LAB_HOME" in said
+        assert str(locked.folder / "home") in said and "not writable" in said and "ULMFIT_LAB_HOME" in said
     status, _, said = found["new"]
     assert status == "2" and len(said.splitlines()) == 1 and "experiments" in said
 

@@ -123,14 +123,14 @@ def test_opening_takes_less_than_50_ms(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_whole_corpus_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a whole corpus"):
+    with pytest.raises(DataError, match="not a complete corpus"):
         open_corpus(tmp_path)
     make(tmp_path, TEXTS)
     np.save(tmp_path / "ids.npy", np.zeros(3, np.uint16))
     with pytest.raises(DataError, match="damaged"):
         open_corpus(tmp_path)
     (tmp_path / "ids.npy").write_bytes(b"\x80\x04 not an array")
-    with pytest.raises(DataError, match="not a whole corpus"):
+    with pytest.raises(DataError, match="not a complete corpus"):
         open_corpus(tmp_path)
 
 
@@ -197,5 +197,5 @@ def test_a_corpus_too_small_to_split_is_refused_with_its_size(tmp_path: Path) ->
 @pytest.mark.parametrize("fields", [("<br />",), ("&nbsp; ",), ("<br />", "&nbsp;")])
 def test_a_text_of_markup_alone_is_told_with_its_file_and_row(tmp_path: Path, fields: tuple[str, ...]) -> None:
     rows = [make_document(["a"] * len(fields), None, "a.csv, row 1"), make_document(fields, None, "a.csv, row 2")]
-    with pytest.raises(DataError, match=r"^a.csv, row 2: the text has no words once its markup is removed; give it"):
+    with pytest.raises(DataError, match=r"^a.csv, row 2: the text has no words without its markup; fill it in"):
         write_corpus(rows, "en", tmp_path)

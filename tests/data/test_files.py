@@ -54,12 +54,12 @@ def test_tables_of_a_folder_follow_each_other_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [
-        ("reveiws.csv", "there is no such file or folder. Did you mean 'reviews.csv'"),
+        ("reveiws.csv", "no such file or folder. Did you mean 'reviews.csv'"),
         ("*.parquet", "no file matches this pattern"),
-        ("empty", "no file below this folder ends in .csv"),
-        ("mixed", "files of several kinds (.csv, .txt); pick one"),
-        ("notes.docx", "files that end in '.docx' cannot be read, only .csv"),
-        ("none/at/all.csv", "there is no such file or folder"),
+        ("empty", "no file in this folder ends in .csv"),
+        ("mixed", "files of several formats (.csv, .txt); select one"),
+        ("notes.docx", "unknown format '.docx'; supported: .csv"),
+        ("none/at/all.csv", "no such file or folder"),
     ],
 )
 def test_a_path_that_names_nothing_readable_is_refused(tmp_path: Path, path: str, complaint: str) -> None:
@@ -142,17 +142,17 @@ def test_a_labelled_set_in_a_folder_of_splits_has_the_test_texts_there(tmp_path:
         own, test_path=str(root)
     )
     make(tmp_path, {"train.tsv": "text\n"})
-    with pytest.raises(DataError, match=r"train.csv and train.tsv both name a split"):
+    with pytest.raises(DataError, match=r"train.csv and train.tsv are the same split"):
         read_documents(target, None)
 
 
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
-        (["pos/1.txt", "neg/2.txt", "unsup/3.txt"], "the sub-folder 'unsup' has the name of a split"),
-        (["train/1.txt", "valid/2.txt"], "the sub-folder 'train' has the name of a split"),
-        (["a/pos/1.txt", "a/neg/2.txt"], "lies 2 folders below"),
-        (["pos/1.txt", "neg/2.txt", "3.txt"], "3.txt: the text has no label; put it in a sub-folder of"),
+        (["pos/1.txt", "neg/2.txt", "unsup/3.txt"], "the sub-folder 'unsup' is a split, not a class"),
+        (["train/1.txt", "valid/2.txt"], "the sub-folder 'train' is a split, not a class"),
+        (["a/pos/1.txt", "a/neg/2.txt"], "is 2 folders below"),
+        (["pos/1.txt", "neg/2.txt", "3.txt"], "3.txt: the text has no label; move it to a sub-folder of"),
     ],
 )
 def test_sub_folders_that_are_no_classes_are_refused(tmp_path: Path, files: list[str], complaint: str) -> None:
@@ -170,19 +170,19 @@ def test_sub_folders_that_are_no_classes_are_refused(tmp_path: Path, files: list
         (
             "a.csv",
             "text,Label\na,b\n",
-            "no column 'label' among text, Label; name the labels' column, as with --target.label-column Label",
+            "no column 'label'; found text, Label; set the label column, for example --target.label-column Label",
         ),
         (
             "a.csv",
             "text, label\na,b\n",
-            "among text, ' label'; name the labels' column, as with --target.label-column ' label'",
+            "found text, ' label'; set the label column, for example --target.label-column ' label'",
         ),
         ("a.tsv", "sentiment\ttext\na\tb\n", "--target.label-column sentiment"),
-        ("a.jsonl", '{"text": "a"}\n', "line 1: there is no column 'label' among text; name the labels' column"),
-        ("a.csv", "text,label\na,b\nc,\n", "row 2: the text has no label; fill in its column 'label', or drop it"),
+        ("a.jsonl", '{"text": "a"}\n', "line 1: no column 'label'; found text; set the label column"),
+        ("a.csv", "text,label\na,b\nc,\n", "row 2: the text has no label; fill in its column 'label', or remove"),
         ("a.jsonl", '{"text": "a", "label": null}\n', "line 1: the text has no label; fill in its column 'label'"),
-        ("a.txt", "a\nb\n", "line 1: the text has no label; lines hold none: give a table with a column of labels"),
-        ("a.csv", "a,b\n", "there is no column 'text' among a, b"),
+        ("a.txt", "a\nb\n", "line 1: the text has no label; use a table with a label column"),
+        ("a.csv", "a,b\n", "no column 'text'; found a, b"),
     ],
 )
 def test_a_missing_label_is_told_with_its_place_and_cure(

@@ -105,7 +105,7 @@ def test_a_missing_column_is_named_with_the_nearest_and_all_there_are(
     writer(tmp_path / "f", pd.DataFrame({"reveiw": ["a"], "stars": [3]}))
     message = refusal(lambda: reader(tmp_path / "f", REVIEWS))
     assert f"{tmp_path / 'f'}" in message
-    assert "no column 'review' among reveiw, stars. Did you mean 'reveiw'?" in message
+    assert "no column 'review'; found reveiw, stars. Did you mean 'reveiw'?" in message
 
 
 @pytest.mark.parametrize(("writer", "reader"), TABLES)
@@ -146,7 +146,7 @@ def test_nul_and_half_characters_inside_values_are_refused(tmp_path: Path) -> No
     path = write(tmp_path / "f", '{"text": "a"}\n{"text": "b\\u0000"}')
     assert f"{path}, line 2: the text has a NUL character" in refusal(lambda: read_jsonl(path, Columns()))
     write(path, '{"text": "\\ud800"}')
-    assert f"{path}, line 1: the text has half of a surrogate pair" in refusal(lambda: read_jsonl(path, Columns()))
+    assert f"{path}, line 1: the text has an unpaired surrogate" in refusal(lambda: read_jsonl(path, Columns()))
     pd.DataFrame({"text": ["a\0"]}).to_parquet(path)
     assert f"{path}, row 1: the text has a NUL character" in refusal(lambda: read_parquet(path, Columns()))
 
@@ -165,18 +165,18 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
     ("content", "complaint"),
     [
         ("", "is empty; its first line must name the columns"),
-        ("text,label\na,1\nb,2,3\n", "row 2: 3 fields under 2 columns"),
-        ("text,label\na\n", "row 1: 1 field under 2 columns"),
+        ("text,label\na,1\nb,2,3\n", "row 2: 3 fields but 2 columns"),
+        ("text,label\na\n", "row 1: 1 field but 2 columns"),
         ('text,label\n"a,1\n', "line 2: unexpected end of data; close the quotes"),
         ('text,label\n"a"b,1\n', "line 2: ',' expected after '\"'; double the quotes"),
         ("text,label\na\rb,1\n", "line 2: new-line character seen in unquoted field; put quotes around"),
-        ("text,label\ra,1\rb,2\r", "its lines end in carriage returns alone (CR); save it with LF or CRLF"),
+        ("text,label\ra,1\rb,2\r", "its lines end in carriage returns (CR) only; save it with LF or CRLF"),
         (
             "text;label\na;1\n",
-            "looks separated by semicolons, not commas; write it again: pandas.read_csv('f.csv', sep=';')",
+            "is separated by semicolons, not commas; convert it: pandas.read_csv('f.csv', sep=';')",
         ),
-        ("text\tlabel\na\t1\n", "looks separated by tabs, not commas"),
-        ("text,label,text\na,1,b\n", "2 columns are named 'text'; give each column a name of its own"),
+        ("text\tlabel\na\t1\n", "is separated by tabs, not commas"),
+        ("text,label,text\na,1,b\n", "2 columns are named 'text'; rename them"),
         ("label,text,label\na,1,b\n", "2 columns are named 'label'"),
         ("text\na\n\nb\n", "row 2: the text is empty"),
     ],
@@ -197,10 +197,10 @@ def test_rows_are_kept_by_any_of_their_columns(tmp_path: Path) -> None:
     [
         ('{"text": "a"}\n{"text": ', "line 2: not JSON"),
         ('["a"]', "line 1: a JSON list, not an object"),
-        ('{"text": 3}', "line 1: the text is of type int"),
-        ('\n{"text": "a"}\n\n{"txt": "b"}', "line 4: there is no column 'text' among txt"),
+        ('{"text": 3}', "line 1: the text has type int"),
+        ('\n{"text": "a"}\n\n{"txt": "b"}', "line 4: no column 'text'; found txt"),
         ("[" * 100_000, "line 1: not JSON"),
-        ('{"text": "a", "label": 1, "text": "b"}', "line 1: not JSON (the key 'text' is there twice)"),
+        ('{"text": "a", "label": 1, "text": "b"}', "line 1: not JSON (duplicate key 'text')"),
     ],
 )
 def test_a_broken_jsonl_is_refused_by_its_line(tmp_path: Path, content: str, complaint: str) -> None:
@@ -234,7 +234,7 @@ def test_a_text_has_one_label(
     rows = pd.DataFrame({"text": ["a", "b"], "label": [label, label]})
     writer(tmp_path / "f", rows)
     kind = type(label).__name__
-    assert f"1: the label is of type {kind}; a text has one label" in refusal(lambda: reader(tmp_path / "f", Columns()))
+    assert f"1: the label has type {kind}; use a string" in refusal(lambda: reader(tmp_path / "f", Columns()))
 
 
 def test_columns_of_one_name_are_refused_in_parquet(tmp_path: Path) -> None:
@@ -260,8 +260,8 @@ def test_numbers_are_places_in_a_table_without_a_header(tmp_path: Path, reader: 
         Document(f"good film{FIELD_BREAK}x"),
         Document(f"a bad one{FIELD_BREAK}y"),
     ]
-    assert "no column '3' among 0, 1, 2" in refusal(lambda: reader(path, Columns("3", "0")))
-    assert "no column 'stars' among 0, 1, 2" in refusal(lambda: reader(path, Columns("1", "stars")))
+    assert "no column '3'; found 0, 1, 2" in refusal(lambda: reader(path, Columns("3", "0")))
+    assert "no column 'stars'; found 0, 1, 2" in refusal(lambda: reader(path, Columns("1", "stars")))
 
 
 def test_a_header_is_not_read_as_a_row(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_header_is_not_read_as_a_row(tmp_path: Path) -> None:
     assert list(read_csv(tmp_path / "f", Columns("0", "1"))) == [Document("a text", "x"), Document("another", "y")]
     for header in ("text,label", "Label,review", "2019,2020"):
         path = write(tmp_path / "f", f"{header}\na,b\n")
-        assert "line 1: it holds" in refusal(lambda p=path: read_csv(p, Columns("0", "1")))  # type: ignore[misc]
+        assert "looks like a column name" in refusal(lambda p=path: read_csv(p, Columns("0", "1")))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -292,12 +292,12 @@ def test_quotes_of_a_tsv_are_what_the_whole_file_says(tmp_path: Path, content: s
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ('label\ttext\na\t"one .\nb\ttwo "\n', "line 2: the quotes may enclose a field or belong to its text"),
+        ('label\ttext\na\t"one .\nb\ttwo "\n', "line 2: the quotes may enclose a field or be part of its text"),
         ('label\ttext\nc\tx\na\t"Great, but long."\n', "line 3: the quotes may enclose a field"),
-        ('label\ttext\na\t"one ""x"" y"\nb\t"open\n', "row 1: quotes enclose a field. And if quotes enclose fields:"),
-        ("text\tlabel\na\tb\tc\n", "row 1: 3 fields under 2 columns"),
-        ("text,label\na,b\n", "looks separated by commas, not tabs"),
-        ("text\tlabel\ra\tb\r", "carriage returns alone"),
+        ('label\ttext\na\t"one ""x"" y"\nb\t"open\n', "row 1: quotes enclose a field. If quotes enclose fields:"),
+        ("text\tlabel\na\tb\tc\n", "row 1: 3 fields but 2 columns"),
+        ("text,label\na,b\n", "is separated by commas, not tabs"),
+        ("text\tlabel\ra\tb\r", "carriage returns (CR) only"),
     ],
 )
 def test_a_tsv_that_can_be_read_in_two_ways_or_none_is_refused(tmp_path: Path, content: str, complaint: str) -> None:
@@ -334,7 +334,7 @@ def test_labels_as_text(label: object, name: str | None) -> None:
 def test_a_text_file_is_a_document_a_line_or_one_in_all(tmp_path: Path) -> None:
     path = write(tmp_path / "f.txt", "one\n\n  two \r\nthree")
     assert [document.text for document in read_lines(path)] == ["one", "two", "three"]
-    assert "carriage returns alone" in refusal(lambda: read_lines(write(path, "one\rtwo\r")))
+    assert "carriage returns (CR) only" in refusal(lambda: read_lines(write(path, "one\rtwo\r")))
     assert "line 1: a carriage return inside" in refusal(lambda: read_lines(write(path, "one\rtwo\nthree\n")))
     path = write(tmp_path / "f.txt", "one\n\n  two \r\nthree")
     assert read_whole(path, "x") == Document("one\n\n  two \r\nthree", "x")

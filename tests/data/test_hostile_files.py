@@ -317,7 +317,7 @@ def test_many_documents_are_together_as_long_as_they_like(tmp_path: Path, monkey
 def test_a_header_of_many_columns_is_refused_in_a_short_line(tmp_path: Path) -> None:
     path = tmp_path / "texts.csv"
     path.write_text(",".join(f"column{n}" for n in range(200_000)) + "\n")
-    with pytest.raises(DataError, match=r"no column 'text' among column0, .* and 199980 more") as caught:
+    with pytest.raises(DataError, match=r"no column 'text'; found column0, .* and 199980 more") as caught:
         list(read_documents(SourceConfig(path=str(path)), None))
     assert len(str(caught.value)) < 2100
 
@@ -403,5 +403,5 @@ def test_any_bytes_in_a_corpus_are_refused_in_one_line_or_opened(name: str, tmp_
 def test_an_object_array_in_a_corpus_is_not_unpickled(tmp_path: Path) -> None:
     write_corpus([Document("a b c")], "en", tmp_path)
     np.save(tmp_path / "ids.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="not a whole corpus"):
+    with pytest.raises(DataError, match="not a complete corpus"):
         open_corpus(tmp_path)

@@ -78,7 +78,7 @@ def test_minus_1_of_imdbs_parquet_files_is_no_label(tmp_path: Path) -> None:
     pd.DataFrame({"text": ["a", "b"], "label": [-1, -1]}).to_parquet(tmp_path / "imdb/unsup.parquet")
     assert read("imdb", "unsup", tmp_path) == [Document("a", None), Document("b", None)]
     pd.DataFrame({"text": ["a", "b"], "label": [1, 2]}).to_parquet(tmp_path / "imdb/train.parquet")
-    with pytest.raises(DataError, match=r"train.parquet, row 2: its label is '2', not one of -1, 0, 1"):
+    with pytest.raises(DataError, match=r"train.parquet, row 2: label '2' is not one of -1, 0, 1"):
         read("imdb", "train", tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_ag_news_is_read_from_its_original_files(tmp_path: Path, folder: str) ->
     hub = NAMED_SETS["ag-news"].hub
     assert hub and list(hub.read(rows)) == documents[:1]
     path.write_text('"5","A","b"\n')
-    with pytest.raises(DataError, match=r"train.csv, row 1: its label is '5', not one of 1, 2, 3, 4"):
+    with pytest.raises(DataError, match=r"train.csv, row 1: label '5' is not one of 1, 2, 3, 4"):
         read("ag-news", "train", tmp_path)
 
 
@@ -185,7 +185,7 @@ def test_a_set_that_is_nowhere_says_where_it_was_looked_for_and_what_to_do(tmp_p
     message = str(caught.value)
     for words in ("wikitext-103/wiki.valid.tokens", str(tmp_path), "ULMFIT_LAB_DATA", "pip install datasets"):
         assert words in message
-    with pytest.raises(DataError, match="no data folder was given"):
+    with pytest.raises(DataError, match="no data folder is set"):
         find_named_set("imdb", "test", None)
 
 
@@ -219,7 +219,7 @@ def test_a_repository_of_parquet_files_is_read_as_the_hubs_are(tmp_path: Path, m
     found = find_on_hub(local, "train")
     assert list(found.read()) == [Document("a", "pos"), Document("b", "neg")]
     assert found.files and found.n_bytes() > 0
-    with pytest.raises(DataError, match="cannot be had from the Hugging Face hub"):
+    with pytest.raises(DataError, match="cannot be loaded from the Hugging Face hub"):
         find_on_hub(replace(local, repository=str(tmp_path / "none")), "train")
 
 

@@ -45,7 +45,7 @@ def test_splits_of_one_file_have_digests_and_sizes_of_their_own(tmp_path: Path) 
 
 
 def test_a_source_that_names_nothing_is_refused() -> None:
-    with pytest.raises(DataError, match="names no texts"):
+    with pytest.raises(DataError, match="The source is empty"):
         read_documents(SourceConfig(), None)
 
 

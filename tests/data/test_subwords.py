@@ -112,7 +112,7 @@ def test_another_process_with_one_thread_learns_the_same(sentences: list[tuple[s
 
 
 def test_a_size_without_room_for_a_piece_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"max_size leaves room for 1 pieces"):
+    with pytest.raises(ConfigError, match=r"max_size leaves 1 pieces"):
         subwords(PAPER, N + 1)
 
 

@@ -196,7 +196,7 @@ def test_any_value_of_any_field_is_a_config_or_a_line_that_names_the_field(path:
     ],
 )
 def test_a_number_out_of_range_is_told_with_its_bounds(path: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=rf"^{path} = .* must lie between .* and "):
+    with pytest.raises(ConfigError, match=rf"^{path} = .* must be .* and "):
         override(RunConfig(), {path: value})
 
 

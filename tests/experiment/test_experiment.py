@@ -89,7 +89,7 @@ def test_seeds_that_tune_may_not_compare() -> None:
     [
         ({"classifier.lrr": Range(0.1, 0.2)}, "classifier.lr"),
         ({"classifier.drop_mult": Range(0.0, 11.0)}, "between 0 and 10"),
-        ({"classifier.drop_mult": Range(0.1, 3.0)}, "must lie between 0 and 1"),  # 3 times a weight dropout of 0.5
+        ({"classifier.drop_mult": Range(0.1, 3.0)}, "at least 0 and below 1"),  # 3 times a weight dropout of 0.5
         ({"classifier.drop_mult": Range(0, 1)}, r"Range\(0.0, 1.0\)"),
         ({"classifier.head_size": Range(4.0, 8.0)}, "must be a int"),
         ({"classifier.unfreeze": Range(0.1, 0.5)}, "not an option"),
@@ -125,12 +125,12 @@ def test_a_search_may_not_see_test_documents_nor_be_empty(changes: Any, says: st
     [
         ({"metric": "final/eror"}, "Did you mean 'final/error'"),
         ({"metric": "error"}, "Did you mean 'final/error'"),
-        ({"metric": "final/lm_error"}, "is no measure"),
+        ({"metric": "final/lm_error"}, "is not a measure"),
         (
             {"report": Report(extra_metrics=(ExtraMetric(metric="final/acuracy", label="?"),))},
             "Did you mean 'final/accuracy'",
         ),
-        ({"report": Report(extra_metrics=(ExtraMetric(metric="computed_second", label="?"),))}, "is no measure"),
+        ({"report": Report(extra_metrics=(ExtraMetric(metric="computed_second", label="?"),))}, "is not a measure"),
     ],
 )
 def test_what_no_run_measures_is_refused_when_it_is_declared(changes: Any, says: str) -> None:

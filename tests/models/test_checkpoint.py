@@ -145,7 +145,7 @@ def refuses(path: Path, *words: str) -> None:
 def test_a_truncated_file_is_refused(saved: Path, share: float) -> None:
     whole = saved.read_bytes()
     saved.write_bytes(whole[: int(share * len(whole))])
-    refuses(saved, "torn")
+    refuses(saved, "damaged")
 
 
 @pytest.mark.parametrize("content", [b"\x80\x04\x95garbage\n" * 9, b"PK\x03\x04" + bytes(100), b"{}"])

@@ -127,16 +127,16 @@ def broken(weights: dict[str, Tensor], **changes: Any) -> dict[str, Any]:
     [
         ({"0__rnns__1__weight_hh_l0_raw": None}, "lacks 0.rnns.1.weight_hh_l0_raw"),
         ({"0__encoder__weight": None}, "lacks 0.encoder.weight"),
-        ({"0__rnns__0__module__bias_ih_l0": torch.zeros(5)}, "0.rnns.0.module.bias_ih_l0 is 5, where 24"),
-        ({"0__rnns__2__weight_hh_l0_raw": torch.zeros(24, 6)}, "0.rnns.2.weight_hh_l0_raw is 24 x 6, where 16 x 4"),
-        ({"1__decoder__bias": torch.zeros(11)}, "1.decoder.bias is 11, where 12"),
-        ({"0__rnns__0__module__weight_ih_l0_reverse": torch.zeros(1)}, "does not have"),
+        ({"0__rnns__0__module__bias_ih_l0": torch.zeros(5)}, "0.rnns.0.module.bias_ih_l0 is 5, but the other weights"),
+        ({"0__rnns__2__weight_hh_l0_raw": torch.zeros(24, 6)}, "0.rnns.2.weight_hh_l0_raw is 24 x 6, but the"),
+        ({"1__decoder__bias": torch.zeros(11)}, "1.decoder.bias is 11, but the other weights need 12"),
+        ({"0__rnns__0__module__weight_ih_l0_reverse": torch.zeros(1)}, "an AWD-LSTM does not"),
         ({"0__encoder__weight": torch.zeros(())}, "0.encoder.weight is scalar"),
         ({"0__encoder__weight": torch.full((12, 4), torch.nan)}, "finite"),
         ({"0__encoder__weight": torch.zeros(1).expand(2**30, 4)}, "finite numbers"),
         ({"0__encoder__weight": torch.zeros(12, 4, dtype=torch.int64)}, "finite numbers"),
         ({"\x1b[31mred\nname": torch.zeros(1)}, "red"),
-        ({"0__encoder__weight": 3}, "no weights by name"),
+        ({"0__encoder__weight": 3}, "no named weights"),
     ],
 )
 def test_weights_that_do_not_fit_are_named_in_one_line(

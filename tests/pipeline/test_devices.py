@@ -47,5 +47,5 @@ def test_a_precision_that_the_processor_lacks_is_an_error_and_never_another_one(
         if has:
             devices.check_precision(low)
         else:
-            with pytest.raises(ConfigError, match=r"no LSTM in bfloat16; set it to float32"):
+            with pytest.raises(ConfigError, match=r"no LSTM in bfloat16; use float32"):
                 devices.check_precision(low)

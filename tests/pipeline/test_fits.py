@@ -36,5 +36,5 @@ def test_text_that_is_short_for_a_batch_is_told_with_the_field() -> None:
         (Streams(long, short, none), "lm.eval_batch_size", "valid"),
         (Streams(long, long, short), "lm.eval_batch_size", "test"),
     ):
-        with pytest.raises(DataError, match=f"{field} = 512 takes more than the 512 {part} tokens there are; lower it"):
+        with pytest.raises(DataError, match=f"{field} = 512 needs more than the 512 {part} tokens; lower it"):
             check_stream_lengths("fine_tuning", recipe, lm, streams)

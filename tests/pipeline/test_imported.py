@@ -131,7 +131,7 @@ def test_weights_that_changed_since_are_refused(config: RunConfig, files: tuple[
     found = import_fastai(*files, "wt103", tmp_path / "imported")
     (found.folder / "model.safetensors").write_bytes(b"other")
     last = final_stage(override(config, {"classifier.init": "pretrained"}), 0, None, tmp_path / "imported")
-    with pytest.raises(MismatchError, match="has changed since it was imported"):
+    with pytest.raises(MismatchError, match="has changed since its import"):
         StageStore(tmp_path / "stages").get_or_compute(last, Observer())
 
 
@@ -176,5 +176,5 @@ def test_a_model_of_subwords_cannot_go(config: RunConfig, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["../up", "", "a/b", ".hidden"])
 def test_a_name_that_is_no_file_name_is_refused(files: tuple[Path, Path], tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="is not a name for a model"):
+    with pytest.raises(ConfigError, match="is not a valid model name"):
         import_fastai(*files, name, tmp_path)

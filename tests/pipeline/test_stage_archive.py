@@ -94,7 +94,7 @@ def test_a_stage_goes_with_what_it_was_made_from_but_not_with_texts(store: Stage
 
 
 def test_nothing_to_export_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="No finished stage was chosen"):
+    with pytest.raises(DataError, match="No finished stage was selected"):
         export_stages([], tmp_path / "stages.zip")
 
 
@@ -120,12 +120,12 @@ def with_manifest(members: dict[str, bytes], **changes: Any) -> dict[str, bytes]
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda m: {**m, "../../evil.json": b"{}"}, "is not the name of a stage's file"),
-        (lambda m: {**m, "/etc/evil.json": b"{}"}, "is not the name of a stage's file"),
-        (lambda m: {**m, "unheard/0123456789abcdef/a.json": b"{}"}, "is not the name of a stage's file"),
-        (lambda m: {**m, next(iter(m)).replace("stage.json", "code.pkl"): b""}, "is not a kind of file"),
-        (lambda m: {**m, next(iter(m)).replace("stage.json", "more.json"): b""}, "are not those that stage.json names"),
-        (lambda m: {k: v for k, v in m.items() if not k.endswith("ids.npy")}, "are not those that stage.json names"),
+        (lambda m: {**m, "../../evil.json": b"{}"}, "is not a valid member"),
+        (lambda m: {**m, "/etc/evil.json": b"{}"}, "is not a valid member"),
+        (lambda m: {**m, "unheard/0123456789abcdef/a.json": b"{}"}, "is not a valid member"),
+        (lambda m: {**m, next(iter(m)).replace("stage.json", "code.pkl"): b""}, "has an unknown extension"),
+        (lambda m: {**m, next(iter(m)).replace("stage.json", "more.json"): b""}, "differ from those in stage.json"),
+        (lambda m: {k: v for k, v in m.items() if not k.endswith("ids.npy")}, "differ from those in stage.json"),
         (lambda m: {k: v for k, v in m.items() if not k.endswith("stage.json")}, "has no stage.json"),
         (lambda m: {k: v + b"x" if k.endswith("ids.npy") else v for k, v in m.items()}, "is damaged: its content"),
         (lambda m: with_manifest(m, key={"seed": 2}), "belongs to another stage"),
@@ -144,7 +144,7 @@ def test_an_archive_that_was_changed_is_refused_and_nothing_is_added(
 
 def test_a_stage_of_another_version_is_refused(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(stores.VERSIONS, "pretrained", 99)  # type: ignore[arg-type]
-    with pytest.raises(MismatchError, match="is of version 3 of pretrained stages, and this code makes version 99"):
+    with pytest.raises(MismatchError, match="has version 3 of pretrained stages, but this code uses version 99"):
         import_stages(archive, StageStore(tmp_path / "elsewhere"))
 
 
@@ -180,9 +180,9 @@ def test_damaged_bytes_are_reported_in_one_line_or_change_nothing(archive: Path,
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"text", io.BytesIO().getvalue()])
 def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(data)
-    with pytest.raises(DataError, match="is not an archive of stages"):
+    with pytest.raises(DataError, match="not an archive of stages"):
         import_stages(tmp_path / "a.zip", StageStore(tmp_path / "stages"))
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="no such file"):
         import_stages(tmp_path / "none.zip", StageStore(tmp_path / "stages"))
 
 

@@ -68,7 +68,7 @@ def test_a_write_waits_until_the_disk_has_room(tmp_path: Path, caplog: pytest.Lo
 
 def test_the_wait_has_a_bound_and_says_what_to_do(tmp_path: Path) -> None:
     disk = SmallDisk(tmp_path / "small.db")
-    with pytest.raises(LabError, match=r"did not answer for .* full; see that it runs and its disk has room"):
+    with pytest.raises(LabError, match=r"did not answer for .* full; check that it runs and its disk has space"):
         retry(disk.write, longest=0.3)()
 
 

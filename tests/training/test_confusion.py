@@ -34,7 +34,7 @@ def test_a_cell_has_its_count_and_its_share_of_the_row() -> None:
     axis = drawn(MATRIX, ["a", "$b", "c" * 40, "d"])
     assert texts(axis) == ["2\n67%", "1\n33%", *[""] * 2, "1\n50%", "1\n50%", *[""] * 2, "1\n100%", *[""] * 7]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", r"\$b", "c" * 15 + "…", "d"]
-    assert (axis.get_ylabel(), axis.get_xlabel(), axis.get_title()) == ("true", "guessed", "6 test documents")
+    assert (axis.get_ylabel(), axis.get_xlabel(), axis.get_title()) == ("true", "predicted", "6 test documents")
 
 
 def test_of_many_classes_the_most_frequent_are_drawn() -> None:
@@ -43,4 +43,4 @@ def test_of_many_classes_the_most_frequent_are_drawn() -> None:
     axis = drawn(matrix, [f"class {number}" for number in range(40)])
     assert [label.get_text() for label in axis.get_yticklabels()] == [f"class {n}" for n in range(10, 40)]
     assert len(texts(axis)) == MOST_DRAWN**2 and texts(axis)[-1] == "39\n50%"
-    assert "the 30 classes of 40" in axis.get_title()
+    assert "the 30 largest of 40 classes" in axis.get_title()

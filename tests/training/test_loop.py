@@ -276,7 +276,7 @@ def test_a_loss_that_is_not_finite_ends_training_naming_where_and_why(
         loss, carry, stats = slope_step(model, batch, carry)
         return loss * (math.nan if next(steps) == 7 else 1), carry, stats
 
-    with pytest.raises(TrainingError, match=r"nan at step 7 \(epoch 1, batch 2\) with learning rate 0\.1; .* lower lr"):
+    with pytest.raises(TrainingError, match=r"nan at step 7 \(epoch 1, batch 2\) with learning rate 0\.1; lower lr"):
         fit(slope, five_batches, breaks, flat, sgd(epochs=2), seed=0, device=CPU)
 
 

@@ -230,7 +230,7 @@ def test_a_torn_resume_state_starts_training_again_and_says_so(
     bytes_ = {"half": resume.read_bytes()[:2000], "text": b"no state", "pickle": b"\x80\x04cos\nsystem\n."}
     resume.write_bytes(bytes_[content])
     again = train_language_model(resume)
-    assert "training starts again" in caplog.text
+    assert "training starts from the beginning" in caplog.text
     assert_same(whole, again)
 
 

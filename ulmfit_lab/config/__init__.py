@@ -1,1 +1,1 @@
-"""The config of a run: its schema, its bounds, access by dotted path, and the named scales."""
+"""Config of a run: schema, bounds, dotted paths and named scales."""

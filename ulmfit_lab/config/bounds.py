@@ -1,4 +1,4 @@
-"""What a run's config may hold: types, bounds, and what must fit together."""
+"""Checks of a run's config: types, bounds and combinations of fields."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ulmfit_lab.utils.errors import ConfigError, suggest
 
 
 class Bounds(NamedTuple):
-    """Smallest and largest value of a number, both allowed: `Annotated[float, Bounds(0, 1)]`."""
+    """Inclusive bounds of a number: `Annotated[float, Bounds(0, 1)]`."""
 
     low: float
     high: float
 
 
 def field_bounds(kind: type) -> Mapping[str, Bounds]:
-    """Dotted path -> smallest and largest value of every field of a config class that has them."""
+    """Return dotted path -> bounds of all fields of a config class that have bounds."""
     return {path: leaf.annotation for path, leaf in leaf_fields(kind).items() if isinstance(leaf.annotation, Bounds)}
 
 
@@ -30,9 +30,9 @@ DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_drop
 
 
 def check_config(config: Any) -> None:
-    """Refuse values of a run's config that are of a wrong type or out of bounds, naming the field's path.
+    """Raise ConfigError, with the field's path, for values of a wrong type or out of bounds.
 
-    Raises ConfigError. A dropout times its multiplier, or twice that where a schedule doubles it, must stay below 1.
+    A dropout times its multiplier, doubled if a schedule doubles it, must be below 1.
     """
     kind: type = type(config)
     values = flatten(config)
@@ -41,7 +41,7 @@ def check_config(config: Any) -> None:
         _check_type(path, value, leaf.type)
         low, high = leaf.annotation or (-math.inf, math.inf)
         if isinstance(value, (int, float)) and not low <= value <= high:
-            raise ConfigError(f"{path} = {value} is out of bounds; it must lie between {low:g} and {high:g}.")
+            raise ConfigError(f"{path} = {value} is out of bounds; it must be between {low:g} and {high:g}.")
     if not DEVICE.fullmatch(config.compute.device):
         raise ConfigError(f"compute.device = {config.compute.device!r} is not a device; use auto, cpu, cuda or cuda:N.")
     for group, owner in (("lm", "lm"), ("lm", "pretraining"), ("lm", "fine_tuning"), ("classifier", "classifier")):
@@ -50,12 +50,12 @@ def check_config(config: Any) -> None:
             rate = values[f"{group}.{name}"]
             if not 0 <= rate < 1 or rate * multiplier >= 1:
                 raise ConfigError(
-                    f"{group}.{name} = {rate} times {owner}.drop_mult = {multiplier} must lie between 0 and 1."
+                    f"{group}.{name} = {rate} times {owner}.drop_mult = {multiplier} must be at least 0 and below 1."
                 )
     if values["classifier.unfreeze"] == "last" and values["classifier.dropout_schedule"] != "constant":
         raise ConfigError(
-            "classifier.dropout_schedule changes the encoder's dropouts, and with classifier.unfreeze = 'last' it has "
-            "none; set the schedule to constant."
+            "classifier.dropout_schedule needs a trained encoder, but classifier.unfreeze = 'last' freezes it; "
+            "set classifier.dropout_schedule to constant."
         )
     for fit, group in (("pretraining", "lm"), ("fine_tuning", "lm"), ("classifier", "classifier")):
         _check_doubled(values, fit, group)
@@ -72,14 +72,14 @@ def _check_doubled(values: Mapping[str, Any], fit: str, group: str) -> None:
         in_head = group == "classifier" and name == "output_dropout"
         if not in_head and 2 * rate * multiplier >= 1:
             raise ConfigError(
-                f"{group}.{name} = {rate} times {owner}.drop_mult = {multiplier} is doubled by "
-                f"{fit}.dropout_schedule = {schedule!r} and must then stay below 1; lower it."
+                f"{group}.{name} = {rate} times {owner}.drop_mult = {multiplier} must be below 0.5, since "
+                f"{fit}.dropout_schedule = {schedule!r} doubles it; lower it."
             )
 
 
 def _check_type(path: str, value: Any, kind: Any) -> None:
-    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to write one of 4,300 digits
-        raise ConfigError(f"{path} is a whole number of {value.bit_length()} bits, more than any field takes.")
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python cannot format one of 4,300 digits
+        raise ConfigError(f"{path} is an integer of {value.bit_length()} bits, too large for any field.")
     if typing.get_origin(kind) is Literal:
         options = typing.get_args(kind)
         if value not in options:
@@ -91,7 +91,7 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
     if float in allowed and isinstance(value, int):
         return
     if isinstance(value, str) and any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigError(f"{path} = {value!r} holds what is no character of a text; type it anew.")
+        raise ConfigError(f"{path} = {value!r} contains NUL or an unpaired surrogate; remove it.")
     if not isinstance(value, allowed):
         raise ConfigError(f"{path} = {value!r} must be a {_name(kind)}, not a {type(value).__name__}.")
 

@@ -1,4 +1,4 @@
-"""Nested dataclasses by dotted paths: their leaf fields, replaced, compared and made into a fingerprint."""
+"""Access to nested config dataclasses by dotted path, comparison and fingerprints."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ BOOLS = {"True": True, "False": False}
 
 
 class LeafField(NamedTuple):
-    """A field of a config that is not a group of fields, as it is declared."""
+    """A config field that is not a group of fields."""
 
     owner: type
     """Class that declares or inherits it."""
     name: str
     type: Any
     annotation: Any
-    """What `Annotated` adds to the type; None for a plain one."""
+    """Second argument of `Annotated`, or None."""
 
 
-@cache  # resolving compiles every annotation
+@cache
 def leaf_fields(kind: type) -> Mapping[str, LeafField]:
-    """Dotted path -> declaration of every leaf field of a config class."""
+    """Return dotted path -> declaration of all leaf fields of a config class."""
     hints = typing.get_type_hints(kind, include_extras=True)
     found: dict[str, LeafField] = {}
     for f in dataclasses.fields(kind):
@@ -48,7 +48,7 @@ def leaf_fields(kind: type) -> Mapping[str, LeafField]:
 
 
 def field_types(kind: type) -> Mapping[str, Any]:
-    """Dotted path -> type of every leaf field of a config class."""
+    """Return dotted path -> type of all leaf fields of a config class."""
     return _field_types(kind)
 
 
@@ -69,11 +69,11 @@ RENAMED_FIELDS: Mapping[str, str] = {
     "classifier.start": "classifier.init",
     "until": "last_stage",
 }  # fmt: skip
-"""Dotted path of a field in runs of earlier versions -> its path now; values kept their meaning."""
+"""Dotted path of a field in earlier versions -> its path now; values kept their meaning."""
 
 
 def rename_fields(values: Mapping[str, T], prefix: str = "") -> dict[str, T]:
-    """The values with keys (`prefix` and a dotted path) of earlier versions replaced by those of today.
+    """Rename keys (`prefix` and a dotted path) of earlier versions.
 
     >>> rename_fields({"param/until": "classifier", "seed": "0"}, "param/")
     {'param/last_stage': 'classifier', 'seed': '0'}
@@ -83,18 +83,18 @@ def rename_fields(values: Mapping[str, T], prefix: str = "") -> dict[str, T]:
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """Dotted path -> value of every leaf field, in the order of declaration."""
+    """Return dotted path -> value of all leaf fields, in the order of declaration."""
     return {path: attrgetter(path)(config) for path in field_types(type(config))}
 
 
 def override(config: T, changes: Mapping[str, Any]) -> T:
-    """The config with the fields at these dotted paths replaced.
+    """Return a copy of the config with the fields at these dotted paths replaced.
 
     >>> from ulmfit_lab.config.schema import RunConfig
     >>> override(RunConfig(), {"lm.drop_mult": 0.5}).lm.drop_mult
     0.5
 
-    Raises ConfigError for a path that is no field (with the nearest one) and for a value that is refused.
+    Raises ConfigError for an unknown path and for an invalid value.
     """
     known = field_types(type(config))
     for path in changes:
@@ -118,22 +118,22 @@ def _override(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def non_defaults(config: Any) -> dict[str, Any]:
-    """Dotted path -> value of the fields that do not have their default: what a stage's key holds of a config.
+    """Return dotted path -> value of the fields that differ from their default, which is the config in a stage's key.
 
-    So a new field, whose default is what was done before there was a choice, leaves old fingerprints as they are. A
-    default itself must not change unless the version of each stage that it reaches does: a test holds them.
+    A new field therefore does not change existing fingerprints. Changing a default requires new versions of the stages
+    that it affects; a test checks the defaults.
     """
     return {path: value for path, (value, _) in differences(config, type(config)()).items()}
 
 
 def differences(config: Any, other: Any) -> dict[str, tuple[Any, Any]]:
-    """Dotted path -> (value in config, value in other) of every field in which two configs differ."""
+    """Return dotted path -> (value in config, value in other) of the fields in which two configs differ."""
     a, b = flatten(config), flatten(other)
     return {path: (a[path], b[path]) for path in a if a[path] != b[path]}
 
 
 def parse_value(text: str, kind: Any) -> Any:
-    """The value of a field of this type, from how a param shows it.
+    """Parse a field's value from a run's param.
 
     >>> parse_value("None", int | None), parse_value("True", bool), parse_value("3", float)
     (None, True, 3.0)
@@ -147,14 +147,14 @@ def parse_value(text: str, kind: Any) -> Any:
 
 
 def fingerprint(key: Any) -> str:
-    """16 hex digits that stand for a JSON-like value or a config; equal values give equal digits anywhere."""
+    """Return 16 hex digits that identify a JSON-like value or a config."""
     plain = dataclasses.asdict(key) if dataclasses.is_dataclass(key) and not isinstance(key, type) else key
     text = json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def convert_ints_to_floats(group: T) -> T:
-    """The group with integers in float fields made floats, and -0.0 made 0.0; what is no group is left alone."""
+    """Convert integers in float fields to floats, and -0.0 to 0.0; anything but a dataclass is returned unchanged."""
     if not dataclasses.is_dataclass(group) or isinstance(group, type):
         return group
     values = {name: getattr(group, name) for name, kind in field_types(type(group)).items() if kind is float}

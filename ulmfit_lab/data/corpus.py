@@ -1,8 +1,7 @@
-"""A corpus of tokens on disk, memory-mapped: opened in milliseconds whatever its size.
+"""A tokenised corpus on disk, opened as memory maps.
 
-Folder: `ids.npy` (all documents end to end, as places in the corpus's own lexicon), `offsets.npy`, `counts.npy`,
-`labels.npy` where documents have labels, `lexicon.json` (each distinct word, in order of first appearance) and
-`corpus.json`, which is written last.
+The folder holds `ids.npy` (indices into the corpus's own lexicon), `offsets.npy`, `counts.npy`, `labels.npy` if
+documents have labels, `lexicon.json` (distinct words, in order of first appearance) and `corpus.json`, written last.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,17 @@ from ulmfit_lab.utils.errors import DataError
 BLOCK = 2**22
 """Tokens copied at a time."""
 UNLABELLED = -1
-"""Label of a document without one."""
+"""Label index of a document without a label."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenCorpus:
-    """Tokens of a corpus; the arrays are read-only maps of files.
+    """Tokens of a corpus; the arrays are read-only memory maps.
 
-    ids      (n_tokens,)        uint16 up to 65,536 distinct words, else uint32: places in `lexicon`
-    offsets  (n_documents + 1,) int64   document i is ids[offsets[i]:offsets[i + 1]]
-    counts   (n_words,)         int64   how often each word of the lexicon occurs
-    labels   (n_documents,)     int64   places in label_names, -1 for none; None where no document has a label
+    ids      (n_tokens,)        uint16 (uint32 above 65,536 distinct words), indices into `lexicon`
+    offsets  (n_documents + 1,) int64; document i is ids[offsets[i]:offsets[i + 1]]
+    counts   (n_words,)         int64, frequency of each word of the lexicon
+    labels   (n_documents,)     int64, indices into label_names, -1 for none; None if no document has a label
     """
 
     folder: Path
@@ -48,33 +47,33 @@ class TokenCorpus:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all documents."""
+        """Number of tokens."""
         return len(self.ids)
 
     @property
     def n_documents(self) -> int:
-        """How many documents there are."""
+        """Number of documents."""
         return len(self.offsets) - 1
 
     @cached_property
     def lexicon(self) -> tuple[str, ...]:
-        """Each distinct word, in order of first appearance; read when first asked for."""
+        """Distinct words, in order of first appearance; read on first use."""
         return read_words(self.folder / "lexicon.json")
 
     def words(self, number: int) -> list[str]:
-        """The tokens of one document."""
+        """Return the tokens of a document."""
         return [self.lexicon[place] for place in self.ids[self.offsets[number] : self.offsets[number + 1]]]
 
     def stream(self, vocabulary: Vocabulary, numbers: np.ndarray | None = None) -> np.ndarray:
-        """The documents of these numbers (none: all) end to end, (n,) int32 ids of the vocabulary."""
+        """Return the given documents (None: all) end to end as ids of the vocabulary, (n,) int32."""
         return vocabulary.table(self.lexicon).expand(self._places(numbers))
 
     def documents(
         self, vocabulary: Vocabulary, numbers: np.ndarray | None = None, max_words: int | None = None
     ) -> list[np.ndarray]:
-        """Each of the documents of these numbers (none: all), (length,) int32 ids of the vocabulary.
+        """Return the ids of each given document (None: all), (length,) int32.
 
-        Documents are cut after max_words words, of which a vocabulary of pieces makes more ids than words.
+        Documents are cut after max_words words, not after as many subwords.
         """
         numbers = np.arange(self.n_documents) if numbers is None else numbers
         places = self._places(numbers, max_words)
@@ -83,7 +82,7 @@ class TokenCorpus:
         return np.split(table.expand(places), np.cumsum(table.lengths[places])[ends - 1])[:-1]
 
     def count_words(self, numbers: np.ndarray | None = None) -> Counter[str]:
-        """Word -> how often it occurs in the documents of these numbers (none: all), words that do not left out."""
+        """Return the frequency of each word that occurs in the given documents (None: all)."""
         counts = self.counts
         if numbers is not None:
             counts = np.bincount(self._places(numbers), minlength=len(self.lexicon))
@@ -97,20 +96,20 @@ class TokenCorpus:
 
 
 def write_corpus(documents: Iterable[Document], language: str, folder: Path) -> None:
-    """Tokenise documents into a folder, holding no more than one of them and the lexicon in memory.
+    """Tokenise documents into a folder; only one document and the lexicon are held in memory.
 
-    The folder is whole once this returns; to write a corpus in one move, give a temporary folder and rename it.
-    Raises DataError for a document without a token, and for no documents at all.
+    To write a corpus atomically, write to a temporary folder and rename it. Raises DataError for a document without
+    tokens, and for no documents.
     """
     folder.mkdir(parents=True, exist_ok=True)
     labels: list[str | None] = []
     lexicon: defaultdict[str, int] = defaultdict()
-    lexicon.default_factory = lexicon.__len__  # a new word gets the next place
+    lexicon.default_factory = lexicon.__len__  # a new word gets the next index
     raw = folder / "ids.raw"
     pending: deque[str] = deque()
     lengths = _write_places(tokenize(_noting(documents, labels, pending), language), pending, lexicon, raw)
     if not lengths:
-        raise DataError("There are no documents; name a file, folder or set that has some.")
+        raise DataError("There are no documents; give a file, folder or set that has some.")
     np.save(folder / "offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))
     np.save(folder / "counts.npy", _narrow(raw, folder / "ids.npy", len(lexicon)))
     raw.unlink()
@@ -121,7 +120,7 @@ def write_corpus(documents: Iterable[Document], language: str, folder: Path) -> 
 
 
 def _noting(documents: Iterable[Document], labels: list[str | None], pending: deque[str]) -> Iterator[str]:
-    """The documents' texts; each one's label and place are appended to labels and pending as it goes by."""
+    """Yield the documents' texts; append each label and location to labels and pending."""
     for number, document in enumerate(documents, 1):
         labels.append(document.label)
         pending.append(document.where or f"document {number}")
@@ -131,23 +130,23 @@ def _noting(documents: Iterable[Document], labels: list[str | None], pending: de
 def _write_places(
     documents: Iterable[list[str]], pending: deque[str], lexicon: defaultdict[str, int], path: Path
 ) -> list[int]:
-    """Append every document's places in the lexicon, uint32, and return the documents' lengths.
+    """Append each document's lexicon indices to a file as uint32; return the documents' lengths.
 
-    pending: where the documents stand that have gone by
+    pending: locations of the documents, for error messages
     """
     lengths: list[int] = []
     with path.open("wb") as file:
         for tokens in documents:
             where = pending.popleft()
             if not has_words(tokens):
-                raise DataError(f"{where}: the text has no words once its markup is removed; give it some or drop it.")
+                raise DataError(f"{where}: the text has no words without its markup; fill it in or remove it.")
             file.write(np.fromiter(map(lexicon.__getitem__, tokens), np.uint32, len(tokens)).data)
             lengths.append(len(tokens))
     return lengths
 
 
 def _narrow(raw: Path, path: Path, n_words: int) -> np.ndarray:
-    """Copy places into the narrowest type that holds them, and return how often each occurs."""
+    """Copy indices in the narrowest type that holds them; return the frequency of each."""
     wide = np.memmap(raw, np.uint32, "r")
     dtype = np.uint16 if n_words <= 2**16 else np.uint32
     narrow = np.lib.format.open_memmap(path, "w+", dtype, wide.shape)
@@ -161,7 +160,7 @@ def _narrow(raw: Path, path: Path, n_words: int) -> np.ndarray:
 
 
 def _write_labels(labels: Sequence[str | None], path: Path) -> list[str]:
-    """Write each document's place among the sorted label names, and return those; no file where there are none."""
+    """Write each document's index into the sorted label names and return these; without labels, write nothing."""
     names = sorted({label for label in labels if label is not None})
     path.unlink(missing_ok=True)
     if names:
@@ -175,30 +174,26 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def open_corpus(folder: Path) -> TokenCorpus:
-    """Open what `write_corpus` wrote; raises DataError where the folder is not a whole corpus."""
+    """Open a corpus written by `write_corpus`; raises DataError if it is incomplete."""
+    load = partial(np.load, mmap_mode="r", allow_pickle=False)
     try:
         summary = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        ids, offsets, counts = (_map(folder / f"{name}.npy") for name in ("ids", "offsets", "counts"))
+        ids, offsets, counts = (load(folder / f"{name}.npy") for name in ("ids", "offsets", "counts"))
         names = tuple(summary["label_names"])
-        labels = _map(folder / "labels.npy") if names else None
+        labels = load(folder / "labels.npy") if names else None
         sizes = (summary["n_tokens"], summary["n_documents"] + 1)
         whole = (ids.shape, offsets.shape) == ((sizes[0],), (sizes[1],)) and offsets[-1] == len(ids)
         language = str(summary["language"])
-    except Exception as error:  # numpy alone raises seven kinds for a damaged header
-        raise DataError(f"{folder} is not a whole corpus of tokens ({error}); tokenise the texts again.") from error
+    except Exception as error:  # numpy raises seven types for a damaged header
+        raise DataError(f"{folder} is not a complete corpus of tokens ({error}); tokenise the texts again.") from error
     if not whole:
-        raise DataError(f"{folder} is damaged: its tokens and documents do not add up; tokenise the texts again.")
+        raise DataError(f"{folder} is damaged: numbers of tokens or documents differ; tokenise the texts again.")
     return TokenCorpus(folder, language, ids, offsets, counts, labels, names)
-
-
-def _map(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
 
 
 @dataclass(frozen=True)
 class DocumentSplit:
-    """Numbers of the documents that train, validate and test a language model, int64 each; `test` may be empty."""
+    """Numbers of the training, validation and test documents of a language model, int64; `test` may be empty."""
 
     train: np.ndarray
     valid: np.ndarray
@@ -208,11 +203,11 @@ class DocumentSplit:
 def split_documents(
     corpus: TokenCorpus, max_tokens: int, valid_tokens: int, test_tokens: int = 0, among: np.ndarray | None = None
 ) -> DocumentSplit:
-    """Which documents train, validate and test a language model.
+    """Split documents into training, validation and test documents of a language model.
 
-    The fewest last documents with at least valid_tokens validate, whatever max_tokens is, and the fewest before them
-    with at least test_tokens (0: none) test; of the others the first ones train, up to max_tokens (0: all). Documents
-    are never cut. `among` limits all parts to these documents. Raises DataError where nothing is left to train on.
+    The last documents with at least valid_tokens are for validation, those before them with at least test_tokens
+    (0: none) for testing, and the first ones, up to max_tokens (0: all), for training. Documents are not cut. `among`
+    restricts all parts to the given documents. Raises DataError if no training documents are left.
     """
     numbers = np.arange(corpus.n_documents) if among is None else np.asarray(among, np.int64)
     lengths = np.diff(corpus.offsets)[numbers]
@@ -224,15 +219,15 @@ def split_documents(
     if first_test <= 0:
         wanted = f"valid_tokens = {valid_tokens}" + (f" and test_tokens = {test_tokens}" if test_tokens else "")
         raise DataError(
-            f"The corpus has {lengths.sum()} tokens in {len(numbers)} documents, too little to hold out {wanted} "
-            "and train on the rest; lower what is held out, or give more (or shorter) documents."
+            f"The corpus has {lengths.sum()} tokens in {len(numbers)} documents, too few to hold out {wanted}; "
+            "lower these, or give more (or shorter) documents."
         )
     train, test, valid = np.split(numbers, [first_test, first_valid])
     if max_tokens:
         train = train[: np.searchsorted(np.cumsum(lengths), max_tokens, side="right")]
     if not len(train):
         raise DataError(
-            f"The first document has {lengths[0]} tokens, more than max_tokens = {max_tokens}; raise it, as with "
-            f"--unlabelled.max-tokens {lengths.sum()}, or give shorter documents."
+            f"The first document has {lengths[0]} tokens, more than max_tokens = {max_tokens}; raise it, for example "
+            f"with --unlabelled.max-tokens {lengths.sum()}, or give shorter documents."
         )
     return DocumentSplit(train, valid, test)

@@ -1,4 +1,4 @@
-"""Padded batches of documents for a classifier, in an order that wastes little on padding."""
+"""Padded batches of documents for a classifier."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from ulmfit_lab.utils.errors import ConfigError, DataError, suggest
 
 MEGABATCH = 50
-"""Batches within which the sortish sampler sorts (fastai)."""
+"""Batches in a chunk that the sortish sampler sorts (as in fastai)."""
 SAMPLERS = ("sortish", "shuffled", "sorted")
 
 
 @dataclass(frozen=True)
 class DocumentBatch:
-    """Ids (T, B) padded at the end, lengths (B,), labels (B,), and the documents' numbers (B,), all int64.
+    """Ids (T, B) padded at the end, lengths (B,), labels (B,) and document numbers (B,), all int64.
 
-    Lengths and numbers stay on the CPU, where they are read.
+    Lengths and document numbers stay on the CPU.
     """
 
     ids: Tensor
@@ -32,12 +32,12 @@ class DocumentBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens, padding not counted."""
-        return int(self.lengths.numpy().sum())  # not of a tensor, so that no device is waited for
+        """Tokens without padding."""
+        return int(self.lengths.numpy().sum())
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor]:
-        """What a classifier is called with."""
+        """Arguments of the classifier."""
         return self.ids, self.lengths
 
     def to(self, device: torch.device) -> DocumentBatch:
@@ -47,7 +47,7 @@ class DocumentBatch:
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Features (B, F) of documents that a frozen encoder has read, labels (B,) and the documents' numbers (B,)."""
+    """Features (B, F) of a frozen encoder, labels (B,) and document numbers (B,)."""
 
     features: Tensor
     labels: Tensor
@@ -56,12 +56,12 @@ class FeatureBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Documents: no tokens are read any more."""
+        """Number of documents; no tokens are read."""
         return len(self.labels)
 
     @property
     def inputs(self) -> tuple[Tensor]:
-        """What a classifier's head is called with."""
+        """Arguments of the classifier's head."""
         return (self.features,)
 
     def to(self, device: torch.device) -> FeatureBatch:
@@ -70,29 +70,28 @@ class FeatureBatch:
 
 
 def copied(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device; a GPU copies it from pinned memory, for which the host does not wait."""
+    """Copy a CPU tensor to a device, asynchronously from pinned memory to a GPU."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def sort_order(lengths: np.ndarray) -> np.ndarray:
-    """Documents strictly by length, longest first; equal ones in their own order."""
+    """Return document numbers by decreasing length; the sort is stable."""
     return np.argsort(-np.asarray(lengths), kind="stable")
 
 
 def sortish_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
-    """Documents by length, roughly: shuffled, sorted within megabatches, and the batches shuffled again.
+    """Return document numbers roughly by decreasing length: shuffled, sorted in megabatches, batches shuffled.
 
-    The batch with the longest document comes first, so that memory runs out at once or never.
+    The batch with the longest document comes first, so that an out-of-memory error occurs in the first step.
     """
     shuffled = rng.permutation(len(lengths))
     megabatch = MEGABATCH * batch_size
-    # less than a batch at the end joins the megabatch before: alone, the short batch could hold the longest document
-    # and come first, and no batch after it would begin where it was sorted to begin
+    # A rest of less than one batch joins the last megabatch; otherwise that short batch could come first.
     chunks = np.split(shuffled, np.arange(megabatch, len(shuffled) - batch_size + 1, megabatch))
     sorted_chunks = np.concatenate([chunk[sort_order(lengths[chunk])] for chunk in chunks])
     batches = np.split(sorted_chunks, np.arange(batch_size, len(sorted_chunks), batch_size))
     longest = max(range(len(batches)), key=lambda b: lengths[batches[b]].max())
-    # the short last batch stays last, so that every other one is full
+    # Keep the short batch last, so that all others are full.
     rest = [b for b in range(len(batches)) if b != longest and len(batches[b]) == batch_size]
     short = [b for b in range(len(batches)) if b != longest and len(batches[b]) < batch_size]
     order = [longest, *rng.permutation(rest).astype(int), *short]
@@ -100,7 +99,7 @@ def sortish_order(lengths: np.ndarray, batch_size: int, rng: np.random.Generator
 
 
 def collate(documents: Sequence[np.ndarray], pad: int) -> tuple[Tensor, Tensor]:
-    """Documents -> ids (T, B) int64 padded at the end, and lengths (B,)."""
+    """Return ids (T, B) int64 padded at the end, and lengths (B,)."""
     lengths = np.array([len(d) for d in documents], dtype=np.int64)
     ids = np.full((int(lengths.max()), len(documents)), pad, dtype=np.int64)
     for column, document in enumerate(documents):
@@ -109,15 +108,15 @@ def collate(documents: Sequence[np.ndarray], pad: int) -> tuple[Tensor, Tensor]:
 
 
 class DocumentBatches:
-    """The batches of a classifier's epochs.
+    """Batches of documents for training and evaluating a classifier.
 
-    documents  1-d arrays of ids, none of them empty; labels (n,)
-    sampler    sortish, shuffled or sorted (strictly, the same order every epoch)
-    backwards  each document is read from its end; padding still comes last
-    mark       ids put before and after each document as it is read, None for none
+    documents  non-empty 1-d arrays of ids; labels (n,)
+    sampler    sortish, shuffled or sorted (by length, the same order in every epoch)
+    backwards  reverse each document; padding still comes last
+    mark       ids added before and after each document, None for none
 
-    A last document alone joins the batch before it, since batch normalisation needs two. Raises DataError for
-    documents that cannot be batched.
+    A last batch of one document is merged into the batch before it, since batch normalisation needs two. Raises
+    DataError for no documents, empty documents, or another number of labels.
     """
 
     def __init__(
@@ -141,7 +140,7 @@ class DocumentBatches:
         self.batch_size, self.sampler, self.seed, self.pad = batch_size, sampler, seed, pad
 
     def order(self, epoch: int) -> np.ndarray:
-        """Numbers of the documents in the order of an epoch; depends on (seed, epoch) alone."""
+        """Document numbers in the order of an epoch, which depends on (seed, epoch) only."""
         rng = np.random.default_rng([self.seed, epoch])
         if self.sampler == "sorted":
             return sort_order(self.lengths)
@@ -154,31 +153,31 @@ class DocumentBatches:
         return len(self.splits())
 
     def splits(self) -> list[int]:
-        """Where each batch begins."""
+        """Index at which each batch begins."""
         n = len(self.documents)
         firsts = list(range(0, n, self.batch_size))
         return firsts[:-1] if len(firsts) > 1 and n - firsts[-1] == 1 else firsts
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[DocumentBatch]:
-        """The batches of an epoch in order, from number `start` on."""
+        """Yield the batches of an epoch, beginning with batch number `start`."""
         for numbers in self.numbers(epoch, start):
             ids, lengths = collate([self.documents[n] for n in numbers], self.pad)
             index = torch.from_numpy(numbers)
             yield DocumentBatch(ids, lengths, self.labels[index], index)
 
     def numbers(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
-        """Numbers of the documents (B,) of each batch of an epoch in order, from batch `start` on."""
+        """Yield the document numbers (B,) of each batch of an epoch, beginning with batch number `start`."""
         order = self.order(epoch)
         for first, end in pairwise([*self.splits(), len(order)][start:]):
             yield order[first:end].astype(np.int64)
 
 
 class FeatureBatches:
-    """Batches of documents of which a frozen encoder's features (n, F) are kept, in the order of `documents`."""
+    """Batches of features (n, F) that a frozen encoder computed from `documents`, in their order."""
 
     def __init__(self, documents: DocumentBatches, features: np.ndarray) -> None:
         if len(features) != len(documents.documents):
-            raise DataError(f"{len(features)} rows of features were given for {len(documents.documents)} documents.")
+            raise DataError(f"{len(features)} rows of features do not match {len(documents.documents)} documents.")
         self.documents, self.features = documents, torch.from_numpy(np.array(features, dtype=np.float32))
 
     def count(self, epoch: int) -> int:
@@ -186,32 +185,32 @@ class FeatureBatches:
         return self.documents.count(epoch)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[FeatureBatch]:
-        """The batches of an epoch in order, from number `start` on."""
+        """Yield the batches of an epoch, beginning with batch number `start`."""
         for numbers in self.documents.numbers(epoch, start):
             index = torch.from_numpy(numbers)
             yield FeatureBatch(self.features[index], self.documents.labels[index], index)
 
 
 def marked(document: np.ndarray, beginning: int | None, end: int | None) -> np.ndarray:
-    """A document with marks around it, or itself where there are none."""
+    """Add marks around a document."""
     before = [] if beginning is None else [beginning]
     after = [] if end is None else [end]
     return np.concatenate([before, document, after]).astype(document.dtype) if before or after else document
 
 
 def check_documents(documents: Sequence[np.ndarray], labels: np.ndarray) -> None:
-    """Refuse no documents, an empty one, or labels that are more or fewer."""
+    """Raise DataError for no documents, an empty document, or another number of labels."""
     if len(documents) != len(labels):
         raise DataError(f"{len(documents)} documents have {len(labels)} labels; each needs one.")
     if not len(documents):
         raise DataError("There are no documents to make batches of; check the data set and its splits.")
     empty = [number for number, document in enumerate(documents) if not len(document)]
     if empty:
-        raise DataError(f"Document {empty[0]} (counted from 0) has no tokens; leave it out.")
+        raise DataError(f"Document {empty[0]} (counted from 0) has no tokens; remove it.")
 
 
 def padding_share(batches: Iterable[DocumentBatch]) -> float:
-    """Share of all places in these batches that hold padding."""
+    """Return the share of padding in the ids of these batches."""
     places, tokens = 0, 0
     for batch in batches:
         places += batch.ids.numel()

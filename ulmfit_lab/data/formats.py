@@ -1,8 +1,7 @@
-"""Readers of text files, one document at a time: JSONL, plain text, WikiText and TREC; and what all readers share.
+"""Readers of JSONL, plain text, WikiText and TREC files, and checks that all readers share.
 
-Every reader raises DataError, in one line that names the file and the row, for bytes that are not text in the
-format's encoding, NUL characters, a document without text, a missing column, two columns of one name and whatever the
-format refuses.
+Every reader raises DataError with file and row for bytes that are not valid in the format's encoding, NUL characters,
+documents without text, missing columns and duplicate columns.
 """
 
 from __future__ import annotations
@@ -21,79 +20,72 @@ from ulmfit_lab.data.rules import FIELD_BREAK, UNK
 from ulmfit_lab.utils.errors import DataError, suggest
 
 LONGEST = 2**24
-"""Bytes of a line and characters of a document, about three million words: more is a file that lacks its line ends.
-
-Nothing is cut: which part of a text counts is the user's to say (see target.max_length).
-"""
+"""Largest line in bytes and document in characters, about three million words; longer texts are not cut but refused."""
 LONGEST_LABEL = 1000
-"""Characters of a label: more is a column of texts."""
+"""Longest label in characters; a longer one is text."""
 COLUMNS_SHOWN = 20
-"""Columns of a table that a message names."""
+"""Columns that an error message lists."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text, and its label where it has one; several text fields are joined by `rules.FIELD_BREAK`."""
+    """A text and its label, if any; several text fields are joined by `rules.FIELD_BREAK`."""
 
     text: str
     label: str | None = None
     where: str = field(default="", compare=False)
-    """File and row that it was read from, for messages."""
+    """File and row, for error messages."""
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The text fields: one, or several in the order in which they were named."""
+        """The text fields, in the order in which they were given."""
         return tuple(self.text.split(FIELD_BREAK))
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold the text and the label, and whether rows without text are documents.
+    """Columns of a table that hold text and label.
 
-    `text` names one column, or several text fields with commas between them. The column `label` may be absent, unless
-    the texts must be labelled; one of any other name was asked for, and must be there. With None no label is read.
+    `text` names one column, or several separated by commas. The column "label" may be missing unless `labelled`; a
+    label column with another name must exist. `label=None` reads no labels.
     """
 
     text: str = "text"
     label: str | None = "label"
     keep_empty: bool = False
-    """Whether every row and line gives a document, without text too; otherwise blank lines are passed over and a row
-    without text is an error."""
+    """Keep blank lines and rows without text as documents; otherwise blank lines are skipped and such rows raise."""
     labelled: bool = False
-    """Whether a table without the label column is refused."""
+    """Raise if a table has no label column."""
 
     @property
     def numbered(self) -> bool:
-        """Whether the text columns are numbers: places, from 0, in a CSV or TSV file without a header."""
+        """Whether the text columns are numbers (from 0) of a CSV or TSV file without a header."""
         return all(name.isdecimal() for name in self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The text columns that `text` names."""
+        """The text columns."""
         return tuple(name.strip() for name in self.text.split(","))
 
     def found(self, present: Sequence[str], where: str) -> tuple[list[str], str | None]:
-        """The text columns, and the label column if there is one.
+        """Return the text columns and the label column (None without one).
 
-        Raises DataError for a column that is missing, or that is there twice.
+        Raises DataError for a missing or duplicate column.
         """
         texts = [self.text] if self.text in present else list(self.names)
         asked = [self.label] if self.label and self.label != "label" else []
         for name in [*texts, *asked]:
             if name not in present:
-                raise DataError(
-                    f"{where}: there is no column {name!r} among {_shown(present)}. {suggest(name, present)}"
-                )
+                raise DataError(f"{where}: no column {name!r}; found {_shown(present)}. {suggest(name, present)}")
         if self.labelled and self.label and self.label not in present:
             others = [name for name in present if name not in texts]
             example = (difflib.get_close_matches(self.label, others, n=1, cutoff=0.5) or others or ["NAME"])[0]
-            hint = f"name the labels' column, as with --target.label-column {shlex.quote(example[:50])}"
-            raise DataError(f"{where}: there is no column {self.label!r} among {_shown(present)}; {hint}.")
+            hint = f"set the label column, for example --target.label-column {shlex.quote(example[:50])}"
+            raise DataError(f"{where}: no column {self.label!r}; found {_shown(present)}; {hint}.")
         label = self.label if self.label in present else None
         for name in (*texts, *([label] if label else [])):
             if present.count(name) > 1:
-                hint = "give each column a name of its own"
-                raise DataError(f"{where}: {present.count(name)} columns are named {name!r}; {hint}.")
+                raise DataError(f"{where}: {present.count(name)} columns are named {name!r}; rename them.")
         return texts, label
 
 
@@ -103,21 +95,18 @@ def _shown(present: Sequence[str]) -> str:
     return (", ".join(names) or "none") + more
 
 
-# Checks that all formats share
-
-
 def decoded_lines(path: Path, encoding: str = "utf-8", *, whole: bool = False) -> Iterator[str]:
-    """The lines of a text file with their line ends.
+    """Yield the lines of a text file with their line ends.
 
-    whole: the file is one text, whatever ends its lines
+    whole: the file is one text; any line ends are accepted
 
-    Raises DataError for bytes that are no text, and for a file whose lines end in carriage returns alone.
+    Raises DataError for bytes that cannot be decoded and for line ends that are carriage returns only.
     """
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), 1):
                 if number == 1 and not whole and not line.endswith(b"\n") and b"\r" in line.strip(b"\r"):
-                    raise DataError(f"{path}: its lines end in carriage returns alone (CR); save it with LF or CRLF.")
+                    raise DataError(f"{path}: its lines end in carriage returns (CR) only; save it with LF or CRLF.")
                 if len(line) > LONGEST:
                     raise too_long(f"{path}, line {number}")
                 yield _decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, encoding, path, number)
@@ -126,13 +115,13 @@ def decoded_lines(path: Path, encoding: str = "utf-8", *, whole: bool = False) -
 
 
 def too_long(where: str) -> DataError:
-    """The error for a text that no document can be as long as."""
+    """Return the error for a text that exceeds the maximum length."""
     size = f"{LONGEST // 2**20} MB"
-    return DataError(f"{where}: more than {size} of text in one document; end lines and documents where they end.")
+    return DataError(f"{where}: more than {size} of text in one document; check its line ends.")
 
 
 class Held:
-    """Lines of a document that is being put together; raises DataError once they are longer than a document can be."""
+    """Lines of one document; raises DataError once their total length exceeds the maximum."""
 
     def __init__(self, lines: Iterable[str], where: str) -> None:
         self.lines, self.where, self.size = lines, where, 0
@@ -147,34 +136,32 @@ class Held:
 
 def _decode(line: bytes, encoding: str, path: Path, number: int) -> str:
     if b"\0" in line:
-        raise DataError(f"{path}, line {number}: a NUL byte; this is no {encoding} text file, or a damaged one.")
+        raise DataError(f"{path}, line {number}: a NUL byte; the file is damaged or not {encoding} text.")
     try:
         return line.decode(encoding)
     except UnicodeDecodeError as error:
         byte = line[error.start]
-        raise DataError(
-            f"{path}, line {number}: byte 0x{byte:02x} is not {encoding}; save the file as utf-8."
-        ) from None
+        raise DataError(f"{path}, line {number}: byte 0x{byte:02x} is not {encoding}; save it as utf-8.") from None
 
 
 def make_document(texts: Sequence[Any], label: Any, where: str, *, keep_empty: bool = False) -> Document:
-    """A document of one or several text fields, the only way from a text to what is tokenised.
+    """Return a document of one or several text fields.
 
-    Raises DataError for fields that are no text and, unless empty documents are to be kept, for blank ones.
+    Raises DataError for fields that are not text and, without keep_empty, for documents without text.
     """
     fields = [_clean(text, where) for text in texts]
     if not keep_empty and not any(field.strip() for field in fields):
-        raise DataError(f"{where}: the text is empty; fill it in or drop the row.")
+        raise DataError(f"{where}: the text is empty; fill it in or remove the row.")
     return Document(FIELD_BREAK.join(fields), _clean_label(label, where), where)
 
 
 def _clean_label(label: Any, where: str) -> str | None:
     if isinstance(label, (list, tuple, dict, bytes)):
         kind = type(label).__name__
-        raise DataError(f"{where}: the label is of type {kind}; a text has one label, a string, number or boolean.")
+        raise DataError(f"{where}: the label has type {kind}; use a string, number or boolean.")
     name = label_name(label)
     if name is not None and len(name) > LONGEST_LABEL:
-        raise DataError(f"{where}: a label of {len(name)} characters; name a column that holds labels.")
+        raise DataError(f"{where}: a label of {len(name)} characters; use a column that holds labels.")
     return None if name is None else _encodable(name, where, "label")
 
 
@@ -182,7 +169,7 @@ def _clean(text: Any, where: str) -> str:
     if text is None:
         return ""
     if not isinstance(text, str):
-        raise DataError(f"{where}: the text is of type {type(text).__name__}; name a column that holds text.")
+        raise DataError(f"{where}: the text has type {type(text).__name__}; use a column that holds text.")
     if len(text) > LONGEST:
         raise too_long(where)
     return _encodable(text, where, "text").replace(FIELD_BREAK, " ")
@@ -194,14 +181,12 @@ def _encodable(text: str, where: str, what: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise DataError(
-            f"{where}: the {what} has half of a surrogate pair, which is no character; remove it."
-        ) from None
+        raise DataError(f"{where}: the {what} has an unpaired surrogate, not a character; remove it.") from None
     return text
 
 
 def label_name(label: Any) -> str | None:
-    """A label as text; None for a missing one. Whole numbers that pandas made floats lose their `.0`."""
+    """Return a label as text, None if missing; integers that pandas stores as floats lose their `.0`."""
     if label is None or label != label:
         return None
     if isinstance(label, float) and label.is_integer():
@@ -209,11 +194,8 @@ def label_name(label: Any) -> str | None:
     return str(label).strip() or None
 
 
-# Lines
-
-
 def read_jsonl(path: Path, columns: Columns) -> Iterator[Document]:
-    """Documents of a file with one JSON object a line; blank lines are skipped, or are documents without text."""
+    """Yield the documents of a file with one JSON object per line."""
     for number, line in enumerate(decoded_lines(path), 1):
         where = f"{path}, line {number}"
         if line.strip():
@@ -240,49 +222,46 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(record) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
+        raise ValueError(f"duplicate key {twice!r}")
     return record
 
 
 def read_lines(path: Path, *, keep_empty: bool = False) -> Iterator[Document]:
-    """A document for each line of a text file that is not blank, or for every line."""
+    """Yield one document per line of a text file; blank lines are skipped unless keep_empty."""
     lines = _text_lines(path, keep_empty=keep_empty)
     return (make_document([line], None, where, keep_empty=keep_empty) for line, where in lines)
 
 
 def _text_lines(path: Path, encoding: str = "utf-8", *, keep_empty: bool = False) -> Iterator[tuple[str, str]]:
-    """Each line that is not blank, or every one, without the blanks around it, and where it stands."""
+    """Yield each stripped line and its location; blank lines are skipped unless keep_empty."""
     for number, line in enumerate(decoded_lines(path, encoding), 1):
         text, where = line.strip(), f"{path}, line {number}"
         if "\r" in text:
-            raise DataError(f"{where}: a carriage return inside the line; end each line with LF or CRLF.")
+            raise DataError(f"{where}: a carriage return inside the line; save the file with LF or CRLF line ends.")
         if text or keep_empty:
             yield text, where
 
 
 def read_whole(path: Path, label: str | None = None, *, keep_empty: bool = False) -> Document:
-    """A whole text file as one document."""
+    """Return a text file as one document."""
     text = "".join(Held(decoded_lines(path, whole=True), str(path)))
     return make_document([text], label, str(path), keep_empty=keep_empty)
 
-
-# Formats of two data sets
 
 _ARTICLE = re.compile(r"= [^=].* =")
 _ESCAPED = re.compile(r" @([-,.])@(?: |$)")
 
 
 def read_articles(path: Path) -> Iterator[Document]:
-    """A document for each article of a WikiText `.tokens` file."""
+    """Yield the articles of a WikiText `.tokens` file as documents."""
     articles = split_articles(decoded_lines(path), str(path))
     return (make_document([text], None, f"{path}, article {number}") for number, text in enumerate(articles, 1))
 
 
 def split_articles(lines: Iterable[str], where: str = "the texts") -> Iterator[str]:
-    """The articles among WikiText's lines: one begins at each ` = Title = ` that has a blank line on both sides.
+    """Yield the articles of WikiText, each starting at a line ` = Title = ` between two blank lines.
 
-    (A few lines of running text look like a title, but stand right above or below other text.) Blank lines are
-    left out, and the words restored as `restore_words` says.
+    Blank lines are dropped and words restored (see `restore_words`).
     """
     article: list[str] = []
     before, pending = "", ""
@@ -300,7 +279,7 @@ def split_articles(lines: Iterable[str], where: str = "the texts") -> Iterator[s
 
 
 def restore_words(line: str) -> str:
-    """WikiText's tokens as ordinary text: `@-@`, `@,@` and `@.@` join what they stand between, `<unk>` is `xxunk`.
+    """Convert WikiText's tokens to ordinary text: remove `@` from `@-@`, `@,@` and `@.@`; `<unk>` becomes `xxunk`.
 
     >>> restore_words("a <unk> @-@ like 1 @,@ 000 @.@ 5")
     'a xxunk-like 1,000.5'
@@ -309,9 +288,9 @@ def restore_words(line: str) -> str:
 
 
 def read_trec(path: Path, *, keep_empty: bool = False) -> Iterator[Document]:
-    """Questions of a TREC `.label` file, one `COARSE:fine question` a line in ISO-8859-1; the label is COARSE."""
+    """Yield the questions of a TREC `.label` file: lines `COARSE:fine question` in ISO-8859-1, labelled COARSE."""
     for line, where in _text_lines(path, "iso-8859-1", keep_empty=keep_empty):
         label, _, question = line.partition(" ")
         if line and ":" not in label:
-            raise DataError(f"{where}: the line must begin with COARSE:fine, as in DESC:manner.")
+            raise DataError(f"{where}: the line must begin with COARSE:fine, for example DESC:manner.")
         yield make_document([question.strip()], label.partition(":")[0], where, keep_empty=keep_empty)

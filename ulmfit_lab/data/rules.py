@@ -1,7 +1,7 @@
-"""ULMFiT's text rules: markup is repaired, and what lower-casing would lose becomes a marker token.
+"""ULMFiT's text rules: markup is fixed, and marker tokens keep what lower-casing would remove.
 
-Marker tokens begin with `xx`. No text can forge one: a word that is spelled like a marker, in any case, becomes
-`xxunk`. Apart from `fix_markup` and `mark_repeated_words`, every rule looks at one word alone.
+Markers begin with `xx`; a word of a text that is spelt like a marker, in any case, becomes `xxunk`. All rules but
+`fix_markup` and `mark_repeated_words` look at one word.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from itertools import groupby, islice
 from typing import TypeAlias
 
 UNK = "xxunk"
-"""A word that the vocabulary lacks."""
+"""Unknown word."""
 PAD = "xxpad"
-"""Fills a batch; never read by a model."""
+"""Padding of a batch."""
 BOS = "xxbos"
-"""A document begins."""
+"""Beginning of a document."""
 FIELD = "xxfld"
-"""`xxfld n`: the n-th text field of the document begins (only where there are several)."""
+"""`xxfld n`: beginning of the n-th text field, in documents with several."""
 REPEAT = "xxrep"
-"""`xxrep n c`: the character c, n times."""
+"""`xxrep n c`: character c, n times."""
 WORD_REPEAT = "xxwrep"
-"""`xxwrep n w`: the word w, n times."""
+"""`xxwrep n w`: word w, n times."""
 UPPER = "xxup"
-"""The next word was in capitals, at least two of them."""
+"""The next word is in capitals (at least two letters)."""
 CAPITAL = "xxmaj"
-"""The next word began with a capital."""
+"""The next word is capitalised."""
 SPECIALS = (UNK, PAD, BOS, FIELD, REPEAT, WORD_REPEAT, UPPER, CAPITAL)
 """All markers, in the order of their ids in every vocabulary."""
 UNK_ID, PAD_ID = SPECIALS.index(UNK), SPECIALS.index(PAD)
 
 NEWLINE = "\n"
-"""The token between two lines that hold text, however many blank lines lie between them."""
+"""Token between two lines; blank lines are dropped."""
 FIELD_BREAK = "\x1f"
-"""Separates the text fields of one document (ASCII's unit separator; readers remove it from what users wrote)."""
+"""Separates the text fields of a document (ASCII unit separator; readers remove it from texts)."""
 
 Unit: TypeAlias = tuple[str, ...]
-"""A word with the markers before it; counted as one word by `xxwrep`."""
+"""A word with its markers; `xxwrep` counts it as one word."""
 
 _BREAK = re.compile(r"<br\s*/?>|\\n", re.IGNORECASE)
 _SEPARATE = re.compile(r"[/#]")
 _REPEATED = re.compile(r"(\S)\1{2,}")
 _MARKERS = frozenset(SPECIALS)
-# What is left of HTML entities in sets such as AG News, whose ampersands were lost; html.unescape mends the others.
+# HTML entities that lost their ampersands, as in AG News; html.unescape converts the others.
 _BROKEN_ENTITIES = (("#39;", "'"), ("#146;", "'"), ("#36;", "$"), ("nbsp;", " "), ("quot;", '"'), ("amp;", "&"))
 
 
 def fix_markup(text: str) -> str:
-    r"""HTML entities become characters; HTML line breaks, and a backslash followed by n, become newlines.
+    r"""Replace HTML entities by characters, and HTML line breaks and a backslash followed by n by newlines.
 
     >>> fix_markup("Rock &amp; roll.<br /><br />Bad.")
     'Rock & roll.\n\nBad.'
@@ -66,7 +66,7 @@ def fix_markup(text: str) -> str:
 
 
 def separate(word: str) -> str:
-    """The word with spaces around each `/` and `#`, and with `...` as one character.
+    """Put spaces around each `/` and `#`, and replace `...` by one character.
 
     >>> separate("and/or...")
     'and / or … '
@@ -75,7 +75,7 @@ def separate(word: str) -> str:
 
 
 def split_repeats(text: str) -> Iterator[tuple[str, str]]:
-    """Pairs of (ordinary text, the run of three or more equal characters behind it); the last run is empty.
+    """Yield pairs of (ordinary text, the run of three or more equal characters after it); the last run is empty.
 
     >>> list(split_repeats("soooo!"))
     [('s', 'oooo'), ('!', '')]
@@ -88,7 +88,7 @@ def split_repeats(text: str) -> Iterator[tuple[str, str]]:
 
 
 def mark_repeat(run: str) -> Unit:
-    """A run of one character as `xxrep n c`.
+    """Return a run of one character as `xxrep n c`.
 
     >>> mark_repeat("oooo")
     ('xxrep', '4', 'o')
@@ -97,7 +97,7 @@ def mark_repeat(run: str) -> Unit:
 
 
 def mark_word(word: str, mark_capitals: bool = False) -> Unit:
-    """The word in lower case, behind the marker of its capitals; a word spelled like a marker is `xxunk`.
+    """Return the word in lower case after the marker of its capitals; a word spelt like a marker is `xxunk`.
 
     >>> mark_word("GREAT"), mark_word("Great"), mark_word("I"), mark_word("xxBOS")
     (('xxup', 'great'), ('great',), ('i',), ('xxunk',))
@@ -113,7 +113,7 @@ def mark_word(word: str, mark_capitals: bool = False) -> Unit:
 
 
 def mark_repeated_words(units: list[Unit]) -> list[Unit]:
-    """A word three or more times in a row as `xxwrep n w`; punctuation stays as it is.
+    """Replace three or more equal words in a row by `xxwrep n w`; punctuation is unchanged.
 
     >>> mark_repeated_words([("no",), ("no",), ("no",), ("!",)])
     [('xxwrep', '3', 'no'), ('!',)]

@@ -1,4 +1,4 @@
-"""Where documents come from: the user's own files, or a named set."""
+"""Documents of a source: the user's own files or a named set."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["Document", "find_texts", "has_split", "read_documents", "read_labell
 
 
 def read_documents(source: SourceConfig, data_dir: Path | None) -> Iterator[Document]:
-    """The documents a source names, one at a time; labels are text, and None for a document without one.
+    """Yield the documents of a source; labels are strings, or None for a document without one.
 
-    data_dir is the folder that named sets lie in. Raises DataError, at once for what is not there, and on the way
-    for a file that cannot be read as asked.
+    data_dir is the folder of the named sets. Raises DataError, immediately if the source does not exist, and while
+    reading for a file that cannot be read.
     """
     return find_texts(source, data_dir).read()
 
 
 def read_labelled(source: SourceConfig, data_dir: Path | None) -> Iterator[Document]:
-    """The same; raises DataError, with file and row, for a document without a label."""
+    """Yield labelled documents; raises DataError, with file and row, for one without a label."""
     texts = find_texts(source, data_dir, labelled=True)
     for document in texts.read():
         if document.label is None:
@@ -34,30 +34,30 @@ def read_labelled(source: SourceConfig, data_dir: Path | None) -> Iterator[Docum
 
 
 def source_digest(source: SourceConfig, data_dir: Path | None) -> str:
-    """64 hex digits that stand for the bytes of all files a source names, and for how they are read."""
+    """Return 64 hex digits that identify the bytes of a source's files and how they are read."""
     return texts_digest(find_texts(source, data_dir))
 
 
 def source_bytes(source: SourceConfig, data_dir: Path | None) -> int:
-    """Bytes of text that a source names, markup included; a close estimate where files are compressed."""
+    """Return the bytes of a source's text with markup, estimated for compressed files."""
     return find_texts(source, data_dir).n_bytes()
 
 
 def find_texts(source: SourceConfig, data_dir: Path | None, *, labelled: bool = False) -> TextSource:
-    """What a source names: the user's own files where it gives a path, else a named set.
+    """Find a source: the user's own files if it has a path, else a named set.
 
-    Raises DataError if it names nothing, what is not there, or, where labelled, a table or folder without labels.
+    Raises DataError if it is empty or missing, or, with labelled, if a table or folder has no labels.
     """
     if source.path:
         columns = Columns(source.text_column, source.label_column, labelled=labelled)
         return find_own(source.path, columns, source.split)
     if not source.name:
-        raise DataError("The source names no texts; give it the name of a set, or the path of a file.")
+        raise DataError("The source is empty; give the name of a set or the path of a file.")
     return find_named_set(source.name, source.split, data_dir)
 
 
 def has_split(source: SourceConfig, split: str) -> bool:
-    """Whether a named set, or the folder of a path, has a split; raises DataError for a set there is not."""
+    """Return whether a named set, or the folder of a path, has a split; raises DataError for an unknown set."""
     if source.path:
         return has_splits(Path(source.path).expanduser())
     return split in splits_of(source.name)

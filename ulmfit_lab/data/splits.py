@@ -1,4 +1,4 @@
-"""Names of splits: those of the named sets, which are known without reading any, and those that are no classes."""
+"""Splits of the named sets, and folder names that are splits."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SPLITS = frozenset(
     {"train", "training", "test", "testing", "valid", "validation", "val", "dev"}
     | {"unsup", "unsupervised", "unlabelled", "unlabeled"}
 )
-"""Names of splits in folders of others, which are no classes."""
+"""Names of split folders, which cannot be classes."""
 
 
 def splits_of(name: str) -> tuple[str, ...]:
-    """The splits of a named set; raises DataError that offers the nearest for a name there is not."""
+    """Return the splits of a named set; raises DataError, with the nearest name, for an unknown one."""
     if name not in NAMED:
         raise DataError(f"There is no set named {name!r}. {suggest(name, NAMED)}")
     return NAMED[name]

@@ -1,4 +1,4 @@
-"""Windows of a stream for a stateful language model: each batch continues the one before, in every column."""
+"""Batches of consecutive windows of a token stream, for a language model that carries its state."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from ulmfit_lab.utils.errors import DataError
 
 STREAM_SHARE = 16
-"""A GPU's memory over that of the longest stream that is kept there; a longer one is copied window by window."""
+"""A stream of up to 1/16 of a GPU's memory is kept on the GPU; a longer one is copied window by window."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Steps [start, start + length) of every column, and what the step's learning rate is scaled by."""
+    """Steps [start, start + length) of every column, and the factor of the learning rate."""
 
     start: int
     length: int
@@ -26,7 +26,7 @@ class Window:
 
 @dataclass(frozen=True)
 class StreamBatch:
-    """Word ids (T, B) and the ids one step later (T, B), both int64."""
+    """Word ids (T, B) and target ids one step later (T, B), both int64."""
 
     ids: Tensor
     targets: Tensor
@@ -34,7 +34,7 @@ class StreamBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Predictions made."""
+        """Number of predictions."""
         return self.ids.numel()
 
     def to(self, device: torch.device) -> StreamBatch:
@@ -43,25 +43,24 @@ class StreamBatch:
 
 
 def batchify(stream: np.ndarray, batch_size: int) -> Tensor:
-    """Lay a stream of n ids out as columns: (n_steps + 1, B) int64, each column consecutive ids.
+    """Arrange a stream of n ids in columns (n_steps + 1, B) int64.
 
-    Column b holds ids b * n_steps to (b + 1) * n_steps, its last being the next column's first, so that every id is
-    predicted once. At most batch_size - 1 ids at the end of the stream are left out, besides the first, which
-    nothing predicts. Raises DataError for a stream too short for one step.
+    Column b holds ids b * n_steps to (b + 1) * n_steps inclusive, so every id but the first is predicted once; up to
+    batch_size - 1 ids at the end are dropped. Raises DataError if the stream is too short for one step.
     """
     n_steps = (len(stream) - 1) // batch_size
     if n_steps < 1:
         raise DataError(f"{len(stream)} tokens are too few for a batch of {batch_size}; lower batch_size.")
-    # a copy: the stream may be reversed or a read-only memory map, of which torch makes no tensor
+    # Copy: torch accepts neither reversed arrays nor read-only memory maps.
     ids = torch.from_numpy(np.array(stream[: n_steps * batch_size + 1], dtype=np.int64))
     return ids.unfold(0, n_steps + 1, n_steps).t().contiguous()
 
 
 def plan_windows(n_steps: int, bptt: int, *, stochastic: bool, rescale_lr: bool, seed: int, epoch: int) -> list[Window]:
-    """Windows that cover n_steps steps, each exactly once.
+    """Split n_steps steps into windows.
 
-    Stochastic lengths are those of Merity et al. (2017, section 5): around bptt (5% of the time around half of it),
-    normal with sd 5, at least 5. The plan depends on (seed, epoch) alone, so a run resumes at window k by slicing.
+    Stochastic lengths follow Merity et al. (2017, section 5): normal with mean bptt (5% of the time half of it) and
+    sd 5, at least 5. The plan depends on (seed, epoch) only, so a run can resume at any window.
     """
     rng = np.random.default_rng([seed, epoch])
     plan: list[Window] = []
@@ -78,7 +77,7 @@ def plan_windows(n_steps: int, bptt: int, *, stochastic: bool, rescale_lr: bool,
 
 
 class StreamBatches:
-    """The batches of a language model's epochs, over one stream of ids."""
+    """Batches for training and evaluating a language model on one stream of ids."""
 
     def __init__(
         self,
@@ -96,7 +95,7 @@ class StreamBatches:
         self.stochastic, self.rescale_lr = stochastic, rescale_lr
 
     def to(self, device: torch.device) -> StreamBatches:
-        """These batches with the stream on a device where it takes little of the memory, so that no step copies it."""
+        """Move the stream to a GPU if it takes at most 1/16 of its memory; returns self."""
         if device.type == "cuda":
             memory = torch.cuda.get_device_properties(device).total_memory
             if self.columns.nbytes * STREAM_SHARE <= memory:
@@ -113,7 +112,7 @@ class StreamBatches:
         return len(self.plan(epoch))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[StreamBatch]:
-        """The batches of an epoch in order, from number `start` on."""
+        """Yield the batches of an epoch, beginning with batch number `start`."""
         for window in self.plan(epoch)[start:]:
             end = window.start + window.length
             ids, targets = self.columns[window.start : end], self.columns[window.start + 1 : end + 1]

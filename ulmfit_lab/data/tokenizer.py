@@ -1,8 +1,7 @@
-"""Texts to tokens: spaCy's tokenizer for the language, then ULMFiT's rules.
+"""Tokenization: spaCy's tokenizer for the language, then ULMFiT's rules.
 
-spaCy's rule-based tokenizer splits at whitespace and then treats each piece alone. So do the rules, and both are
-worked out once for each distinct piece: most of a text is pieces that were met before, and costs a look-up.
-Languages written without spaces, whose tokenizers need the context, go through their tokenizer line by line.
+spaCy's rule-based tokenizer splits at whitespace and treats each piece separately. The rules do the same, so the
+result for each distinct piece is cached. Tokenizers of languages without spaces need the context and read whole lines.
 """
 
 from __future__ import annotations
@@ -31,26 +30,23 @@ from ulmfit_lab.data.rules import (
 from ulmfit_lab.utils.errors import DataError, suggest
 
 REMEMBERED, REMEMBERED_CHARACTERS = 2**18, 2**26
-"""Distinct pieces that are remembered, about 100 MB; a bound on memory, without effect on the tokens."""
+"""Size of the cache in pieces and characters, about 100 MB."""
 LONGEST_PIECE = 1000
-"""Characters between two blanks that spaCy is given at once: its time for brackets in a row grows with their square.
-
-Longer ones are split as several; IMDB's reviews have none of more than 76.
-"""
+"""Characters passed to spaCy at once; its time for repeated brackets is quadratic. Longer pieces are split."""
 PACKAGES = {
     "ja": "pip install sudachipy sudachidict_core",
     "ko": "install mecab-ko with mecab-ko-dic, and pip install natto-py",
     "th": "pip install pythainlp",
     "vi": "pip install pyvi",
 }
-"""What the tokenizers need that spaCy does not bring; Chinese is split into characters, which needs nothing."""
+"""Packages that spaCy's tokenizers need. Chinese is split into characters and needs none."""
 
 
 def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool = False) -> Iterator[list[str]]:
-    r"""The tokens of each text, in order; the first is always `xxbos`.
+    r"""Yield the tokens of each text, in order; the first is always `xxbos`.
 
-    Words are in lower case. With mark_capitals a word that began with a capital follows `xxmaj`. A change of line is
-    one "\n", other whitespace only separates. Raises DataError, at once, for a language that cannot be had.
+    Words are lower-cased; with mark_capitals, capitalised words follow `xxmaj`. Each line break is one "\n". Raises
+    DataError, before the first text, if the language is not available.
 
     >>> list(tokenize(["Soooo GOOD!<br />No no no."]))
     [['xxbos', 's', 'xxrep', '4', 'o', 'xxup', 'good', '!', '\n', 'xxwrep', '3', 'no', '.']]
@@ -60,7 +56,7 @@ def tokenize(texts: Iterable[str], language: str = "en", *, mark_capitals: bool 
 
 
 def has_words(tokens: Sequence[str]) -> bool:
-    """Whether a document holds more than the marks of its beginning and of its fields.
+    """Return whether a document has tokens besides the markers of its beginning and its fields.
 
     >>> has_words(["xxbos", "xxfld", "1", "xxfld", "2"]), has_words(["xxbos", "."])
     (False, True)
@@ -68,10 +64,10 @@ def has_words(tokens: Sequence[str]) -> bool:
     return len(tokens) > 1 + 2 * tokens.count(FIELD)
 
 
-# Kept, so that what was worked out for one text serves all later ones; it only saves time.
+# Cached, so that texts share the splitter's cache of pieces.
 @cache
 def splitter(language: str, mark_capitals: bool) -> SubwordSplitter | LineSplitter:
-    """What splits the lines of texts in a language; raises DataError for a language that cannot be had."""
+    """Return the line splitter of a language; raises DataError if the language is not available."""
     tokenizer = load_tokenizer(language)
     if is_rule_based(tokenizer):
         return SubwordSplitter(tokenizer, mark_capitals)
@@ -79,7 +75,7 @@ def splitter(language: str, mark_capitals: bool) -> SubwordSplitter | LineSplitt
 
 
 def check_language(language: str) -> None:
-    """Raise the error that `load_tokenizer` would, importing spaCy only where there may be one."""
+    """Raise DataError if the language is not available; imports spaCy only if it may be missing."""
     found = importlib.util.find_spec("spacy")
     folders = [Path(place) / "lang" / language for place in found.submodule_search_locations or ()] if found else []
     if language in PACKAGES or not language or not any((folder / "__init__.py").is_file() for folder in folders):
@@ -87,11 +83,11 @@ def check_language(language: str) -> None:
 
 
 def load_tokenizer(language: str) -> Callable[[str], Any]:
-    """spaCy's tokenizer of a language, by its code such as `en` or `de`.
+    """Return spaCy's tokenizer of a language code such as `en` or `de`.
 
-    Raises DataError that names the nearest language, or the packages the language needs.
+    Raises DataError for an unknown language or a missing package.
     """
-    # spaCy is slow to import, and training on what is tokenised needs none of it
+    # slow to import, and not needed for training
     import spacy
     import spacy.lang
 
@@ -102,23 +98,23 @@ def load_tokenizer(language: str) -> Callable[[str], Any]:
         blank = spacy.blank(language)
     except ImportError as error:
         hint = PACKAGES.get(language, f"pip install 'spacy[{language}]'")
-        raise DataError(f"Language {language!r} needs a package that is not installed: {hint}.") from error
+        raise DataError(f"Language {language!r} needs a package: {hint}.") from error
     tokenizer: Callable[[str], Any] = blank.tokenizer
     if is_rule_based(tokenizer):
-        # It looks at a word's text alone; without this, spaCy works out each new word's shape, norm and so on.
+        # The tokenizer needs the text only; without this, spaCy computes shape, norm and other attributes of each word.
         blank.vocab.lex_attr_getters = {}
     return tokenizer
 
 
 def is_rule_based(tokenizer: Callable[[str], Any]) -> bool:
-    """Whether a tokenizer is spaCy's own, which splits at whitespace and treats each piece alone."""
+    """Return whether a tokenizer is spaCy's rule-based one."""
     from spacy.tokenizer import Tokenizer
 
     return type(tokenizer) is Tokenizer
 
 
 class SubwordSplitter:
-    """Splits where whitespace is, and remembers the units of each piece: for spaCy's rule-based tokenizer."""
+    """Splits at whitespace and caches the units of each piece; for spaCy's rule-based tokenizer."""
 
     def __init__(self, tokenizer: Callable[[str], Any], mark_capitals: bool) -> None:
         self.tokenizer = tokenizer
@@ -131,7 +127,7 @@ class SubwordSplitter:
         pieces = [piece for line in lines for piece in (NEWLINE, *line.split())]
         if len(self.known) > REMEMBERED or self.characters > REMEMBERED_CHARACTERS:
             self.known, self.characters = {NEWLINE: ((NEWLINE,),)}, 0
-        known = self.known  # another thread may start anew, but not take these away
+        known = self.known  # another thread may replace self.known
         new = set(pieces).difference(known)
         if new:
             self.characters += sum(map(len, new))
@@ -139,7 +135,7 @@ class SubwordSplitter:
         return islice(chain.from_iterable(map(known.__getitem__, pieces)), 1, None)
 
     def learn(self, new: Iterable[str]) -> Iterator[tuple[str, tuple[Unit, ...]]]:
-        """The units of new pieces, worked out."""
+        """Compute the units of new pieces."""
         parts = {
             piece: [
                 part
@@ -159,7 +155,7 @@ class SubwordSplitter:
 
 
 def split_long_texts(plain: str, run: str) -> Iterator[tuple[str, str]]:
-    """Ordinary text in parts that spaCy can be given, the last of them with the run of characters behind it."""
+    """Split text into parts of at most LONGEST_PIECE characters; the last part comes with the run."""
     last = max(len(plain) - 1, 0) // LONGEST_PIECE * LONGEST_PIECE
     for start in range(0, last, LONGEST_PIECE):
         yield plain[start : start + LONGEST_PIECE], ""
@@ -167,10 +163,7 @@ def split_long_texts(plain: str, run: str) -> Iterator[tuple[str, str]]:
 
 
 def split_words(pieces: Sequence[str], tokenizer: Callable[[str], Any]) -> list[list[str]]:
-    """The tokenizer's words for each piece; pieces are not empty and hold no whitespace.
-
-    One call for all costs less than a call for each, and the line between two keeps them from being looked at together.
-    """
+    """Return the tokenizer's words of each piece, in one call; pieces are not empty and contain no whitespace."""
     words: list[list[str]] = [[]]
     for token in tokenizer("\n".join(pieces)):
         text = token.text
@@ -182,7 +175,7 @@ def split_words(pieces: Sequence[str], tokenizer: Callable[[str], Any]) -> list[
 
 
 class LineSplitter:
-    """Splits line by line: for tokenizers that need the context."""
+    """Splits line by line; for tokenizers that need the context."""
 
     def __init__(self, tokenizer: Callable[[str], Any], mark_capitals: bool) -> None:
         self.tokenizer = tokenizer
@@ -201,7 +194,7 @@ class LineSplitter:
 
 
 def tokenize_text(text: str, split: SubwordSplitter | LineSplitter) -> list[str]:
-    """The tokens of one text, whose lines a splitter turns into units."""
+    """Return the tokens of one text."""
     fields = fix_markup(text).split(FIELD_BREAK)
     units: list[Unit] = [(BOS,)]
     for number, field in enumerate(fields, 1):

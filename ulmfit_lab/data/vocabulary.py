@@ -1,4 +1,4 @@
-"""The words, or pieces of words, that a model knows, and their ids."""
+"""The words or subwords that a model knows, and their ids."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Table:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Ids of each word, (n_words,) int64."""
+        """Number of ids of each word, (n_words,) int64."""
         return np.diff(self.offsets)
 
     def expand(self, places: np.ndarray) -> np.ndarray:
-        """Ids (m,) int32 of the words at these places (n,), end to end."""
+        """Return the ids (m,) int32 of the words at these indices (n,), end to end."""
         if len(self.ids) == len(self.lengths):
             found: np.ndarray = self.ids[places]
             return found
@@ -48,7 +48,7 @@ class Table:
     def _expand(self, places: np.ndarray) -> np.ndarray:
         lengths = self.lengths[places]
         ends = np.cumsum(lengths)
-        # where each word's ids lie, less where they will: one number to add to all its places
+        # position of each word's ids in self.ids minus their position in the result
         shifts = self.offsets[places] - (ends - lengths)
         found: np.ndarray = self.ids[np.repeat(shifts, lengths) + np.arange(lengths.sum())]
         return found
@@ -58,8 +58,8 @@ class Table:
 class Vocabulary:
     """Distinct words in the order of their ids; the markers come first, `xxunk` with id 0 and `xxpad` with id 1.
 
-    With merges the words are pieces, those of byte-pair encoding (see `subwords`), and a word of a text has one or
-    more ids. Raises DataError for words that do not begin with the markers, or that repeat, and for merges of others.
+    With merges the words are the pieces of byte-pair encoding (see `subwords`), and a word of a text has one or more
+    ids. Raises DataError if the markers do not come first, a word repeats, or a merge needs an unknown piece.
     """
 
     words: tuple[str, ...]
@@ -67,11 +67,11 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.words[: len(SPECIALS)] != SPECIALS:
-            raise DataError(f"A vocabulary begins with its markers, {' '.join(SPECIALS)}.")
+            raise DataError(f"A vocabulary must begin with its markers, {' '.join(SPECIALS)}.")
         if len(set(self.words)) < len(self.words):
-            raise DataError("A vocabulary holds each word once; this one repeats some.")
+            raise DataError("The vocabulary repeats words; each must occur once.")
         if not {piece for a, b in self.merges or () for piece in (a, b, a + b)} <= self.ids.keys():
-            raise DataError("A vocabulary merges pieces that it holds into others that it holds; this one does not.")
+            raise DataError("The vocabulary merges pieces that it does not contain.")
 
     def __len__(self) -> int:
         return len(self.words)
@@ -83,16 +83,16 @@ class Vocabulary:
 
     @cached_property
     def digest(self) -> str:
-        """16 hex digits that stand for the words and their order, and for merges where there are any."""
+        """16 hex digits that identify the words, their order and the merges."""
         text = json.dumps(self._plain(), ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def encode(self, words: Sequence[str]) -> np.ndarray:
-        """Ids of words, (n,) int32, of pieces (m,); unknown ones get the id of `xxunk`."""
+        """Return the ids of words, (n,) int32, or of their pieces (m,); unknown ones have the id of `xxunk`."""
         return self.table(words).ids
 
     def table(self, words: Sequence[str]) -> Table:
-        """Ids of each of these words, each worked out once."""
+        """Return the ids of each of these words."""
         if self.merges is None:
             ids = np.fromiter((self.ids.get(word, UNK_ID) for word in words), dtype=np.int32, count=len(words))
             return Table(ids, np.arange(len(words) + 1))
@@ -101,7 +101,7 @@ class Vocabulary:
         return Table(np.fromiter(chain.from_iterable(split), dtype=np.int32, count=int(offsets[-1])), offsets)
 
     def coverage(self, counts: Mapping[str, int]) -> float:
-        """Share of counted words that are known; one of which any piece is unknown is not."""
+        """Return the share of counted words that are known; a word with an unknown piece is not."""
         words = list(counts)
         table = self.table(words)
         unknown = np.add.reduceat(table.ids == UNK_ID, table.offsets[:-1]) if words else np.zeros(0)
@@ -109,11 +109,11 @@ class Vocabulary:
         return known / max(sum(counts.values()), 1)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Words (or pieces) of ids."""
+        """Return the words or pieces of ids."""
         return [self.words[number] for number in ids]
 
     def save(self, path: Path) -> None:
-        """Write the words as a JSON list, one on each line; pieces and merges as an object of two lists."""
+        """Write the words as a JSON list, or pieces and merges as an object of two lists."""
         path.write_text(json.dumps(self._plain(), ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
     def _plain(self) -> Any:
@@ -121,7 +121,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote; raises DataError for anything else."""
+        """Read a vocabulary written by `save`; raises DataError for anything else."""
         found = read_json(path)
         words = words_of(found.get("pieces") if isinstance(found, dict) else found, path)
         merges = pairs_of(found.get("merges"), path) if isinstance(found, dict) else None
@@ -132,18 +132,15 @@ class Vocabulary:
 
 
 def build_vocabulary(
-    counts: Mapping[str, int],
-    max_size: int = 60_000,
-    min_freq: int = 2,
-    units: Literal["words", "subwords"] = "words",
+    counts: Mapping[str, int], max_size: int = 60_000, min_freq: int = 2, units: Literal["words", "subwords"] = "words"
 ) -> Vocabulary:
-    """The markers, then the words met at least min_freq times by falling count, equal counts in alphabetical order.
+    """Return the markers and the words that occur at least min_freq times, by decreasing count, then alphabetically.
 
-    Subwords: the markers, then the pieces of byte-pair encoding (see `learn_subwords`). The vocabulary has at most
-    max_size words or pieces, markers included; raises ConfigError where those alone are more.
+    With subwords: the markers and the pieces of byte-pair encoding (see `learn_subwords`). max_size includes the
+    markers; raises ConfigError if it is smaller than their number.
     """
     if max_size < len(SPECIALS):
-        raise ConfigError(f"vocabulary.max_size = {max_size} has no room for the {len(SPECIALS)} marker words.")
+        raise ConfigError(f"vocabulary.max_size = {max_size} is less than the {len(SPECIALS)} marker words; raise it.")
     if units == "subwords":
         pieces, merges = learn_subwords(counts, max_size - len(SPECIALS), min_freq)
         return Vocabulary(SPECIALS + pieces, merges)
@@ -153,12 +150,12 @@ def build_vocabulary(
 
 
 def read_words(path: Path) -> tuple[str, ...]:
-    """A JSON list of words from a file; raises DataError that names it."""
+    """Read a JSON list of words; raises DataError for anything else."""
     return words_of(read_json(path), path)
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; raises DataError that names it."""
+    """Read a JSON file; raises DataError if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -166,19 +163,19 @@ def read_json(path: Path) -> Any:
 
 
 def words_of(words: Any, path: Path) -> tuple[str, ...]:
-    """A list of words that a file holds; raises DataError that names the file for anything else."""
+    """Return a list of words read from a file; raises DataError for anything else."""
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise DataError(f"{path} is not a JSON list of words; make it again.")
     try:
         "".join(words).encode()
     except UnicodeEncodeError:
-        raise DataError(f"{path} holds half of a surrogate pair, which is no character; make it again.") from None
+        raise DataError(f"{path} has an unpaired surrogate, which is not a character; make it again.") from None
     return tuple(words)
 
 
 def pairs_of(merges: Any, path: Path) -> Merges:
-    """A list of pairs that a file holds; raises DataError for anything else."""
+    """Return a list of pairs read from a file; raises DataError for anything else."""
     pairs = [words_of(merge, path) for merge in merges] if isinstance(merges, list) else [()]
     if any(len(pair) != 2 for pair in pairs):
-        raise DataError(f"{path} holds merges that are no pairs; make it again.")
+        raise DataError(f"{path} has merges that are not pairs; make it again.")
     return tuple((left, right) for left, right in pairs)

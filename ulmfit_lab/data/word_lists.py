@@ -1,4 +1,4 @@
-"""Lists of words that others wrote: JSON, text, or a pickle, of which nothing is ever executed."""
+"""Reader of word lists from other programs: JSON, text or pickle (which is never executed)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ulmfit_lab.data.vocabulary import read_words
 from ulmfit_lab.utils.errors import DataError
 
 LARGEST = 2**26
-"""Bytes of a file; the lists of WikiText-103, a quarter of a million words, take 4 million."""
+"""Largest file in bytes; the quarter of a million words of WikiText-103 take 4 million."""
 
 MARK = object()
 STRINGS = frozenset({"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"})
@@ -21,13 +21,13 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read_word_list(path: Path) -> tuple[str, ...]:
-    """The words of a JSON list (.json), of a text with a word a line (.txt), or of a pickled list or tuple (others).
+    """Read the words of a JSON list (.json), a text file with one word per line (.txt) or a pickled list or tuple.
 
     Raises DataError for anything else, and for a file of more than LARGEST bytes.
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise DataError(f"{path} has more than {LARGEST:,} bytes, too many for a list of words; give it another.")
+            raise DataError(f"{path} has more than {LARGEST:,} bytes, too many for a list of words; use a smaller one.")
         if path.suffix == ".json":
             return read_words(path)
         if path.suffix == ".txt":
@@ -39,10 +39,10 @@ def read_word_list(path: Path) -> tuple[str, ...]:
 
 
 def pickled_words(content: bytes) -> tuple[str, ...]:
-    """The strings of a pickled list or tuple.
+    """Return the strings of a pickled list or tuple.
 
-    The pickle is not loaded: its opcodes are read one by one, and those that put strings into a list or a tuple are
-    all that is understood, so nothing in it can call, import or make anything else. Raises ValueError for others.
+    The pickle is not loaded: only the opcodes that put strings into a list or tuple are interpreted, so nothing is
+    executed or imported. Raises ValueError for any other opcode.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
@@ -54,7 +54,7 @@ def pickled_words(content: bytes) -> tuple[str, ...]:
     except (IndexError, KeyError):
         raise ValueError("it is a damaged pickle") from None
     if len(stack) != 1 or not isinstance(stack[0], list):
-        raise ValueError("it is no pickled list")
+        raise ValueError("it is not a pickled list")
     return tuple(stack[0])
 
 
@@ -78,10 +78,10 @@ def _apply(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> 
     elif name in ("APPEND", "APPENDS"):
         items = [stack.pop()] if name == "APPEND" else _above_mark(stack)
         if not isinstance(stack[-1], list):
-            raise ValueError("it puts words into what is no list")
+            raise ValueError("it appends words to something that is not a list")
         stack[-1].extend(_strings(items))
     else:
-        raise ValueError(f"it holds {name}, which no list of words needs")
+        raise ValueError(f"it contains {name}, which no list of words needs")
 
 
 def _above_mark(stack: list[Any]) -> list[Any]:
@@ -93,5 +93,5 @@ def _above_mark(stack: list[Any]) -> list[Any]:
 
 def _strings(items: list[Any]) -> list[str]:
     if not all(isinstance(item, str) for item in items):
-        raise ValueError("it holds other things than words")
+        raise ValueError("it contains items that are not words")
     return items

@@ -1,1 +1,1 @@
-"""The AWD-LSTM, its heads, word vectors, and checkpoints."""
+"""AWD-LSTM, heads, word vectors and checkpoints."""

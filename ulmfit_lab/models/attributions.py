@@ -1,4 +1,4 @@
-"""Which words of a document a classifier's guess rests on: integrated gradients of the embeddings."""
+"""Attribution of a classifier's prediction to the words of a document, by integrated gradients."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ulmfit_lab.models.heads import Classifier
 from ulmfit_lab.models.pooling import concat_pool
 
 STEPS, CHUNK = 128, 16
-"""Points on the path from the baseline, and how many of them are computed side by side."""
+"""Points of the path from the baseline, and number of them computed together."""
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each word (T,) adds to the probability of a class, and that probability with and without all words."""
+    """Contribution of each word (T,) to a class's probability, and that probability with and without all words."""
 
     values: Tensor
     probability: float
@@ -24,25 +24,25 @@ class Attribution:
 
     @property
     def gap(self) -> float:
-        """What the sum of the values lacks of the difference of the probabilities: the error of the approximation."""
+        """Error of the approximation: difference of the probabilities minus the sum of the values."""
         return self.probability - self.baseline - float(self.values.sum())
 
 
 def integrated_gradients(model: Classifier, ids: Tensor, label: int, steps: int = STEPS) -> Attribution:
-    """Integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 3) of a class's probability.
+    """Compute integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 3) of a class's probability.
 
     model  in evaluation mode
     ids    (T,) int64, a document as the model reads it
-    label  number of the class
+    label  class id
 
-    The path goes straight from embeddings of zeros, the padding's start, to the document's own; the integral is a sum
-    over the middles of equal steps. Completeness (their proposition 1): the values add up to the probability minus
-    that of the baseline, but for `gap`, which shrinks with more steps.
+    The path is the straight line from embeddings of zeros to the document's; the integral is a midpoint sum. By
+    completeness (their proposition 1) the values add up to the probability minus that of the baseline, up to `gap`,
+    which decreases with more steps.
     """
     embedded = model.encoder.embedding(ids)[:, None].detach()  # (T, 1, E)
     places = (torch.arange(steps, device=ids.device) + 0.5) / steps
     total = torch.zeros_like(embedded)
-    with torch.backends.cudnn.flags(enabled=False):  # whose LSTM has gradients in training mode alone
+    with torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has gradients in training mode only
         for part in places.split(CHUNK):
             x = (embedded * part[None, :, None]).requires_grad_()
             (gradient,) = torch.autograd.grad(probabilities(model, x)[:, label].sum(), x)
@@ -54,7 +54,7 @@ def integrated_gradients(model: Classifier, ids: Tensor, label: int, steps: int 
 
 
 def probabilities(model: Classifier, embedded: Tensor) -> Tensor:
-    """Probabilities (B, C) of documents of one length that are given as embeddings (T, B, E)."""
+    """Return the probabilities (B, C) of embedded documents (T, B, E) of equal length."""
     lengths = torch.full(embedded.shape[1:2], len(embedded), device=embedded.device)
     layers = [embedded]
     if model.pooling != "embeddings":

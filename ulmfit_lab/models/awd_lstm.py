@@ -1,4 +1,4 @@
-"""The AWD-LSTM encoder (Merity et al. 2017, arXiv 1708.02182): an LSTM, and dropout everywhere it helps."""
+"""AWD-LSTM encoder (Merity et al. 2017, arXiv 1708.02182)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ulmfit_lab.models.dropout import drop_connect, embedding_dropout, locked_dr
 from ulmfit_lab.models.sizes import is_wide, layer_sizes
 from ulmfit_lab.models.wide_lstm import autocasts_to_bfloat16, wide_lstm
 
-# cuDNN reads its weights from one piece of memory, into which torch copies ours at every call: 40 MB for a layer of
-# 1,150 units. Thinned weights are new ones at every call anyway.
+# cuDNN needs contiguous weights, and torch copies them at every call: 40 MB for a layer of 1,150 units. Weight dropout
+# creates new weights at every call anyway.
 warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
 
 State = list[tuple[Tensor, Tensor]]
 """Hidden state and cell (B, H) of each layer."""
 Tree = TypeVar("Tree")
-"""A state whose structure only the model that made it knows."""
+"""A state of any structure."""
 
 
 @dataclass(frozen=True)
 class Dropouts:
-    """The five rates, each in [0, 1), their multiplier already in them."""
+    """The five dropout rates, each in [0, 1), after multiplication by drop_mult."""
 
     input: float = 0.0
     output: float = 0.0
@@ -38,20 +38,19 @@ class Dropouts:
 
     @classmethod
     def scaled(cls, rates: LanguageModelConfig | ClassifierConfig) -> Dropouts:
-        """A config's rates times its multiplier."""
+        """Return a config's rates times its multiplier."""
         names = ("input", "output", "weight", "embedding", "hidden")
         return cls(**{name: getattr(rates, f"{name}_dropout") * rates.drop_mult for name in names})
 
     def times(self, factor: float) -> Dropouts:
-        """All five rates multiplied."""
+        """Return all rates times a factor."""
         return Dropouts(**{name: rate * factor for name, rate in vars(self).items()})
 
 
 class LSTMLayer(nn.Module):
-    """One LSTM layer whose hidden-to-hidden weights are thinned, once for every call.
+    """An LSTM layer with DropConnect on the hidden-to-hidden weights; one mask per call.
 
-    With no weight dropout it computes what `nn.LSTM` does with the same weights. The raw weights are the
-    parameters; the thinned ones exist within a call alone, so gradients reach the raw ones.
+    Without weight dropout it computes the same as `nn.LSTM`. The parameters are the weights before dropout.
     """
 
     torch_layer: type[nn.Module] = nn.LSTM
@@ -59,7 +58,7 @@ class LSTMLayer(nn.Module):
     def __init__(self, input_size: int, hidden_size: int, weight_dropout: float) -> None:
         super().__init__()
         self.hidden_size, self.weight_dropout = hidden_size, weight_dropout
-        # torch's own initialisation, and its order of parameters
+        # torch's initialisation and order of parameters
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = self.torch_layer(
             input_size, hidden_size
         ).parameters()
@@ -71,7 +70,7 @@ class LSTMLayer(nn.Module):
             return wide_lstm(x, state, self.weight_ih, thinned, self.bias_ih + self.bias_hh)
         weights = [self.weight_ih, thinned, self.bias_ih, self.bias_hh]
         if x.is_cuda and torch.is_autocast_enabled("cuda"):
-            # autocast has cuDNN compute in float16, whatever type it was given: small gradients are zero there
+            # under autocast cuDNN computes in float16, in which small gradients underflow
             kind = torch.get_autocast_dtype("cuda")
             with torch.autocast("cuda", enabled=False):
                 return run_lstm(x.to(kind), state, [weight.to(kind) for weight in weights], self.training)
@@ -81,20 +80,20 @@ class LSTMLayer(nn.Module):
 def run_lstm(
     x: Tensor, state: tuple[Tensor, Tensor], weights: list[Tensor], training: bool
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """torch's own LSTM layer over x (T, B, I); weights in the order of `nn.LSTM`'s parameters."""
-    # a state that autocast left in bfloat16 may meet a float32 window, in evaluation for one
+    """Run torch's LSTM layer over x (T, B, I); weights in the order of `nn.LSTM`'s parameters."""
+    # a bfloat16 state from autocast may be combined with a float32 window
     carried = tuple(s.unsqueeze(0).to(x.dtype) for s in state)
     output, h, c = torch._VF.lstm(x, carried, weights, True, 1, 0.0, training, False, False)
     return output, (h.squeeze(0), c.squeeze(0))
 
 
 class AWDLSTM(nn.Module):
-    """Word ids to contextual vectors, the hidden state carried by the caller.
+    """Encode word ids as contextual vectors; the caller carries the hidden state.
 
-    Dropout, in the order in which the data meets it: whole words of the embedding, its output (locked), the
-    recurrent weights, and between layers (locked). The output dropout belongs to the language model's head.
-    Embeddings start uniform in +-0.1 and the padding's at zero, where it stays unless a decoder shares the matrix.
-    Layers below the last have hidden_size units, the last emb_size, so that it can share that matrix.
+    Dropout is applied to whole words of the embedding, to its output (locked), to the recurrent weights, and between
+    layers (locked). The output dropout is in the language model's head. Embeddings start uniform in +-0.1; that of the
+    padding starts at zero and stays there unless a decoder shares the matrix. All layers but the last have hidden_size
+    units, the last has emb_size.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class AWDLSTM(nn.Module):
         layer: type[LSTMLayer] = LSTMLayer,
     ) -> None:
         super().__init__()
-        self.rates = self.dropouts = dropouts  # as configured, and as in force (see scale_dropouts)
+        self.rates = self.dropouts = dropouts  # configured and current rates (see scale_dropouts)
         self.pad = pad
         self.embedding = nn.Embedding(vocab_size, emb_size, padding_idx=pad)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
@@ -119,32 +118,27 @@ class AWDLSTM(nn.Module):
         self.lstms = nn.ModuleList(layer(below, above, dropouts.weight) for below, above in sizes)
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Read one window of a stream.
+        """Encode one window of a stream; its steps share one weight-dropout mask.
 
         ids    (T, B)           int64  word ids
-        state  n_layers x (h, c), each (B, H_l), carried from the window before; None: zeros
-        ->     (T, B, E) float  last layer's output before any dropout, and the state after step T
-
-        One weight mask is drawn a call, so every step of the window sees the same thinned matrix.
+        state  n_layers x (h, c), each (B, H_l), from the previous window; None: zeros
+        ->     (T, B, E) float  last layer's output before dropout, and the state after step T
         """
         x = self.embed(ids)
         after: State = []
         for output, new in self.run(x, state):
-            x = output  # the outputs of lower layers are let go
+            x = output  # frees the outputs of lower layers
             after.append(new)
         return x, after
 
     def layers(self, ids: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
-        """Outputs (T, B, width) of embedding and LSTM layers, bottom to top, and the state after step T.
-
-        Each output is the one before the dropout behind it; the last is what `forward` returns. `widths` are theirs.
-        """
+        """Return the outputs (T, B, width), before dropout, of embedding and LSTM layers, and the last state."""
         embedded = self.embed(ids)
         outputs, after = zip(*self.run(embedded, state), strict=True)
         return [embedded, *outputs], list(after)
 
     def run(self, x: Tensor, state: State | None) -> Iterator[tuple[Tensor, tuple[Tensor, Tensor]]]:
-        """Run the LSTM layers over embedded ids (T, B, E): each one's output (T, B, H_l) and state after step T."""
+        """Run the LSTM layers on embedded ids (T, B, E); yield each output (T, B, H_l) and state after step T."""
         state = self.initial_state(x.shape[1]) if state is None else state
         rate = self.dropouts.input
         for lstm, carried in zip(self.lstms, state, strict=True):
@@ -153,42 +147,42 @@ class AWDLSTM(nn.Module):
             rate = self.dropouts.hidden
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Vectors (T, B, E) of word ids (T, B), whole words dropped in training."""
+        """Return the vectors (T, B, E) of word ids (T, B), with embedding dropout in training."""
         x = cast(Tensor, self.embedding(ids))
         return embedding_dropout(x, ids, self.embedding.num_embeddings, self.dropouts.embedding, self.training)
 
     @property
     def widths(self) -> list[int]:
-        """Features of the embedding and of each LSTM layer, bottom to top."""
+        """Sizes of the outputs of the embedding and of each LSTM layer, bottom to top."""
         return [self.embedding.embedding_dim, *(cast(LSTMLayer, lstm).hidden_size for lstm in self.lstms)]
 
     def scale_dropouts(self, factor: float) -> None:
-        """Put the configured rates, times a factor, in force; the language model's output dropout follows."""
+        """Set all dropouts, including the language model's output dropout, to the configured rates times a factor."""
         self.dropouts = self.rates.times(factor)
         for lstm in self.lstms:
             cast(LSTMLayer, lstm).weight_dropout = self.dropouts.weight
 
     def initial_state(self, batch_size: int) -> State:
-        """A state of zeros for a batch, on the weights' device: n_layers x (h, c), each (B, H_l)."""
+        """Return a state of zeros on the weights' device: n_layers x (h, c), each (B, H_l)."""
         weight = self.embedding.weight
         return [(weight.new_zeros(batch_size, h), weight.new_zeros(batch_size, h)) for h in self.widths[1:]]
 
 
 def detach(state: Tree) -> Tree:
-    """The state, cut off from the graph of the window that made it."""
+    """Detach a state from the graph of its window."""
     return map_tensors(Tensor.detach, state)
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], state: Tree) -> Tree:
-    """Apply a function to every tensor of a state: lists, tuples and dicts of tensors and plain values, or None."""
+    """Apply a function to every tensor of a state: nested lists, tuples and dicts, or None."""
     return cast(Tree, tree_map_only(Tensor, function, state))
 
 
 def rnn_layer_groups(encoder: AWDLSTM) -> list[list[nn.Parameter]]:
-    """Parameters of each LSTM layer, bottom to top."""
+    """Return the parameters of each LSTM layer, bottom to top."""
     return [list(lstm.parameters()) for lstm in encoder.lstms]
 
 
 def parameters_of(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """All parameters of some modules, a shared one once."""
+    """Return all parameters of some modules, a shared one once."""
     return list(dict.fromkeys(p for module in modules for p in module.parameters()))

@@ -1,7 +1,6 @@
-"""Checkpoints: weights in safetensors, stamped with what they belong to and refused where they do not.
+"""Checkpoints of weights in safetensors, with a stamp of what they belong to, and resume states written by torch.
 
-Resume states, which hold optimiser and random state besides, are written by torch and read with `weights_only`.
-Both are written beside their place and moved there, so that a file is whole or absent.
+Both are written atomically; resume states are read with `weights_only`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ulmfit_lab.utils.files import atomic_write
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a checkpoint is and what it belongs to."""
+    """Kind of a checkpoint and what it belongs to."""
 
     kind: str
     """language-model, encoder or classifier."""
@@ -34,36 +33,33 @@ class Stamp:
 
 
 def save_checkpoint(path: Path, module: nn.Module, stamp: Stamp) -> None:
-    """Write a module's weights, a shared one once, and the stamp; the file is replaced whole or not at all."""
+    """Write a module's weights, a shared one once, with a stamp, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in distinct(module).items()}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata=asdict(stamp))
 
 
 def read_stamp(path: Path) -> Stamp:
-    """The stamp of a checkpoint; only the file's header is read.
-
-    Raises DataError for a file that is absent, torn, or has no stamp.
-    """
+    """Read the stamp in the header of a checkpoint; raises DataError for a missing or damaged file or stamp."""
     with reading(path), safe_open(path, framework="pt") as file:
         found = file.metadata() or {}
     names = [field.name for field in fields(Stamp)]
     if any(name not in found for name in names):
-        raise DataError(f"{path} is no checkpoint of this library: it has no stamp of {', '.join(names)}.")
+        raise DataError(f"{path} is not a checkpoint of this library: its stamp lacks {', '.join(names)}.")
     return Stamp(**{name: found[name] for name in names})
 
 
 def load_checkpoint(path: Path, module: nn.Module, expected: Stamp) -> None:
-    """Read weights into a module, which a refused file leaves as it was.
+    """Load weights into a module, which is unchanged if an error is raised.
 
-    Raises MismatchError where kind, vocabulary, direction, names or shapes are not the expected ones, and DataError
-    for a file that is absent, torn, or has no stamp.
+    Raises MismatchError if kind, vocabulary, direction, names or shapes differ from the expected ones, and DataError
+    for a missing or damaged file or stamp.
     """
     found = asdict(read_stamp(path))
     for name, value in asdict(expected).items():
         if found[name] != value:
             raise MismatchError(
-                f"{path}: its {name} is {found[name]}, but {value} is needed here; use a checkpoint made for this one."
+                f"{path}: its {name} is {found[name]}, but {value} is needed; use a checkpoint made for this one."
             )
     with reading(path):
         tensors = load_file(path)
@@ -71,10 +67,7 @@ def load_checkpoint(path: Path, module: nn.Module, expected: Stamp) -> None:
 
 
 def convert_to_float32(path: Path) -> None:
-    """Store the weights of a checkpoint in float32, under the same stamp; one that is in float32 is left as it is.
-
-    Raises DataError for a file that is absent, torn, or has no stamp.
-    """
+    """Convert the weights of a checkpoint to float32; raises DataError for a missing or damaged file or stamp."""
     stamp = read_stamp(path)
     with reading(path):
         tensors = load_file(path)
@@ -84,56 +77,56 @@ def convert_to_float32(path: Path) -> None:
 
 
 def load_tensors(path: Path, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy tensors into a module; raises MismatchError, naming the file, unless names and shapes are the module's."""
+    """Copy tensors into a module; raises MismatchError if names or shapes differ from the module's."""
     given, wanted = shapes(tensors), shapes(distinct(module))
     for name in sorted(given.keys() | wanted.keys()):
         have, need = given.get(name, "absent"), wanted.get(name, "absent")
         if have != need:
             raise MismatchError(
-                f"{path}: its {name} is {have}, but {need} is needed here; set the sizes it was trained with."
+                f"{path}: its {name} is {have}, but {need} is needed; set the sizes that it was trained with."
             )
-    module.load_state_dict(dict(tensors), strict=False)  # not strict: a shared tensor has further names
+    module.load_state_dict(dict(tensors), strict=False)  # shared tensors have further names
 
 
 def distinct(module: nn.Module) -> dict[str, Tensor]:
-    """State of a module without second names of one tensor (safetensors refuses shared memory)."""
+    """Return a module's state with each shared tensor once, as safetensors requires."""
     seen: dict[int, str] = {}
     state = module.state_dict()
     return {name: t for name, t in state.items() if seen.setdefault(t.data_ptr() or id(t), name) == name}
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Name -> shape in words, such as "30 x 400"; a scalar's is "scalar"."""
+    """Return name -> shape, such as "30 x 400" or "scalar"."""
     return {name: " x ".join(map(str, t.shape)) or "scalar" for name, t in tensors.items()}
 
 
 def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a training state (tensors, numbers, strings, lists, dicts) so that it survives a power cut."""
+    """Write a training state (tensors, numbers, strings, lists, dicts) atomically."""
     with atomic_write(path) as temporary:
         torch.save(dict(state), temporary)
 
 
 def load_resume_state(path: Path) -> dict[str, Any]:
-    """Read a training state, its tensors onto the CPU.
+    """Read a training state with its tensors on the CPU.
 
-    Raises DataError where it is absent, torn, or holds anything but plain values.
+    Raises DataError if it is missing, damaged, or contains anything but plain values.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a torn file; all mean the same here
-        raise DataError(f"{path} is torn or is no training state ({type(error).__name__}); remove it.") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        raise DataError(f"{path} is damaged or not a training state ({type(error).__name__}); remove it.") from error
     if not isinstance(state, dict):
-        raise DataError(f"{path} is no training state: it holds a {type(state).__name__}; remove it.")
+        raise DataError(f"{path} is not a training state: it contains a {type(state).__name__}; remove it.")
     return state
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Reports a safetensors file that cannot be read as a DataError of one line."""
+    """Convert the errors of reading a safetensors file to DataError."""
     try:
         yield
     except FileNotFoundError as error:
         raise DataError(f"There is no file {path}.") from error
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{path} is torn or is no safetensors file ({reason}); make it again.") from error
+        raise DataError(f"{path} is damaged or not a safetensors file ({reason}); make it again.") from error

@@ -1,8 +1,7 @@
-"""Linear layer and cross-entropy in one, a block of rows at a time, so that all logits are never held at once.
+"""Fused linear layer and cross-entropy, computed by blocks of rows, so that all logits are never held at once.
 
-At a vocabulary of 10,000 words the logits of one window are 22 million numbers; written, read, normalised and
-differentiated whole they take longer than the LSTM. Here the gradients of a block are computed together with its
-loss, in the forward pass, and only scaled in the backward pass.
+With 10,000 words the logits of one window are 22 million numbers, and processing them takes longer than the LSTM. Here
+the forward pass computes the gradients of a block together with its loss; the backward pass only scales them.
 """
 
 from __future__ import annotations
@@ -17,27 +16,27 @@ from torch.autograd.function import once_differentiable
 from ulmfit_lab.models.sizes import MANY_WORDS
 
 BLOCK = 256
-"""Rows a block on a CPU; at 10,000 and at 60,000 words from 128 to 448 were equally fast or slower, and 64 slower."""
+"""Rows per block on a CPU; at 10,000 and 60,000 words 64 is slower, and 128 to 448 are not faster."""
 SHARE = 256
-"""A GPU's memory over that of a block's logits; each block costs a dozen kernels, however few rows it has."""
+"""A block's logits take 1/256 of a GPU's memory."""
 GATHERED = 5
-"""From `MANY_WORDS` on, the weight's gradient in bfloat16 waits for the slopes of so many blocks.
+"""From `MANY_WORDS` on, number of blocks whose products are added to the bfloat16 weight gradient at once.
 
-It is then as large as the product is long: to write it once a block costs more than what is computed.
+Writing this large gradient once per block would take longer than computing it.
 """
 
 
 def linear_cross_entropy(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, precision: str = "float32"
 ) -> Tensor:
-    """Mean negative log-likelihood, in nats, of targets under softmax(hidden @ weight.T + bias).
+    """Return the mean negative log-likelihood, in nats, of targets under softmax(hidden @ weight.T + bias).
 
     hidden (N, K), weight (V, K), bias (V,), targets (N,) int64 -> scalar. With precision "bfloat16" the three matrix
-    products are made in bfloat16; softmax, loss and sums stay in the weight's own type. A gradient that nobody
-    wants is not computed.
+    products are computed in bfloat16; softmax, loss and sums keep the type of the weight. Only required gradients are
+    computed.
     """
     wanted = tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in (hidden, weight, bias))
-    # autocast would cast the products and the buffers behind our back; the precision is chosen here
+    # the precision is chosen here, not by autocast
     with torch.autocast(hidden.device.type, enabled=False):
         arguments = hidden.to(weight.dtype), weight, bias, targets, precision == "bfloat16", wanted
         loss: Tensor = LinearCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
@@ -48,7 +47,7 @@ def linear_cross_entropy(
 def linear_metrics(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, precision: str = "float32"
 ) -> tuple[float, int]:
-    """Sum of negative log-likelihoods (nats) and number of words guessed right; shapes as above."""
+    """Return the sum of negative log-likelihoods (nats) and the number of correct words; shapes as above."""
     nll = torch.zeros((), dtype=torch.float64, device=hidden.device)
     correct = torch.zeros((), dtype=torch.int64, device=hidden.device)
     with torch.autocast(hidden.device.type, enabled=False):
@@ -61,13 +60,13 @@ def linear_metrics(
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """The fused function; `linear_cross_entropy` is what to call."""
+    """Autograd function of `linear_cross_entropy`."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, low: bool, wanted: tuple[bool, ...]
     ) -> Tensor:
-        """Loss and gradients, block by block; the gradients wait for the backward pass."""
+        """Compute loss and gradients block by block; save the gradients."""
         h, w = matmul_dtype(low, hidden, weight)
         total = hidden.new_zeros(())
         d_hidden, d_weight, d_bias = (
@@ -80,7 +79,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             total += softmax_nll_(logits, target).sum()
             if not any(wanted):
                 continue
-            # softmax minus one-hot is the logits' gradient; the mean's 1 / N is left to the backward pass
+            # softmax minus one-hot is the gradient of the logits; the backward pass multiplies by the mean's 1 / N
             logits.scatter_(1, target, logits.gather(1, target) - 1)
             if d_bias is not None:
                 d_bias += logits.sum(0)
@@ -95,17 +94,17 @@ class LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients that the forward pass made, scaled."""
+        """Scale the saved gradients."""
         return (*(None if d is None else d * (scale / ctx.n) for d in ctx.saved_tensors), None, None, None)
 
 
 def matmul_dtype(low: bool, hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The factors of the matrix products, in bfloat16 where that is wanted."""
+    """Return the factors of the matrix products, in bfloat16 if `low`."""
     return (hidden.bfloat16(), weight.bfloat16()) if low else (hidden, weight)
 
 
 def block_rows(words: int, device: torch.device) -> int:
-    """Rows of logits over so many words that are held at once: of a CPU's cache, or of a share of a GPU's memory."""
+    """Return the number of rows of logits that are held at once."""
     if device.type != "cuda":
         return BLOCK
     fitting = torch.cuda.get_device_properties(device).total_memory // SHARE // (4 * words)
@@ -113,9 +112,9 @@ def block_rows(words: int, device: torch.device) -> int:
 
 
 def blocks(hidden: Tensor, weight: Tensor, bias: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of hidden's rows, each with its logits (n, V) in the bias's type.
+    """Yield slices of hidden's rows with their logits (n, V) in the bias's type.
 
-    The logits lie in one buffer, which the next block overwrites and the caller may use up.
+    All logits share one buffer, which the caller may modify and the next block overwrites.
     """
     block = block_rows(len(weight), hidden.device)
     size = min(block, len(hidden)), len(weight)
@@ -131,7 +130,7 @@ def blocks(hidden: Tensor, weight: Tensor, bias: Tensor) -> Iterator[tuple[slice
 
 
 def softmax_nll_(logits: Tensor, target: Tensor) -> Tensor:
-    """Negative log-likelihoods (n, 1) of target (n, 1); the logits (n, V) become probabilities in place."""
+    """Return the negative log-likelihoods (n, 1) of target (n, 1); replaces the logits (n, V) by probabilities."""
     top = logits.amax(1, keepdim=True)
     chosen = logits.gather(1, target)
     sums = logits.sub_(top).exp_().sum(1, keepdim=True)
@@ -140,10 +139,9 @@ def softmax_nll_(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class ProductSum:
-    """total (V, K) += slopes.T @ hidden, whose rows (n, V) come block by block.
+    """Adds slopes.T @ hidden to total (V, K), given the slopes (n, V) of one block after the other.
 
-    In the total's own type each block is added by its product. In a lower one a product is made and added for as many
-    rows as are gathered, in buffers that all of them share.
+    If hidden has a lower precision than total, several blocks are gathered in a shared buffer for one product.
     """
 
     def __init__(self, total: Tensor, hidden: Tensor) -> None:
@@ -155,7 +153,7 @@ class ProductSum:
             self.product = hidden.new_empty(total.shape)
 
     def take(self, rows: slice, slopes: Tensor) -> Tensor:
-        """Take the slopes of these rows in, which follow those before; returns them in hidden's type."""
+        """Add the slopes of these rows, which follow the last ones; return them in hidden's type."""
         if self.hidden.dtype == self.total.dtype:
             self.total.addmm_(slopes.t(), self.hidden[rows])
             return slopes

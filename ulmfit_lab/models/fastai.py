@@ -1,8 +1,8 @@
-"""Language models in fastai's files: read from those of fastai 0.7, 1 and 2, written as fastai 2 does.
+"""Language models of fastai 0.7, 1 and 2: reading their files, and writing files of fastai 2.
 
-A language model's names begin with `0.` (encoder) and `1.` (decoder), those of an encoder alone with nothing. The raw
-recurrent weights lie in the wrapped module in fastai 0.7 and beside it since. fastai 1 also saves the thinned ones, and
-all versions save the embedding twice; neither is read. fastai 0.7's decoder has no bias.
+Names of a language model begin with `0.` (encoder) and `1.` (decoder), those of an encoder alone have no prefix. The
+raw recurrent weights belong to the wrapped module in fastai 0.7 and to the wrapper since. fastai 1 also saves weights
+after dropout, and all versions save the embedding twice; these are ignored. fastai 0.7's decoder has no bias.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from ulmfit_lab.utils.files import atomic_write
 OLD_MARKERS = {
     "_unk_": UNK, "_pad_": PAD, "xbos": BOS, "xfld": FIELD, "t_up": UPPER, "tk_rep": REPEAT, "tk_wrep": WORD_REPEAT,
 }  # fmt: skip
-"""fastai 0.7's markers, and ours that mean the same; those of fastai 1 and 2 have our names."""
+"""fastai 0.7's markers -> ours; those of fastai 1 and 2 have our names."""
 FILLER = "xxfake"
-"""Fills fastai 2's vocabularies up to a multiple of eight; no text holds it."""
+"""Padding of fastai 2's vocabularies to a multiple of eight."""
 RECURRENT = re.compile(r"rnns\.(\d{1,2})\.(?:module\.)?(weight_ih|weight_hh|bias_ih|bias_hh)_l0(_raw)?")
 COPIES = frozenset({"encoder_dp.emb.weight", "encoder_with_dropout.embed.weight"})
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 NAMED = 3
-"""Names that a message shows before it only counts them."""
+"""Names that a message lists."""
 
 
 def read_fastai(weights: Path, vocabulary: Sequence[str]) -> tuple[LanguageModel, tuple[str, ...], Sizes]:
-    """A language model from a file of fastai's and its vocabulary; also the words it then reads, and its sizes.
+    """Read a language model from a fastai file and vocabulary; return it with its words and sizes.
 
-    Words of ours come first, as in every vocabulary here; one that fastai's lacks gets the mean row. An encoder alone
-    gets its own embedding as decoder. Raises DataError for a file that holds no such model (naming what is missing or
-    has a wrong shape) and MismatchError for a vocabulary of another size.
+    Our markers come first in the words; a marker that fastai lacks gets the mean row. An encoder alone uses its
+    embedding as decoder. Raises DataError for a file without such a model and MismatchError for a vocabulary of another
+    size.
     """
     tensors = map_tensor_names(read_tensors(weights), weights)
     sizes = check_shapes(tensors, weights)
     if sizes.words != len(vocabulary):
         raise MismatchError(
             f"{weights} has rows for {sizes.words} words, but the vocabulary has {len(vocabulary)}; "
-            "give the vocabulary that was saved with it."
+            "use the vocabulary that was saved with it."
         )
     encoder = AWDLSTM(
         sizes.words,
@@ -67,50 +67,50 @@ def read_fastai(weights: Path, vocabulary: Sequence[str]) -> tuple[LanguageModel
 
 
 def rename_tensors(vocabulary: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """fastai's words with our markers' names, in their order; and the vocabulary here: ours first, fillers left out.
+    """Return fastai's words with our markers' names, and our vocabulary: markers first, without fillers.
 
-    Raises DataError for a word that is there twice.
+    Raises DataError for a duplicate word.
     """
     present = set(vocabulary)
     old = [ours if (ours := OLD_MARKERS.get(word, word)) not in present else word for word in vocabulary]
     new = (*SPECIALS, *(word for word in old if word not in SPECIALS and word != FILLER))
     if len(set(new)) < len(new):
         ((twice, _),) = Counter(new).most_common(1)
-        raise DataError(f"The vocabulary holds {twice!r} twice; give one that holds each word once.")
+        raise DataError(f"The vocabulary contains {twice!r} twice; each word must occur once.")
     return old, new
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of torch's, by name; nothing in it is executed.
+    """Read the tensors of a torch file by name, without executing anything in it.
 
-    Raises DataError where it is absent, torn, or holds anything but plain values.
+    Raises DataError if it is missing, damaged, or contains anything but plain values.
     """
     if not path.is_file():
         raise DataError(f"There is no file {path}.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's about the pickle of a file that is refused just after
+            warnings.simplefilter("ignore")  # about the pickle of a file that is refused below
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds; all mean the same here
+    except Exception as error:  # torch raises many types
         raise DataError(
-            f"{path} is torn, or holds more than weights ({type(error).__name__}); save it with with_opt=False."
+            f"{path} is damaged or has more than weights ({type(error).__name__}); save it with with_opt=False."
         ) from error
     if isinstance(found, dict) and isinstance(found.get("model"), dict):
         found = found["model"]
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise DataError(f"{path} holds no weights by name; give a language model or encoder that fastai saved.")
+        raise DataError(f"{path} has no named weights; give a language model or encoder saved by fastai.")
     return {str(name): tensor for name, tensor in found.items()}
 
 
 def map_tensor_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """fastai's weights under the names of `LanguageModel`, float32; a decoder bias of zeros where there is none.
+    """Return fastai's weights under the names of `LanguageModel`, as float32, with a decoder bias.
 
-    Raises DataError for weights that an AWD-LSTM does not have, or that are not finite numbers.
+    Raises DataError for weights that an AWD-LSTM does not have, or that are not finite.
     """
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if not is_sound(tensor):
-            raise DataError(f"{path}: {format_shapes(name)} holds other things than finite numbers; use a sound file.")
+            raise DataError(f"{path}: {format_shapes(name)} has values that are not finite numbers; use another file.")
         plain = name.removeprefix("0.").removeprefix("module.")
         recurrent = RECURRENT.fullmatch(plain)
         if recurrent:
@@ -125,7 +125,7 @@ def map_tensor_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Ten
         elif name == "1.decoder.bias":
             found["decoder_bias"] = tensor.float()
         elif plain not in COPIES:
-            raise DataError(f"{path} holds {format_shapes(name)}, which an AWD-LSTM does not have; give an AWD-LSTM's.")
+            raise DataError(f"{path} has {format_shapes(name)}, which an AWD-LSTM does not; give an AWD-LSTM.")
     embedding = found.get("encoder.embedding.weight")
     if embedding is not None:
         found.setdefault("decoder_bias", torch.zeros(embedding.shape[:1]))
@@ -135,28 +135,25 @@ def map_tensor_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Ten
 
 
 def is_sound(tensor: Tensor) -> bool:
-    """Whether a tensor is made of finite floats, each with a place of its own in the file."""
+    """Return whether a tensor consists of finite floats, all of them stored."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
     whole = plain and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
     return whole and bool(torch.isfinite(tensor).all())
 
 
 def format_shapes(name: str) -> str:
-    """A name from a file, fit to be shown."""
+    """Return a name from a file in ASCII, cut."""
     return ascii(name[:80])
 
 
 def check_shapes(tensors: Mapping[str, Tensor], path: Path) -> Sizes:
-    """The sizes of a language model's weights; raises DataError, naming them, where some are missing or do not fit."""
+    """Return the sizes of a language model's weights; raises DataError if weights are missing or do not fit."""
     layers = {int(name.split(".")[2]) for name in tensors if name.startswith("encoder.lstms.")}
     n_layers = max(layers, default=0) + 1
-    names = [
-        "encoder.embedding.weight",
-        *(f"encoder.lstms.{i}.{part}" for i in range(n_layers) for part in PARTS),
-    ]
+    names = ["encoder.embedding.weight", *(f"encoder.lstms.{i}.{part}" for i in range(n_layers) for part in PARTS)]
     missing = [fastai_name(name) for name in names if name not in tensors]
     if missing:
-        raise DataError(f"{path} lacks {format_names(missing)}; give a whole language model or encoder of fastai's.")
+        raise DataError(f"{path} lacks {format_names(missing)}; give a complete language model or encoder of fastai.")
     embedding, recurrent = tensors["encoder.embedding.weight"], tensors["encoder.lstms.0.weight_hh"]
     words, emb_size = embedding.shape if embedding.dim() == 2 else (0, 0)
     hidden_size = recurrent.shape[-1] if recurrent.dim() == 2 else 0
@@ -172,13 +169,13 @@ def check_shapes(tensors: Mapping[str, Tensor], path: Path) -> Sizes:
         if name in tensors and tuple(tensors[name].shape) != shape:
             have, need = (" x ".join(map(str, each)) or "scalar" for each in (tensors[name].shape, shape))
             raise DataError(
-                f"{path}: {fastai_name(name)} is {have}, where {need} fits the other weights; give a sound file."
+                f"{path}: {fastai_name(name)} is {have}, but the other weights need {need}; use another file."
             )
     return Sizes(words, emb_size, hidden_size, n_layers, "untied_weight" not in tensors)
 
 
 def fastai_name(name: str) -> str:
-    """fastai 2's name of one of our weights."""
+    """Return fastai 2's name of a weight."""
     own = {
         "encoder.embedding.weight": "0.encoder.weight",
         "decoder_bias": "1.decoder.bias",
@@ -191,7 +188,7 @@ def fastai_name(name: str) -> str:
 
 
 def write_fastai(model: LanguageModel, path: Path) -> None:
-    """Write a language model's weights as fastai 2 does."""
+    """Write a language model's weights in fastai 2's format."""
     state: dict[str, Any] = {fastai_name(name): tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     state["0.encoder_dp.emb.weight"] = state["0.encoder.weight"]
     state["1.decoder.weight"] = model.decoder_weight.detach().cpu()
@@ -200,6 +197,6 @@ def write_fastai(model: LanguageModel, path: Path) -> None:
 
 
 def format_names(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """Return the first names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -1,4 +1,4 @@
-"""What sits on the encoder: a decoder that predicts the next word, or a head that pools and classifies."""
+"""Heads of the encoder: the language model's decoder and the classifier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Features: TypeAlias = Literal["last", "mix", "embeddings"]
 
 
 class LanguageModel(nn.Module):
-    """An encoder and a linear decoder whose weight is the embedding matrix, if tied (Press & Wolf 2017)."""
+    """An encoder and a linear decoder, whose weight is the embedding matrix if tied (Press & Wolf 2017)."""
 
     def __init__(self, encoder: AWDLSTM, *, tie_weights: bool = True) -> None:
         super().__init__()
@@ -28,29 +28,26 @@ class LanguageModel(nn.Module):
 
     @property
     def decoder_weight(self) -> Tensor:
-        """The decoder's weight (V, E)."""
+        """Weight (V, E) of the decoder."""
         return self.encoder.embedding.weight if self.untied_weight is None else self.untied_weight
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, Tensor, State]:
-        """Read one window: ids (T, B) -> last layer's output (T, B, E) dropped out, the same raw, the state after."""
+        """Read ids (T, B); return the last layer's output (T, B, E) with and without dropout, and the state after."""
         raw, after = self.encoder(ids, state)
         return locked_dropout(raw, self.encoder.dropouts.output, self.training), raw, after
 
     def logits(self, dropped: Tensor) -> Tensor:
-        """Decode outputs (..., E) to logits (..., V); training uses `linear_cross_entropy`, which never holds them."""
+        """Decode outputs (..., E) to logits (..., V); training uses `linear_cross_entropy` instead."""
         return nn.functional.linear(dropped, self.decoder_weight, self.decoder_bias)
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Each LSTM layer from the bottom, then embedding and decoder, which tying makes one (as in fastai)."""
+        """Return each LSTM layer, bottom to top, then embedding and decoder (as in fastai)."""
         top = [*parameters_of([self.encoder.embedding]), self.decoder_bias]
         return [*rnn_layer_groups(self.encoder), top + ([] if self.untied_weight is None else [self.untied_weight])]
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that lets a batch of one through, which has no variance of its own.
-
-    In training such a batch is normalised with the running statistics and leaves them as they are.
-    """
+    """Batch normalisation that applies the running statistics, without updating them, to a training batch of one."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, F) -> (B, F)."""
@@ -61,10 +58,9 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class LayerMix(nn.Module):
-    """ELMo's task-weighted layers (Peters et al. 2018, eq. 1): layer j's features times gamma * softmax(scores)_j.
+    """Task-weighted layers of ELMo (Peters et al. 2018, eq. 1): multiplies layer j by gamma * softmax(scores)_j.
 
-    ELMo adds its layers up. Ours differ in width, so they stay side by side, and the weights say how loud each one
-    is, not which share of one sum it has. They start equal, and gamma at 1.
+    Unlike in ELMo, the layers have different widths and are concatenated, not added. All scores start at 0, gamma at 1.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -74,32 +70,30 @@ class LayerMix(nn.Module):
         self.gamma = nn.Parameter(torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, sum of widths) -> the same shape."""
+        """Weight x (B, sum of widths)."""
         weights = self.gamma * self.scores.softmax(0)
         return torch.cat([part * weight for part, weight in zip(x.split(self.widths, 1), weights, strict=True)], 1)
 
 
 class Head(nn.Sequential):
-    """The layers that classify pooled features (B, F) -> logits (B, C); trained alone where the encoder is frozen."""
+    """Layers from pooled features (B, F) to logits (B, C)."""
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """One group."""
+        """Return one group."""
         return [list(self.parameters())]
 
 
 class Classifier(nn.Module):
-    """An encoder and ULMFiT's head (Howard & Ruder 2018, section 3.3), its layers in fastai's order.
+    """An encoder and ULMFiT's head (Howard & Ruder 2018, section 3.3), with the layers in fastai's order.
 
     Concat pooling; batch norm, dropout, linear (F, head_size), ReLU; batch norm, dropout, linear (head_size, C).
 
-    last        the last layer is pooled, F = 3E
-    embeddings  the word embeddings are pooled, F = 3E; the LSTM layers are not run and belong to no layer group
-    mix         embeddings and all LSTM layers are pooled, F = 3 * sum(widths), and weighted by a `LayerMix`. It lies
-                behind the batch norm, which would undo any weight before it; ELMo's authors normalise each layer
-                before weighting too (section 3.2)
+    last        pools the last layer, F = 3E
+    embeddings  pools the word embeddings, F = 3E; the LSTM layers are not run and are in no layer group
+    mix         pools embeddings and all LSTM layers, F = 3 * sum(widths), and weights them by a `LayerMix` after the
+                batch norm, which would cancel weights before it
 
-    What is pooled is a layer's output before the locked dropout behind it. All parameters of the head, a mix's
-    among them, are the top layer group.
+    Outputs are pooled before the locked dropout of the next layer. The head's parameters are the top layer group.
     """
 
     def __init__(
@@ -133,20 +127,20 @@ class Classifier(nn.Module):
         return self.classify(self.features(ids, lengths))
 
     def classify(self, pooled: Tensor) -> Tensor:
-        """Logits (B, C) of pooled features (B, F)."""
+        """Return the logits (B, C) of pooled features (B, F)."""
         return cast(Tensor, self.head(pooled.to(self.encoder.embedding.weight.dtype)))
 
     def features(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Pooled outputs (B, F) of documents: ids (T, B) padded at the end, lengths (B,) of at least 1."""
+        """Return the pooled features (B, F) of documents: ids (T, B) padded at the end, lengths (B,) of at least 1."""
         return self.read(ids, lengths).pooled
 
     def read(self, ids: Tensor, lengths: Tensor, *, penalise: bool = False) -> Reading:
-        """Pooled outputs of documents and, where they are to be penalised, the means of AR and TAR."""
+        """Return the pooled features of documents and, with penalise, the means for AR and TAR."""
         penalise = penalise and self.pooling != "embeddings"
         return read_documents(self.read_window, ids, lengths, self.windows, penalise=penalise)
 
     def read_window(self, ids: Tensor, state: Any) -> tuple[list[Tensor], Any]:
-        """Outputs of the layers that the head pools, for a window ids (T, B), and the state after it."""
+        """Return the outputs of the pooled layers for a window ids (T, B), and the state after it."""
         if self.pooling == "embeddings":
             return [self.encoder.embed(ids)], None
         if self.pooling == "mix":
@@ -155,6 +149,6 @@ class Classifier(nn.Module):
         return [output], after
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Embedding, each LSTM layer that is run, head."""
+        """Return embedding, each LSTM layer that is run, and head."""
         lstms = [] if self.pooling == "embeddings" else rnn_layer_groups(self.encoder)
         return [parameters_of([self.encoder.embedding]), *lstms, parameters_of([self.head])]

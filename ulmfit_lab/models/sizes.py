@@ -1,4 +1,4 @@
-"""Sizes of a language model, and of what is computed in another way where it is large."""
+"""Sizes of a language model, and thresholds above which large ones use other kernels."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 WIDE = 1500
-"""Inputs and units together from which `wide_lstm` is faster than torch's own layer: by 1.04 to 1.3 times at 400 to
-1,152. Below, the passes over small tensors cost more than is saved: at 128 to 384 it takes 1.6 times as long.
-"""
+"""Inputs plus units from which `wide_lstm` is used. At 400 to 1,152 units it is 1.04 to 1.3 times as fast as torch's
+layer; at 128 to 384 it takes 1.6 times as long."""
 MANY_WORDS = 2**15
 """Words from which the output layer's gradient is computed for several blocks at once (see `cross_entropy`)."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a language model's weights say of its size."""
+    """Sizes of a language model's weights."""
 
     words: int
     emb_size: int
@@ -25,7 +24,7 @@ class Sizes:
 
 
 def layer_sizes(emb_size: int, hidden_size: int, n_layers: int) -> list[tuple[int, int]]:
-    """Inputs and units of each LSTM layer, bottom to top.
+    """Return inputs and units of each LSTM layer, bottom to top.
 
     >>> layer_sizes(400, 1150, 3)
     [(400, 1150), (1150, 1150), (1150, 400)]
@@ -34,5 +33,5 @@ def layer_sizes(emb_size: int, hidden_size: int, n_layers: int) -> list[tuple[in
 
 
 def is_wide(input_size: int, hidden_size: int) -> bool:
-    """Whether a layer is computed by `wide_lstm`, on a CPU in bfloat16."""
+    """Return whether a layer uses `wide_lstm` on a CPU in bfloat16."""
     return input_size + hidden_size >= WIDE

@@ -1,4 +1,4 @@
-"""Moving what a model knows about words to another vocabulary."""
+"""Transfer of word-specific weights to another vocabulary."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Unseen: TypeAlias = Literal["mean", "zeros", "normal", "uniform"]
 
 
 def unseen_rows(known: Tensor, n: int, unseen: Unseen, generator: torch.Generator) -> Tensor:
-    """Rows (n, d) for words without one of their own, from those (m, d) of the words that have one.
+    """Return rows (n, d) for new words, given the rows (m, d) of known words.
 
-    mean: the mean row (Howard & Ruder 2018); zeros; normal or uniform: a draw with the known rows' mean and standard
+    mean: the mean row (Howard & Ruder 2018); zeros; normal or uniform: drawn with the known rows' mean and standard
     deviation in each column.
     """
     mean, sd = known.mean(0), known.std(0, correction=0)
@@ -30,16 +30,16 @@ def unseen_rows(known: Tensor, n: int, unseen: Unseen, generator: torch.Generato
             return known.new_zeros(size)
         case "normal":
             return mean + sd * torch.randn(size, generator=generator)
-        case "uniform":  # over +-sqrt(3) standard deviations, which gives it just that one
+        case "uniform":  # over +-sqrt(3) standard deviations
             return mean + sd * 3**0.5 * (2 * torch.rand(size, generator=generator) - 1)
 
 
 def transfer_rows(
     rows: Tensor, old: Sequence[str], new: Sequence[str], unseen: Unseen, generator: torch.Generator
 ) -> Tensor:
-    """Rows (V_new, d) for the new words: a known word's own row of (V_old, d), `unseen_rows` for the others.
+    """Return rows (V_new, d) for the new words: a known word's row of (V_old, d), `unseen_rows` for the others.
 
-    The result lies on the CPU and has the rows' type.
+    The result is on the CPU and has the rows' type.
     """
     rows = rows.detach().cpu()
     where = {word: number for number, word in enumerate(old)}
@@ -54,9 +54,9 @@ def transfer_rows(
 def move_language_model(
     model: LanguageModel, old: Sequence[str], new: Sequence[str], unseen: Unseen, generator: torch.Generator
 ) -> LanguageModel:
-    """A copy of a language model over the old words that reads and predicts the new ones.
+    """Return a copy of a language model with another vocabulary.
 
-    Embedding, decoder bias and an untied decoder's weight are moved by `transfer_rows`; all else is copied.
+    `transfer_rows` moves embedding, decoder bias and an untied decoder's weight; the rest is copied.
     """
 
     def moved_rows(rows: Tensor) -> Tensor:
@@ -77,11 +77,10 @@ def move_language_model(
 def embedding_from_vectors(
     vectors: WordVectors, words: Sequence[str], initial: Tensor, unseen: Unseen, generator: torch.Generator
 ) -> Tensor:
-    """An embedding matrix (V, E) that starts from word vectors (n, d).
+    """Return an embedding matrix (V, E) initialised from word vectors (n, d).
 
-    The vectors are scaled to the standard deviation of `initial` (V, E), so that only what they say differs from a
-    random start, not how loudly. Where d < E the first d columns are theirs and the others stay those of `initial`;
-    where d > E only the first E of theirs are used.
+    The vectors are scaled to the standard deviation of `initial` (V, E), so that starts differ in direction only. If
+    d < E the remaining columns are those of `initial`; if d > E only the first E dimensions are used.
     """
     rows = torch.from_numpy(vectors.matrix)
     scaled = rows * (initial.std() / rows.std())

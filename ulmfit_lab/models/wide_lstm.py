@@ -1,8 +1,7 @@
-"""A wide LSTM layer in bfloat16 on a CPU, with a backward pass written out.
+"""A wide LSTM layer in bfloat16 on a CPU, with an explicit backward pass.
 
-torch's own bfloat16 layer makes its weights' gradients step by step. Here the loop over time holds no more than what
-depends on the step before: one product and a few passes over gates. Whatever all steps share (what the input gives to
-the gates, the slopes of the gates, the gradients of input and weights) is worked out for the whole window at once.
+torch's bfloat16 layer computes the weights' gradients at each step. Here the loop over time contains only what depends
+on the previous step; input projections, gate slopes and gradients of input and weights are computed once per window.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ Carried: TypeAlias = tuple[Tensor, Tensor]
 
 
 def autocasts_to_bfloat16(x: Tensor) -> bool:
-    """Whether autocast has what is done with x computed in bfloat16 on a CPU."""
+    """Return whether autocast computes with x in bfloat16 on a CPU."""
     low = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     return low and x.device.type == "cpu"
 
@@ -25,26 +24,26 @@ def autocasts_to_bfloat16(x: Tensor) -> bool:
 def wide_lstm(
     x: Tensor, state: Carried, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, kind: torch.dtype = torch.bfloat16
 ) -> tuple[Tensor, Carried]:
-    """Run over time what `nn.LSTM` computes, with matrix products, outputs and hidden state in a type of their own.
+    """Compute `nn.LSTM` over time, with matrix products, outputs and hidden state in the type `kind`.
 
-    x (T, B, I), state (h, c) each (B, H), weight_ih (4H, I), weight_hh (4H, H), bias (4H,), the sum of both
-    -> output (T, B, H) in that type and the state after step T, its cell in the weights' type, as gates and cells are.
+    x (T, B, I), state (h, c) each (B, H), weight_ih (4H, I), weight_hh (4H, H), bias (4H,), the sum of both biases
+    -> output (T, B, H) in `kind`, and the state after step T, with the cell in the weights' type.
     """
     with torch.autocast("cpu", enabled=False):
         arguments = x.to(kind), state[0].to(kind), state[1].to(weight_ih.dtype), weight_ih, weight_hh, bias
         output, cell = WideLSTM.apply(*arguments)  # type: ignore[no-untyped-call]
-    # a copy: what is carried on would else keep the whole window's output alive
+    # copy, so that the state does not keep the whole output in memory
     return output, (output[-1].clone(), cell)
 
 
 class WideLSTM(torch.autograd.Function):
-    """The function itself; `wide_lstm` is what to call. Gates lie in torch's order: input, forget, cell, output."""
+    """Autograd function of `wide_lstm`; gates are in torch's order: input, forget, cell, output."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, h: Tensor, c: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Output (T, B, H) in x's type and last cell (B, H); shapes as in `wide_lstm`."""
+        """Return the output (T, B, H) in x's type and the last cell (B, H); shapes as in `wide_lstm`."""
         (steps, size, _), hidden = x.shape, weight_hh.shape[1]
         w_ih, w_hh = weight_ih.to(x.dtype), weight_hh.to(x.dtype)
         given = torch.addmm(bias.to(x.dtype), x.flatten(0, 1), w_ih.t()).view(steps, size, -1)
@@ -67,11 +66,11 @@ class WideLSTM(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of the six arguments; those of weights and bias in the cells' type."""
+        """Return the gradients of the six arguments, those of weights and bias in the cells' type."""
         x, h, w_ih, w_hh, gates, cells, output = ctx.saved_tensors
         size, hidden = h.shape
         slopes, through = gate_slopes(gates, cells)
-        # products run faster where both factors lie along what is summed over
+        # products are faster if both factors are contiguous along the summed dimension
         below_hh = w_hh.t().contiguous()
         d_gates = output.new_empty(gates.shape)
         dc, dh, d_output = d_cell, cells.new_zeros(size, hidden), d_output.to(cells.dtype)
@@ -94,10 +93,10 @@ class WideLSTM(torch.autograd.Function):
 
 
 def gate_slopes(gates: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """What the loop back in time multiplies with, for all steps at once.
+    """Return the factors of the backward loop for all steps.
 
-    gates (T, B, 4H) after their activations, cells (T + 1, B, H) -> slopes (T, B, 4H) of what goes into the gates, by
-    the new cell for the first three and by the output for the last; and the cell's slope by the output (T, B, H).
+    gates (T, B, 4H) after activation, cells (T + 1, B, H) -> derivatives (T, B, 4H) of the new cell (first three gates)
+    and of the output (last gate) by the gates' inputs, and of the output by the cell (T, B, H).
     """
     i, f, g, o = gates.chunk(4, 2)
     slopes = torch.empty_like(gates)

@@ -1,8 +1,7 @@
-"""How a classifier reads documents: in one graph, or window by window where they are too long for one.
+"""Encoding of documents for a classifier, in one graph or window by window.
 
-Reading in windows is ULMFiT's BPT3C (Howard & Ruder 2018, section 3.3): the state is carried through the whole
-document, gradients flow through its last windows, and its last positions are pooled. So memory is bounded by the
-windows and not by the longest document.
+Long documents use ULMFiT's BPT3C (Howard & Ruder 2018, section 3.3): the state is carried through the whole document,
+gradients flow through its last windows, and its last positions are pooled. This bounds memory.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ The tensors of a state have the batch as their first dimension.
 
 @dataclass(frozen=True)
 class Windows:
-    """How long documents are read: words of a window, windows with gradients, and positions that are pooled."""
+    """Number of words per window, of windows with gradients, and of positions that are pooled."""
 
     size: int = 70
     backprop: int = 20
@@ -37,15 +36,15 @@ class Windows:
 
     @property
     def graph(self) -> int:
-        """Most words of a document that is read in one graph, by a single call."""
+        """Maximum length of a document that is read in one graph."""
         return self.size * self.backprop
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Documents as read: pooled features (B, F), and the means that AR and TAR weight.
+    """Pooled features (B, F) of documents, and the means for AR and TAR.
 
-    activation  mean of h[t]^2 of the last output over the steps with gradients, padding left out
+    activation  mean of h[t]^2 of the last output over the steps with gradients, without padding
     change      mean of (h[t+1] - h[t])^2 over the same steps
     """
 
@@ -55,7 +54,7 @@ class Reading:
 
 
 class PenaltySums:
-    """Sums of h[t]^2 and of (h[t+1] - h[t])^2 over the steps of windows, padding left out, with their counts."""
+    """Sums of h[t]^2 and (h[t+1] - h[t])^2 over windows, without padding, and their counts."""
 
     def __init__(self) -> None:
         self.squares: list[tuple[Tensor, Tensor]] = []
@@ -63,10 +62,9 @@ class PenaltySums:
         self.last: Tensor | None = None
 
     def add(self, output: Tensor, left: Tensor) -> None:
-        """Add a window: output (T, B, E), left (B,) steps from its beginning until each document ends.
+        """Add a window, unless it has no gradients: output (T, B, E), left (B,) steps until each document ends.
 
-        The window before holds the first of these documents, none of which has ended there. Without gradients there
-        is nothing to penalise, and the window is left out.
+        The previous window's documents are the first of these, and none of them ended there.
         """
         if not output.requires_grad:
             return
@@ -80,12 +78,12 @@ class PenaltySums:
         self.last = output[-1]
 
     def means(self) -> list[Tensor]:
-        """Mean of h[t]^2 and mean of (h[t+1] - h[t])^2; 0 where there is no step."""
+        """Return the means of h[t]^2 and (h[t+1] - h[t])^2, 0 without steps."""
         return [_mean(parts) for parts in (self.squares, self.changes)]
 
 
 def _mean(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Mean over parts of which each is a sum and a count."""
+    """Return the mean over parts, each a sum and a count."""
     if not parts:
         return torch.zeros(())
     sums, counts = (torch.stack(each).sum() for each in zip(*parts, strict=True))
@@ -97,8 +95,8 @@ def read_documents(
 ) -> Reading:
     """Read a batch of documents: ids (T, B) padded at the end, lengths (B,) of at least 1.
 
-    A batch that fits into one graph is read by one call. Both ways give the same numbers up to rounding, and up to
-    dropout, of which every call draws its own masks. The means of AR and TAR are computed where penalise is set.
+    With and without windows the results agree up to rounding and dropout masks, which every call draws anew. The means
+    for AR and TAR are computed with penalise only.
     """
     if len(ids) > windows.graph:
         return _read_in_windows(read, ids, lengths.tolist(), windows, penalise)
@@ -114,15 +112,12 @@ def read_documents(
 def _read_in_windows(
     read: ReadWindow, ids: Tensor, lengths: Sequence[int], windows: Windows, penalise: bool
 ) -> Reading:
-    """Read documents aligned at their last windows; a shorter one joins when as many windows are left as it has.
-
-    Documents are sorted by their number of windows, so that those being read are always the first ones.
-    """
+    """Read documents aligned at their ends, sorted by decreasing number of windows; shorter ones join later."""
     size, n = windows.size, len(lengths)
     counts = [math.ceil(length / size) for length in lengths]
     order = sorted(range(n), key=lambda b: -counts[b])
     most, tail = counts[order[0]], max(length - (c - 1) * size for length, c in zip(lengths, counts, strict=True))
-    columns, left, late = (  # of each document: column, words not read yet, windows before it joins
+    columns, left, late = (  # per document: column, words not read yet, windows before it joins
         torch.tensor(values).to(ids.device, non_blocking=True)
         for values in (order, [lengths[b] for b in order], [most - counts[b] for b in order])
     )
@@ -146,5 +141,5 @@ def _read_in_windows(
 
 
 def _widen(state: Any, n: int) -> Any:
-    """The state of the first documents, with zeros for those that join them: n documents in all."""
+    """Append zeros to a state for the documents that join, up to n documents."""
     return map_tensors(lambda part: zero_pad(part, (0, 0, 0, n - len(part))), state)

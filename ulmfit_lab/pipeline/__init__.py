@@ -1,1 +1,1 @@
-"""The stages of a run: each is computed once, stored under its fingerprint and shared between runs."""
+"""Stages of a run: each is computed once, stored under its fingerprint and shared between runs."""

@@ -1,6 +1,6 @@
-"""Classifiers without a language model: logistic regression on TF-IDF, or on the vectors of a sentence encoder.
+"""Baselines without a language model: logistic regression on TF-IDF or on vectors of a sentence encoder.
 
-They are trained and tested on the very documents that the other variants get, cut after as many words.
+They use the same documents as the other variants, cut after as many words.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ulmfit_lab.pipeline.store import StageContext, StageResult
 from ulmfit_lab.training.steps import autocast
 
 REGULARISATIONS = (1.0, 10.0, 100.0)
-"""Inverse strengths that logistic regression tries; the best on the validation documents is tested."""
+"""Inverse regularisation strengths of logistic regression; the best on the validation documents is tested."""
 
 
 def fit_tf_idf(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """TF-IDF of 1- and 2-grams with logistic regression."""
+    """Fit and test logistic regression on TF-IDF of 1- and 2-grams; returns the stage's summary."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = load_labelled_data(work.inputs, config)
@@ -47,12 +47,12 @@ def fit_tf_idf(work: StageContext, *, config: RunConfig, seed: int) -> dict[str,
 
 
 def one_and_two_grams(words: Sequence[str]) -> list[str]:
-    """The words and the pairs of neighbours of a document."""
+    """Return the words of a document and the pairs of adjacent words."""
     return [*words, *(f"{a} {b}" for a, b in pairwise(words))]
 
 
 def encode_documents(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Sentence vectors of the target's texts, or of the test documents that the config asks for."""
+    """Compute sentence vectors of the target's texts, or of the configured test documents."""
     corpus, numbers = documents_to_encode(work.inputs, config)
     device = configure_torch(config.compute)
     texts = [plain_text(corpus.words(int(number))[: config.target.max_words]) for number in numbers]
@@ -62,7 +62,7 @@ def encode_documents(work: StageContext, *, config: RunConfig, seed: int) -> dic
 
 
 def plain_text(words: Sequence[str]) -> str:
-    """Words joined by blanks, marker tokens left out: what a model with a tokenizer of its own is given.
+    """Join words by blanks without marker tokens, for models with their own tokenizer.
 
     >>> plain_text(["xxbos", "xxup", "good", "film", "!"])
     'good film !'
@@ -71,7 +71,7 @@ def plain_text(words: Sequence[str]) -> str:
 
 
 def fit_sentence_encoder(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Logistic regression on sentence vectors."""
+    """Fit and test logistic regression on sentence vectors; returns the stage's summary."""
     texts = load_labelled_data(work.inputs, config)
     draw = draw_labelled(texts, config.target.n_labels, seed)
     own = work.inputs["sentence vectors"]
@@ -85,14 +85,14 @@ def fit_sentence_encoder(work: StageContext, *, config: RunConfig, seed: int) ->
 
 
 def save_vectors(work: StageContext, numbers: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
-    """Save vectors (n, d) of the documents numbered (n,) for `load_document_vectors`; returns the stage's summary."""
+    """Save vectors (n, d) of the documents numbered (n,); returns the stage's summary."""
     np.save(work.folder / "documents.npy", numbers)
     np.save(work.folder / "vectors.npy", vectors)
     return {"documents": len(vectors), "size": vectors.shape[1]}
 
 
 def load_document_vectors(stored: StageResult, numbers: np.ndarray) -> np.ndarray:
-    """Stored vectors (n, d) of the documents of these numbers (n,)."""
+    """Load the vectors (n, d) of the documents numbered (n,)."""
     documents = np.load(stored.folder / "documents.npy", allow_pickle=False)
     vectors = np.load(stored.folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     order = np.argsort(documents)
@@ -133,7 +133,7 @@ def logistic_regression(
     found = {}
     for part, (features, _) in evaluated.items():
         probabilities = model.predict_proba(features)
-        # in their own type: sums of what is float32 are not 1 to the precision that float64 would promise
+        # keep the type: float32 rows do not sum to 1 in float64 precision
         found[part] = np.zeros((len(probabilities), n_classes), probabilities.dtype)
         found[part][:, model.classes_] = probabilities
     return float(model.C), found

@@ -1,4 +1,4 @@
-"""Models of a run's size: new, or from what a stage stored."""
+"""Construction of a run's models, new or from stored stages."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ulmfit_lab.pipeline.store import StageContext, StageResult
 def save_model(
     work: StageContext, config: RunConfig, model: torch.nn.Module, kind: str, vocabulary: Vocabulary
 ) -> None:
-    """Write a model into the stage's folder, with its vocabulary and what it is."""
+    """Write a model with its stamp and vocabulary to the stage's folder."""
     save_checkpoint(work.folder / "model.safetensors", model, stamp(kind, vocabulary, config))
     vocabulary.save(work.folder / "vocabulary.json")
 
 
 def new_language_model(config: RunConfig, n_words: int) -> LanguageModel:
-    """A language model with random weights, drawn from torch's global generator."""
+    """Return a language model with random weights from torch's global generator."""
     encoder = new_encoder(config, n_words, Dropouts.scaled(config.lm))
     return LanguageModel(encoder, tie_weights=config.lm.tie_weights)
 
 
 def new_encoder(config: RunConfig, n_words: int, dropouts: Dropouts) -> AWDLSTM:
-    """An AWD-LSTM of the config's size with random weights."""
+    """Return an AWD-LSTM with random weights from torch's global generator."""
     lm = config.lm
     return AWDLSTM(
         n_words,
@@ -46,7 +46,7 @@ def new_encoder(config: RunConfig, n_words: int, dropouts: Dropouts) -> AWDLSTM:
 
 
 def restore_language_model(vocabulary: Vocabulary, stored: StageResult, config: RunConfig) -> LanguageModel:
-    """A stored language model over another vocabulary: known rows are copied, unseen ones drawn as configured."""
+    """Load a language model and move it to another vocabulary; new words are initialised as configured."""
     old = Vocabulary.load(stored.folder / "vocabulary.json")
     model = new_language_model(config, len(old.words))
     load_checkpoint(stored.folder / "model.safetensors", model, stamp("language-model", old, config))
@@ -57,7 +57,7 @@ def restore_language_model(vocabulary: Vocabulary, stored: StageResult, config: 
 
 
 def new_classifier(config: RunConfig, n_words: int, n_classes: int) -> Classifier:
-    """A classifier with random weights, drawn from torch's global generator, the encoder's first."""
+    """Return a classifier with random weights from torch's global generator; the encoder's are drawn first."""
     recipe = config.classifier
     return Classifier(
         new_encoder(config, n_words, Dropouts.scaled(recipe)),
@@ -71,16 +71,16 @@ def new_classifier(config: RunConfig, n_words: int, n_classes: int) -> Classifie
 
 
 def encoding_windows(config: RunConfig) -> Windows:
-    """How long documents are read."""
+    """Return the windows in which documents are read."""
     recipe = config.classifier
     return Windows(recipe.bptt, recipe.backprop_windows, recipe.max_positions)
 
 
 def build_classifier(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
-    """A classifier whose encoder starts as configured.
+    """Return a classifier whose encoder is initialised as configured.
 
-    All starts draw the same head: the encoder's own draw, equally long for all of them, comes first, whichever of its
-    layers the head pools.
+    For a given seed the head's initial weights do not depend on `classifier.init`, since all encoders draw equally many
+    random numbers first.
     """
     model = new_classifier(config, len(vocabulary.words), n_classes)
     encoder = model.encoder
@@ -98,5 +98,5 @@ def build_classifier(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_c
 
 
 def stamp(kind: str, vocabulary: Vocabulary, config: RunConfig) -> Stamp:
-    """What a checkpoint is and belongs to."""
+    """Return the stamp of a checkpoint."""
     return Stamp(kind=kind, vocabulary=vocabulary.digest, direction=config.lm.direction)

@@ -1,4 +1,4 @@
-"""The device that a run computes on."""
+"""Device of a run and settings of torch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import torch
 
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-"""Without any of these files Linux has no driver of a GPU that torch calls cuda (NVIDIA's, WSL's, AMD's)."""
+"""Device files of GPU drivers that torch supports as cuda (NVIDIA, WSL, AMD)."""
 
 
 def device_type(compute: ComputeConfig) -> str:
-    """Kind of the device that the config names, "cpu" or "cuda"; torch is imported only where there may be a GPU."""
+    """Return the device's type, "cpu" or "cuda"; imports torch only if there may be a GPU."""
     no_driver = sys.platform.startswith("linux") and not any(Path(name).exists() for name in DRIVERS)
     if compute.device == "cpu" or (compute.device == "auto" and no_driver):
         return "cpu"
@@ -29,7 +29,7 @@ def device_type(compute: ComputeConfig) -> str:
 
 
 def device_of(compute: ComputeConfig) -> torch.device:
-    """The device that the config names, with `auto` resolved."""
+    """Return the configured device; raises DataError for a missing GPU."""
     import torch
 
     if compute.device == "auto":
@@ -41,7 +41,7 @@ def device_of(compute: ComputeConfig) -> torch.device:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a device has done all that it was given; what a CPU is given is done at once."""
+    """Synchronize a device."""
     if device.type == "cuda":
         import torch
 
@@ -49,7 +49,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def matmul_flops(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
-    """Floating-point operations/s of a matrix product, over so many in a row, after one more."""
+    """Measure a matrix product's floating-point operations per second over `repeats` products, after a warm-up."""
     left @ right
     wait_for(left.device)
     began = time.perf_counter()
@@ -60,14 +60,14 @@ def matmul_flops(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Names of glibc's malloc.h."""
+"""Constants of glibc's malloc.h."""
 KEPT = 2**30
-"""Bytes of freed memory that a process keeps for itself, and of an allocation that is given back at once."""
+"""Freed memory in bytes that a process keeps, and size from which allocations are returned to the system."""
 
 
 @cache
 def has_bfloat16_lstm() -> bool:
-    """Whether this CPU computes an LSTM in bfloat16: torch's own needs AVX-512, and fails without it."""
+    """Return whether torch can compute an LSTM in bfloat16 on this CPU, which needs AVX-512."""
     import torch
 
     try:
@@ -105,15 +105,13 @@ def fastest_precision(compute: ComputeConfig, measure: Callable[[], Mapping[str,
 
 
 def check_precision(compute: ComputeConfig) -> None:
-    """Raise ConfigError for a precision in which this machine's device cannot train a language model."""
+    """Raise ConfigError if the device cannot train a language model in this precision."""
     if compute.precision == "bfloat16" and device_type(compute) == "cpu" and not has_bfloat16_lstm():
-        raise ConfigError(
-            "compute.precision = 'bfloat16', but this processor has no LSTM in bfloat16; set it to float32."
-        )
+        raise ConfigError("compute.precision = 'bfloat16', but this processor has no LSTM in bfloat16; use float32.")
 
 
 def configure_torch(compute: ComputeConfig) -> torch.device:
-    """Set torch up as the config says; returns the device. Raises ConfigError for a precision that it lacks."""
+    """Apply the config's settings to torch; returns the device. Raises ConfigError for an unsupported precision."""
     import torch
 
     check_precision(compute)
@@ -125,10 +123,10 @@ def configure_torch(compute: ComputeConfig) -> torch.device:
 
 @cache
 def keep_freed_memory() -> bool:
-    """Have the C library keep freed memory for what is allocated next; whether it could be told so.
+    """Make glibc keep freed memory; returns whether it does.
 
-    A training step frees and takes the same hundreds of MB again. Given back to the system in between, each page of
-    it costs a fault and is cleared again, a third of a classifier's training time. Moves no number.
+    A training step frees and allocates hundreds of MB; page faults for them would take a third of a classifier's
+    training time.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,7 +1,7 @@
-"""Language models that a run can start from instead of pretraining: imported ones, and those that come with the lab.
+"""Language models that replace pretraining: imported ones, and those of the package.
 
-A model is a folder `NAME/forwards` or `NAME/backwards` with a checkpoint, its vocabulary and `model.json`, which is
-written last. Imported models are below the home, in `imported/`; those of the package are in `ulmfit_lab/pretrained/`.
+A model is a folder `NAME/forwards` or `NAME/backwards` with a checkpoint, its vocabulary and `model.json` (written
+last). Imported models are in `imported/` in the home, those of the package in `ulmfit_lab/pretrained/`.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 MODEL, WORDS, FACTS = "model.safetensors", "vocabulary.json", "model.json"
 SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
-"""Folder of the models that come with the package."""
+"""Folder of the package's models."""
 
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A language model to start from: its folder, its sizes, and digests of its content."""
+    """A language model to start from: its folder, sizes and digests."""
 
     folder: Path
     sizes: Sizes
     weights: str
-    """Digest of the weights in float32; two files with the same weights may differ."""
+    """Digest of the weights in float32, which can be equal in different files."""
     vocabulary: str
     """Digest of the vocabulary."""
     file: str
-    """Digest of the file's bytes."""
+    """Digest of the file."""
     language: str = ""
-    """Language of its text; empty where it is not known."""
+    """Language of its training text; empty if unknown."""
     card: Mapping[str, Any] = field(default_factory=dict)
-    """Where it comes from and how good it is (see `inference.model_export`); empty for a model imported from fastai."""
+    """Origin and quality (see `inference.model_export`); empty for a model imported from fastai."""
 
     @property
     def name(self) -> str:
-        """What `imported` calls it."""
+        """Value of `imported` that selects it."""
         return self.folder.parent.name
 
     @property
@@ -64,28 +64,28 @@ class ImportedModel:
 
     @property
     def required_config(self) -> dict[str, Any]:
-        """The config fields that a run with it must have."""
+        """Config fields that a run with it must have."""
         names = ("emb_size", "hidden_size", "n_layers", "tie_weights")
         found = {f"lm.{name}": getattr(self.sizes, name) for name in names}
-        if self.sizes.n_layers == 1:  # no layer but the last, whose size is the embedding's
+        if self.sizes.n_layers == 1:  # the only layer has the embedding's size
             del found["lm.hidden_size"]
         return found | {"vocabulary.units": "words"}
 
 
 def check_model_name(name: str) -> None:
-    """Raise ConfigError for a name that cannot be that of a model's folder."""
+    """Raise ConfigError for an invalid model name."""
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is not a name for a model; use letters, digits, dots, hyphens and underscores.")
+        raise ConfigError(f"{name!r} is not a valid model name; use letters, digits, dots, hyphens and underscores.")
 
 
 def import_fastai(
     weights: Path, vocabulary: Path, name: str, imports: Path, *, backwards: bool = False
 ) -> ImportedModel:
-    """Read a language model of fastai's and keep it under a name; one of that name and direction is replaced.
+    """Import a fastai language model under a name; replaces the model of that name and direction.
 
-    Raises DataError and MismatchError for files that do not hold one, ConfigError for a name that is no file name.
+    Raises DataError and MismatchError for invalid files, and ConfigError for an invalid name.
     """
-    from ulmfit_lab.models.fastai import read_fastai  # imports torch, which a plan does without
+    from ulmfit_lab.models.fastai import read_fastai  # imports torch, which planning does not need
 
     check_model_name(name)
     model, words, sizes = read_fastai(weights, read_word_list(vocabulary))
@@ -103,9 +103,9 @@ def save_model_folder(
     card: Mapping[str, Any] | None = None,
     half: bool = False,
 ) -> ImportedModel:
-    """Write a model into the folder `NAME/DIRECTION`, replacing the one that is there.
+    """Write a model to the folder `NAME/DIRECTION`, replacing an existing one.
 
-    half: store the weights in float16; a run that starts from the model computes with them in float32
+    half: store the weights in float16; runs convert them to float32
     """
     from ulmfit_lab.models.checkpoint import Stamp, save_checkpoint
 
@@ -123,26 +123,26 @@ def save_model_folder(
 
 
 def export_fastai(model: LanguageModel, vocabulary: Vocabulary, path: Path) -> list[Path]:
-    """Write a language model as fastai 2 does, and beside it its words, as the pickled list that fastai reads.
+    """Write a language model as a fastai 2 file, and its words as a pickled list beside it.
 
-    Raises ConfigError for a model of subwords, which fastai has no place for, and DataError for a bad place.
+    Raises ConfigError for a model of subwords and DataError if the file cannot be written.
     """
     from ulmfit_lab.models.fastai import write_fastai
 
     if vocabulary.merges is not None:
-        raise ConfigError("The model reads subwords, whose merges fastai has no place for; export a model of words.")
+        raise ConfigError("The model reads subwords, which fastai does not support; export a model of words.")
     words = path.with_name(f"{path.stem}_vocab.pkl")
     try:
         write_fastai(model, path)
         with atomic_write(words) as temporary:
             temporary.write_bytes(pickle.dumps(list(vocabulary.words), protocol=2))
     except (OSError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be written ({error}); name a file in a folder that exists.") from error
+        raise DataError(f"{path} cannot be written ({error}); use a file in an existing folder.") from error
     return [path, words]
 
 
 def weights_digest(model: LanguageModel) -> str:
-    """64 hex digits that stand for a model's weights and their names."""
+    """Return 64 hex digits that identify a model's weights and their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
@@ -151,36 +151,34 @@ def weights_digest(model: LanguageModel) -> str:
 
 
 def list_models(imports: Path | None) -> Iterator[ImportedModel]:
-    """The models of the package, then those imported into a home; damaged ones raise DataError."""
+    """Yield the package's models, then the imported ones; raises DataError for a damaged one."""
     for root in (SHIPPED, imports):
         for facts in sorted(root.glob(f"*/*/{FACTS}")) if root else ():
             yield read_model_folder(facts.parent)
 
 
 def find_import(config: RunConfig, imports: Path | None) -> ImportedModel:
-    """The language model that `imported` names: an imported one, else the package's.
+    """Return the model that `imported` names: an imported one, else the package's.
 
-    Raises ConfigError where there is none of this name and direction, or it has another language or other sizes.
+    Raises ConfigError if it does not exist in this direction or has another language or other sizes.
     """
     name, direction = config.imported, config.lm.direction
     roots = [root for root in (imports, SHIPPED) if root]
     known = {path.parent.parent.name for root in roots for path in root.glob(f"*/*/{FACTS}")}
     if name not in known:
-        raise ConfigError(
-            f"imported = {name!r}: there is no such model (see ulmfit-lab models). {suggest(name, known)}"
-        )
+        raise ConfigError(f"imported = {name!r}: no such model (see ulmfit-lab models). {suggest(name, known)}")
     folders = [root / name / direction for root in roots if (root / name / direction / FACTS).is_file()]
     if not folders:
         option = " --backwards" if config.lm.backwards else ""
         raise ConfigError(
-            f"imported = {name!r} does not read {direction}; import such a model: "
+            f"imported = {name!r} has no model that reads {direction}; import one: "
             f"ulmfit-lab import-fastai --name {name}{option} ..."
         )
     found = read_model_folder(folders[0])
     if found.language and found.language != config.language:
         raise ConfigError(
-            f"imported = {name!r} is a model of language {found.language!r}, and this run's language is "
-            f"{config.language!r}. Pretrain on text of your own (--imported '' --general.path TEXTS), or import a "
+            f"imported = {name!r} is a model of language {found.language!r}, but this run's language is "
+            f"{config.language!r}. Pretrain on other text (--imported '' --general.path TEXTS), or import a "
             "model of that language (ulmfit-lab import-fastai)."
         )
     differing = {path: value for path, value in found.required_config.items() if attrgetter(path)(config) != value}
@@ -191,7 +189,7 @@ def find_import(config: RunConfig, imports: Path | None) -> ImportedModel:
 
 
 def model_option(path: str, value: Any) -> str:
-    """How the command line sets a field."""
+    """Return the command line option that sets a field."""
     group, dot, field = path.replace("_", "-").rpartition(".")
     if isinstance(value, bool):
         return f"--{group}{dot}{'' if value else 'no-'}{field}"
@@ -199,7 +197,7 @@ def model_option(path: str, value: Any) -> str:
 
 
 def imported_stage(found: ImportedModel) -> Stage:
-    """The stage that stands where a pretrained language model would; its words are a stage of their own."""
+    """Return the stage of an imported model, which replaces pretraining."""
     words_key = {"imported": found.vocabulary}
     words = Stage("vocabulary", words_key, {}, _taking(found, WORDS))
     key = {"model": "imported", "weights": found.weights, "direction": found.direction}
@@ -207,7 +205,7 @@ def imported_stage(found: ImportedModel) -> Stage:
 
 
 def _taking(found: ImportedModel, *names: str) -> Callable[[StageContext], dict[str, Any]]:
-    """Copies a model's files into a stage, its weights as float32."""
+    """Return a computation that copies a model's files to a stage and converts its weights to float32."""
 
     def compute(work: StageContext) -> dict[str, Any]:
         from ulmfit_lab.models.checkpoint import convert_to_float32
@@ -217,7 +215,7 @@ def _taking(found: ImportedModel, *names: str) -> Callable[[StageContext], dict[
         vocabulary = Vocabulary.load(work.folder / WORDS)
         torn = MODEL in names and file_digest(work.folder / MODEL) != found.file
         if torn or vocabulary.digest != found.vocabulary:
-            raise MismatchError(f"{found.folder} has changed since it was imported; import it again.")
+            raise MismatchError(f"{found.folder} has changed since its import; import it again.")
         if MODEL in names:
             convert_to_float32(work.folder / MODEL)
         return {"words": len(vocabulary), "digest": vocabulary.digest, "final": {}, "best": {}}
@@ -226,7 +224,7 @@ def _taking(found: ImportedModel, *names: str) -> Callable[[StageContext], dict[
 
 
 def read_model_folder(folder: Path) -> ImportedModel:
-    """What `model.json` says of the model in a folder; raises DataError where it is absent or damaged."""
+    """Read `model.json` in a model's folder; raises DataError if it is missing or damaged."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         return ImportedModel(folder, **{**facts, "sizes": Sizes(**facts["sizes"])})

@@ -1,4 +1,4 @@
-"""The labelled set: which of its documents train, validate and test, and which of them a seed draws."""
+"""The labelled set: its training, validation and test documents, and the draw of a seed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ from ulmfit_lab.training.metrics import classification_metrics
 from ulmfit_lab.utils.errors import DataError
 
 MOST_CLASSES = 10_000
-"""Labels of a target: more is a column of ids or texts, which as classes would have a document or two each.
-
-Benchmarks of text classification have 2 to some hundred; the output layer and the drawing of labels grow with them.
-"""
+"""Maximum number of classes; more labels are ids or texts."""
 
 
 PREFIXES = {"test": "", "valid": "valid_", "holdout": "holdout_"}
@@ -30,7 +27,7 @@ PREFIXES = {"test": "", "valid": "valid_", "holdout": "holdout_"}
 
 @dataclass(frozen=True)
 class LabelledData:
-    """The labelled set, and which of its documents train, validate and test.
+    """The labelled set and its split.
 
     The validation, test and holdout documents are the same for every run; a run's training documents are drawn from the
     pool.
@@ -51,7 +48,7 @@ class LabelledData:
         return ("valid", "test", "holdout") if len(self.held) else ("valid", "test")
 
     def part(self, name: str) -> tuple[TokenCorpus, np.ndarray]:
-        """Corpus and documents of the validation, the test or the holdout set."""
+        """Return corpus and document numbers of the validation, test or holdout set."""
         return {
             "valid": (self.train, self.valid),
             "test": (self.test, self.tested),
@@ -59,39 +56,38 @@ class LabelledData:
         }[name]
 
     def documents(self, name: str, vocabulary: Vocabulary, config: RunConfig) -> tuple[list[np.ndarray], np.ndarray]:
-        """Ids and labels of the validation, the test or the holdout set."""
+        """Return ids and labels of the validation, test or holdout set."""
         return self.select(*self.part(name), vocabulary, config)
 
     def select(
         self, corpus: TokenCorpus, numbers: np.ndarray, vocabulary: Vocabulary, config: RunConfig
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """Ids, cut after the config's number of words, and labels of these documents of a corpus."""
+        """Return ids, cut as configured, and labels of these documents of a corpus."""
         ids = corpus.documents(vocabulary, numbers, config.target.max_words)
         return ids, self.label_ids(corpus, numbers)
 
     def words(self, corpus: TokenCorpus, numbers: np.ndarray, config: RunConfig) -> tuple[list[list[str]], np.ndarray]:
-        """Words, cut at the config's length, and labels of these documents of a corpus."""
+        """Return words, cut as configured, and labels of these documents of a corpus."""
         cut = config.target.max_words
         return [corpus.words(int(n))[:cut] for n in numbers], self.label_ids(corpus, numbers)
 
     def label_ids(self, corpus: TokenCorpus, numbers: np.ndarray) -> np.ndarray:
-        """Class numbers of these documents of a corpus."""
+        """Return class ids of these documents of a corpus."""
         ids = {name: number for number, name in enumerate(self.classes)}
         to_class = np.array([ids.get(name, -1) for name in corpus.label_names], dtype=np.int64)
         return to_class[np.asarray(corpus.labels)[numbers]]
 
 
 def save_labels(work: StageContext, texts: LabelledData) -> None:
-    """Keep the class numbers (n,) of the evaluated documents, beside the stage's `*_predictions.npy`."""
+    """Save the class ids (n,) of the evaluated documents."""
     for part in texts.evaluated:
         np.save(work.folder / f"{part}_labels.npy", texts.label_ids(*texts.part(part)))
 
 
 def load_prediction_metrics(folder: Path) -> dict[str, float]:
-    """Every metric of the probabilities that a classifier's stage keeps: on validation documents as valid_..., on those
-    of the second test set as holdout_...
+    """Compute all metrics of a classifier's stored probabilities; their names begin with `PREFIXES`.
 
-    Empty where it keeps none; raises DataError where what it keeps cannot be read.
+    Empty if none are stored; raises DataError if they cannot be read.
     """
     found: dict[str, float] = {}
     for part, prefix in PREFIXES.items():
@@ -107,20 +103,20 @@ def load_prediction_metrics(folder: Path) -> dict[str, float]:
 
 
 def save_confusion(work: StageContext, texts: LabelledData, guesses: np.ndarray) -> None:
-    """Draw which classes the test documents were taken for: class numbers (n,) in the documents' order."""
+    """Draw the confusion matrix of the test documents, given predicted class ids (n,)."""
     from ulmfit_lab.training.confusion import confusion_matrix, draw_confusion  # imports matplotlib
 
     truth = texts.label_ids(*texts.part("test"))
     matrix = confusion_matrix(truth, guesses, len(texts.classes))
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of letters that the font lacks
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # characters missing from the font
         draw_confusion(matrix, texts.classes).savefig(work.folder / "confusion.png")
 
 
 def load_labelled_data(inputs: Mapping[str, StageResult], config: RunConfig) -> LabelledData:
-    """Split the labelled set; the split depends on the data and the config alone, never on the run's seed.
+    """Split the labelled set; the split depends on data and config, not on the run's seed.
 
-    Raises DataError for unlabelled documents, a single class, a label held out that training never saw, or too few
-    documents for what is held out.
+    Raises DataError for unlabelled documents, a single class, a held-out label without training documents, or too few
+    documents.
     """
     train = open_corpus(inputs["texts"].folder)
     separate = "test" in inputs
@@ -133,8 +129,8 @@ def load_labelled_data(inputs: Mapping[str, StageResult], config: RunConfig) -> 
     if len(pool) < max(config.target.n_labels, 1) or len(tested) == 0:
         held_out = f"{n_test} for testing, {config.target.n_valid} for validation and {len(held)} for the holdout"
         raise DataError(
-            f"The target has {train.n_documents} documents: after {held_out} {len(pool)} are left, and "
-            f"{config.target.n_labels or 'some'} are to be trained on; lower target.n_valid, target.holdout, "
+            f"The target has {train.n_documents} documents; {len(pool)} are left after {held_out}, but "
+            f"{config.target.n_labels or 1} are needed for training; lower target.n_valid, target.holdout, "
             "target.test_share or target.n_labels."
         )
     classes = class_names(
@@ -144,31 +140,31 @@ def load_labelled_data(inputs: Mapping[str, StageResult], config: RunConfig) -> 
 
 
 def label_set(corpus: TokenCorpus, numbers: np.ndarray) -> set[str]:
-    """The labels of the documents of these numbers."""
+    """Return the labels of these documents."""
     return {corpus.label_names[place] for place in np.unique(np.asarray(corpus.labels)[numbers])}
 
 
 def check_labelled(what: str, corpus: TokenCorpus) -> None:
-    """Raise DataError where a document has no label."""
+    """Raise DataError if a document has no label."""
     labels = np.full(corpus.n_documents, UNLABELLED) if corpus.labels is None else np.asarray(corpus.labels)
     missing = np.flatnonzero(labels < 0)
     if len(missing):
         where = f"document {missing[0] + 1} of the target's {corpus.n_documents} {what} documents has no label"
-        raise DataError(f"{where}, nor have {len(missing) - 1} others; ulmfit-lab plan names its file and row.")
+        raise DataError(f"{where}, nor do {len(missing) - 1} others; ulmfit-lab plan shows its file and row.")
 
 
 def check_class_count(labels: Collection[str]) -> None:
-    """Raise DataError for more labels than classes may be."""
+    """Raise DataError for too many classes."""
     if len(labels) > MOST_CLASSES:
         found = f"{len(labels)} different labels, such as {min(labels)[:50]!r}"
-        hint = "name its label column with target.label_column"
+        hint = "set target.label_column to its label column"
         raise DataError(f"The target has {found}, and at most {MOST_CLASSES} are allowed; {hint}.")
 
 
 def class_names(trained: Collection[str], validating: Collection[str], tested: Collection[str]) -> tuple[str, ...]:
-    """The classes, sorted: the labels of the documents that may train.
+    """Return the sorted labels of the training documents.
 
-    Raises DataError for a single one, and for one held out that none of them has.
+    Raises DataError for a single class, and for a held-out label without training documents.
     """
     classes = tuple(sorted(trained))
     if len(classes) < 2:
@@ -177,7 +173,7 @@ def class_names(trained: Collection[str], validating: Collection[str], tested: C
         unseen = sorted(set(held_out) - set(classes))
         if unseen:
             found = f"{what} label {unseen[0]!r} does not occur in the training documents ({len(classes)} do)"
-            raise DataError(f"{found}; drop its documents, or give more of them.")
+            raise DataError(f"{found}; remove its documents, or add training documents.")
     return classes
 
 
@@ -186,8 +182,7 @@ def split_numbers(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Which of a set's n documents may train, which validate, those that test (target.n_test cuts them), the holdout.
 
-    n_own: documents of a test set of its own, whose numbers those that test then are; None: a share of the n is held
-        out for testing
+    n_own: number of documents of a separate test set, None to hold target.test_share out
     """
     order = drawn_order(n)
     n_test = 0 if n_own is not None else round(target.test_share * n)
@@ -196,17 +191,17 @@ def split_numbers(
 
 
 def drawn_order(n: int) -> np.ndarray:
-    """The numbers of n documents in an order that is the same for every run."""
+    """Return the numbers of n documents in a random order that is the same for all runs."""
     return np.random.default_rng(0).permutation(n)
 
 
 def test_order(corpus: TokenCorpus) -> np.ndarray:
-    """The documents of a test set of its own, in the order in which target.n_test takes the first ones."""
+    """Return the documents of a separate test set in the order in which target.n_test takes them."""
     return drawn_order(corpus.n_documents)
 
 
 def documents_to_encode(inputs: Mapping[str, StageResult], config: RunConfig) -> tuple[TokenCorpus, np.ndarray]:
-    """The test documents that the config asks for, of a stage that is given the test texts; else all training texts."""
+    """Return the configured test documents if there are test texts among the inputs, else all training texts."""
     if "test" in inputs:
         corpus = open_corpus(inputs["test"].folder)
         return corpus, test_order(corpus)[: config.target.n_test or None]
@@ -215,14 +210,14 @@ def documents_to_encode(inputs: Mapping[str, StageResult], config: RunConfig) ->
 
 
 def test_source(target: TargetConfig) -> TargetConfig | None:
-    """The labelled set's test texts, where it has any of its own."""
+    """Return the source of the target's own test texts, if any."""
     if target.path and target.test_path:
         return replace(target, path=target.test_path, split="test")
     return replace(target, split="test") if has_split(target, "test") else None
 
 
 def draw_labelled(texts: LabelledData, labels: int, seed: int) -> np.ndarray:
-    """The documents that a seed trains on: a draw from the pool, at least one of each class, smaller draws first.
+    """Return the documents that a seed trains on, drawn from the pool, with at least one per class.
 
     A draw of 100 is the beginning of the same seed's draw of 500.
     """
@@ -230,7 +225,7 @@ def draw_labelled(texts: LabelledData, labels: int, seed: int) -> np.ndarray:
     if not labels:
         return order
     if labels < len(texts.classes):
-        raise DataError(f"target.n_labels = {labels} is fewer than the {len(texts.classes)} classes.")
+        raise DataError(f"target.n_labels = {labels} is less than the {len(texts.classes)} classes; raise it.")
     classes = texts.label_ids(texts.train, order)
     firsts = np.sort(np.unique(classes, return_index=True)[1])
     rest = np.setdiff1d(np.arange(len(order)), firsts)

@@ -1,8 +1,8 @@
-"""Archives of finished stages, which take trained models from one home to another.
+"""Archives of finished stages, to copy trained models from one home to another.
 
-An archive is a ZIP file whose members are `KIND/FINGERPRINT/FILE`. Each stage has its manifest, `stage.json`, which
-names the other files with size and SHA-256. Nothing is read by `pickle`. A stage is checked before it is moved into the
-store: its fingerprint must follow from its manifest, and its files must be those that the manifest names.
+An archive is a ZIP file with members `KIND/FINGERPRINT/FILE`. The manifest of each stage, `stage.json`, lists the other
+files with size and SHA-256. Nothing is unpickled. Before a stage is moved to the store, its fingerprint and files are
+compared with its manifest.
 """
 
 from __future__ import annotations
@@ -34,28 +34,27 @@ from ulmfit_lab.utils.errors import DataError, MismatchError
 from ulmfit_lab.utils.files import atomic_write, unpacked_limit
 
 MEMBER = re.compile(r"(?P<stage>(?P<kind>[a-z-]+)/[0-9a-f]{16})/(?P<file>[A-Za-z0-9][A-Za-z0-9_.-]*)")
-"""Name of a member: kind, fingerprint and file."""
+"""Name of a member."""
 SUFFIXES = frozenset({".safetensors", ".json", ".jsonl", ".npy", ".png", ".svg", ".txt"})
-"""Kinds of files that a stage may have."""
+"""Extensions of a stage's files."""
 LARGEST_MANIFEST = 2**24
-"""Bytes of a manifest."""
+"""Maximum size of a manifest in bytes."""
 MOST_MEMBERS = 100_000
 
 
 @dataclass(frozen=True)
 class ImportedStages:
-    """What became of the stages of an archive."""
+    """Result of an import."""
 
     added: tuple[StageResult, ...]
     known: int
-    """Stages that the store had already."""
+    """Stages that were already in the store."""
 
 
 def with_inputs(stages: Iterable[StageResult], store: StageStore) -> list[StageResult]:
-    """These stages and the finished ones that they were made from, each once.
+    """Return these stages and the finished ones that they were made from, each once.
 
-    Tokens of texts are left out, unless they were chosen: another machine makes them again from the texts, which may
-    not be passed on.
+    Tokens are left out unless chosen: they can be made again from the texts, whose licence may forbid a copy.
     """
     known = {stage.fingerprint: stage for stage in store.finished() if stage.kind != "tokens"}
     found: dict[str, StageResult] = {}
@@ -68,31 +67,31 @@ def with_inputs(stages: Iterable[StageResult], store: StageStore) -> list[StageR
 
 
 def export_stages(stages: Iterable[StageResult], path: Path) -> int:
-    """Write stages to an archive and return their number; the same stages give the same bytes.
+    """Write stages to an archive, deterministically; returns their number.
 
-    Raises DataError for no stages, for a stage with files of another kind, and where the file cannot be written.
+    Raises DataError for no stages, for unknown file types, and if the file cannot be written.
     """
     chosen = list({stage.fingerprint: stage for stage in stages}.values())
     if not chosen:
-        raise DataError("No finished stage was chosen, so there is nothing to export; see ulmfit-lab stages --list.")
+        raise DataError("No finished stage was selected; see ulmfit-lab stages --list.")
     try:
         with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for stage in chosen:
                 for name in [MANIFEST_NAME, *sorted(stage.manifest["files"])]:
                     _check_suffix(name, str(stage.folder))
-                    member = zipfile.ZipInfo(f"{stage.kind}/{stage.fingerprint}/{name}")  # dated 1980
+                    member = zipfile.ZipInfo(f"{stage.kind}/{stage.fingerprint}/{name}")  # with the date 1980
                     member.compress_type = zipfile.ZIP_DEFLATED
                     archive.writestr(member, (stage.folder / name).read_bytes())
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}; name a file in a folder that exists.") from error
+        raise DataError(f"{path} cannot be written: {error.strerror}; use a file in an existing folder.") from error
     return len(chosen)
 
 
 def import_stages(path: Path, store: StageStore) -> ImportedStages:
-    """Add the stages of an archive to a store; a stage that the store has is left as it is.
+    """Add the stages of an archive to a store; existing stages are kept.
 
-    Raises DataError for a file that is not such an archive or is damaged, and MismatchError for a stage of another
-    version. Nothing is added unless every stage of the archive is sound.
+    Raises DataError for a damaged or invalid archive, and MismatchError for a stage of another version; then nothing is
+    added.
     """
     store.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.root, prefix="import-") as place:
@@ -109,7 +108,7 @@ def import_stages(path: Path, store: StageStore) -> ImportedStages:
                 known += 1
                 continue
             final.parent.mkdir(exist_ok=True)
-            shutil.rmtree(final, ignore_errors=True)  # a stage whose manifest is gone or torn
+            shutil.rmtree(final, ignore_errors=True)  # a damaged stage
             os.replace(root / stage, final)
             if found := read_stage(final, reused=True):
                 added.append(found)
@@ -118,54 +117,49 @@ def import_stages(path: Path, store: StageStore) -> ImportedStages:
 
 @contextmanager
 def _reading_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Opens an archive; whatever a damaged one raises is reported as a DataError of one line."""
+    """Open an archive; convert the errors of a damaged one to DataError."""
     damage = (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error)
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        raise DataError(f"{path}: no such file.")
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except damage as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} is not an archive of stages, or is damaged ({reason}); export it again.") from error
+        raise DataError(f"{path} is damaged or not an archive of stages ({reason}); export it again.") from error
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, list[str]]:
-    """`KIND/FINGERPRINT` -> files; raises DataError for a name that is not one of a stage's file."""
+    """Return `KIND/FINGERPRINT` -> files; raises DataError for an invalid member."""
     found: dict[str, list[str]] = {}
     infos = archive.infolist()
     if len(infos) > MOST_MEMBERS:
-        raise DataError(f"{path} has {len(infos)} members, more than {MOST_MEMBERS}; it is not an archive of stages.")
+        raise DataError(f"{path} has {len(infos)} members, more than {MOST_MEMBERS}; use an archive of stages.")
     for info in infos:
         parts = MEMBER.fullmatch(info.filename)
         if not parts or parts["kind"] not in VERSIONS:
-            raise DataError(f"{path}: {info.filename!r} is not the name of a stage's file; export the stages again.")
+            raise DataError(f"{path}: {info.filename!r} is not a valid member; export the stages again.")
         _check_suffix(parts["file"], str(path))
         names = found.setdefault(parts["stage"], [])
         if parts["file"] in names:
-            raise DataError(f"{path}: {info.filename!r} is in it twice; export the stages again.")
+            raise DataError(f"{path}: {info.filename!r} occurs twice; export the stages again.")
         names.append(parts["file"])
     return found
 
 
 def _check_suffix(name: str, where: str) -> None:
     if Path(name).suffix not in SUFFIXES:
-        raise DataError(f"{where}: {name!r} is not a kind of file that a stage has ({', '.join(sorted(SUFFIXES))}).")
+        raise DataError(f"{where}: {name!r} has an unknown extension; allowed are {', '.join(sorted(SUFFIXES))}.")
 
 
 def _check_size(archive: zipfile.ZipFile, path: Path) -> None:
     size, limit = sum(info.file_size for info in archive.infolist()), unpacked_limit(path)
     if size > limit:
-        raise DataError(
-            f"{path} unpacks to {size // 2**20} MB, over {limit // 2**20} MB; it is not an archive of stages."
-        )
+        raise DataError(f"{path} unpacks to {size // 2**20} MB, over {limit // 2**20} MB; use an archive of stages.")
 
 
 def _extract_stage(archive: zipfile.ZipFile, stage: str, names: list[str], folder: Path) -> None:
-    """Write the files of a stage, `KIND/FINGERPRINT`, to a folder, its manifest last.
-
-    Raises DataError where one of them is not what the manifest says.
-    """
+    """Write the files of a stage `KIND/FINGERPRINT` to a folder; raises DataError if one differs from the manifest."""
     where = f"{archive.filename}: {stage}"
     if MANIFEST_NAME not in names:
         raise DataError(f"{where} has no {MANIFEST_NAME}; export the stages again.")
@@ -175,20 +169,20 @@ def _extract_stage(archive: zipfile.ZipFile, stage: str, names: list[str], folde
     text = archive.read(member)
     files = _read_manifest(text, stage, where)["files"]
     if files.keys() != set(names) - {MANIFEST_NAME}:
-        raise DataError(f"{where}: its files are not those that {MANIFEST_NAME} names; export the stages again.")
+        raise DataError(f"{where}: its files differ from those in {MANIFEST_NAME}; export the stages again.")
     folder.mkdir(parents=True)
     for name in sorted(files):
         data = archive.read(f"{stage}/{name}")
         if (len(data), hashlib.sha256(data).hexdigest()) != (files[name]["bytes"], files[name]["sha256"]):
             raise DataError(
-                f"{where}/{name} is damaged: its content is not what {MANIFEST_NAME} says; export it again."
+                f"{where}/{name} is damaged: its content differs from {MANIFEST_NAME}; export the stages again."
             )
         (folder / name).write_bytes(data)
     (folder / MANIFEST_NAME).write_bytes(text)
 
 
 def _read_manifest(text: bytes, stage: str, where: str) -> Mapping[str, Any]:
-    """The manifest of a stage, whose fingerprint follows from its key, its inputs and today's version."""
+    """Return the manifest of a stage after checking its types, fingerprint and version."""
     kind, _, digits = stage.partition("/")
     try:
         manifest: Mapping[str, Any] = json.loads(text.decode("utf-8"))
@@ -203,7 +197,7 @@ def _read_manifest(text: bytes, stage: str, where: str) -> Mapping[str, Any]:
         raise DataError(f"{where}: its {MANIFEST_NAME} belongs to another stage; export the stages again.")
     if version != VERSIONS[kind]:
         raise MismatchError(
-            f"{where} is of version {version} of {kind} stages, and this code makes version {VERSIONS[kind]}; "
+            f"{where} has version {version} of {kind} stages, but this code uses version {VERSIONS[kind]}; "
             "export it with this version of the code."
         )
     return manifest

@@ -1,9 +1,8 @@
-"""Stages: pieces of work that are done once, kept under a fingerprint, and reused by whoever needs them.
+"""Store of stages, which are computed once and reused by all runs that need them.
 
-A stage's fingerprint stands for all that determines its result: kind, key (config, seed, data digest) and the
-fingerprints of the stages it is made from. On disk a stage is a folder with its files, its curves
-(`points.jsonl`) and a manifest (`stage.json`); it is made in a folder of its own beside the finished ones and
-moved into place at the end, so a stage is either whole or absent.
+A stage's fingerprint identifies everything that determines its result: kind, key (config, seed, data digest) and the
+fingerprints of its inputs. A stage is a folder with its files, curves (`points.jsonl`) and manifest (`stage.json`). It
+is computed in a temporary folder and moved into place, so it is either complete or absent.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ VERSIONS: Mapping[str, int] = {
     "classifier": 2,
     "ensemble": 2,
 }
-"""Kind -> version of the code that computes it; raised when a change to that code, or of a default that keys leave
-out, can move a number."""
+"""Kind -> version of the code that computes it; raise it when a change to that code, or to a default, can change a
+number."""
 
 MANIFEST_NAME = "stage.json"
 MANIFEST: Mapping[str, type | tuple[type, ...]] = {
     "kind": str, "fingerprint": str, "key": dict, "inputs": dict, "summary": dict, "seconds": (int, float),
 }  # fmt: skip
-"""What a manifest holds that others ask for, beside `files`."""
+"""Fields of a manifest that are read, besides `files`, with their types."""
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage computes with: an empty (or interrupted) folder, its finished inputs, and whom to tell."""
+    """Arguments of a stage's computation: an empty (or interrupted) folder, finished inputs and callbacks."""
 
     folder: Path
     inputs: Mapping[str, StageResult]
@@ -60,10 +59,10 @@ class StageContext:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A piece of work that has not necessarily been done.
+    """A stage that may not have been computed yet.
 
-    compute(work) writes files into work.folder and returns a summary (JSON-like). A folder that an
-    interruption left behind is handed to it again, so that it may go on.
+    compute(work) writes files to work.folder and returns a summary (JSON-like). After an interruption it gets the same
+    folder again, so that it can resume.
     """
 
     kind: str
@@ -80,12 +79,12 @@ class Stage:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits for all that determines the result."""
+        """16 hex digits that identify everything that determines the result."""
         upstream = {name: stage.fingerprint for name, stage in self.inputs.items()}
         return stage_fingerprint(self.kind, VERSIONS[self.kind], self.key, upstream)
 
     def ancestry(self) -> list[Stage]:
-        """This stage and all it is made from, each once, inputs before what is made from them."""
+        """Return this stage and all stages that it needs, each once, inputs first."""
         found: dict[str, Stage] = {}
         for stage in self.inputs.values():
             found.update({s.fingerprint: s for s in stage.ancestry()})
@@ -95,7 +94,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A finished stage: its folder and manifest, and whether it was there already."""
+    """A finished stage: folder, manifest, and whether it existed before."""
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -103,7 +102,7 @@ class StageResult:
 
     @property
     def kind(self) -> str:
-        """Kind of stage."""
+        """Kind of the stage."""
         return str(self.manifest["kind"])
 
     @property
@@ -113,50 +112,52 @@ class StageResult:
 
     @property
     def summary(self) -> Mapping[str, Any]:
-        """What the stage's computation returned."""
+        """Return value of the stage's computation."""
         summary: Mapping[str, Any] = self.manifest["summary"]
         return summary
 
     @property
     def seconds(self) -> float:
-        """Time that computing it took."""
+        """Duration of the computation."""
         return float(self.manifest["seconds"])
 
     def points(self) -> list[Point]:
-        """The curves recorded while it was computed."""
+        """Read the curves recorded during the computation; raises DataError for a damaged file."""
         path, found = self.folder / "points.jsonl", list[Point]()
         try:
             for line in path.read_text(encoding="utf-8").splitlines():
-                found.append(point_of(json.loads(line)))
+                point = json.loads(line)
+                values = {str(name): parse_number(value) for name, value in point["values"].items()}
+                found.append(Point(int(point["step"]), float(point["epoch"]), values))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             where = f"{path}, line {len(found) + 1}"
-            raise DataError(f"{where}: this is no point of a curve ({error}); remove {self.folder}.") from error
+            raise DataError(f"{where}: not a point of a curve ({error}); remove {self.folder}.") from error
         return found
 
 
 @dataclass(frozen=True)
 class StageStore:
-    """Finished stages in a folder."""
+    """Folder of finished stages."""
 
     root: Path
 
     def folder(self, stage: Stage) -> Path:
-        """Where the stage is, once finished."""
+        """Return the folder of the stage."""
         return self.root / stage.kind / stage.fingerprint
 
     def find(self, stage: Stage) -> StageResult | None:
-        """The finished stage, or None."""
+        """Return the finished stage, or None."""
         return read_stage(self.folder(stage), reused=True)
 
     def finished(self, kind: str | None = None) -> Iterator[StageResult]:
-        """The finished stages of a kind, or of all, by kind and fingerprint."""
+        """Yield the finished stages of a kind, or of all kinds."""
         for each in VERSIONS if kind is None else [kind]:
             for folder in sorted((self.root / each).glob("*")):
                 if stage := read_stage(folder, reused=True):
                     yield stage
 
     def missing(self, stage: Stage) -> list[Stage]:
-        """What has to be computed before `stage` is finished, in order; nothing below a finished stage counts."""
+        """Return the stages to compute for `stage`, in order; inputs of finished stages are not needed."""
         if self.find(stage):
             return []
         found: dict[str, Stage] = {}
@@ -166,17 +167,14 @@ class StageStore:
         return list(found.values())
 
     def busy(self, stage: Stage) -> bool:
-        """Whether another process is computing something that `stage` waits for."""
+        """Return whether another process is computing a stage that `stage` needs."""
         return any(is_locked(self._lock(upstream)) for upstream in self.missing(stage))
 
     def _lock(self, stage: Stage) -> Path:
         return self.root / f"{stage.kind}-{stage.fingerprint}.lock"
 
     def get_or_compute(self, stage: Stage, observe: Observer) -> StageResult:
-        """The finished stage, computed now if it must be; only one process at a time computes a stage.
-
-        Inputs are obtained first, and only where they are needed.
-        """
+        """Return the finished stage, computing it and its inputs if needed; a lock prevents concurrent computation."""
         found = self.find(stage)
         if found:
             observe.reused(stage, found)
@@ -184,7 +182,7 @@ class StageStore:
         inputs = {name: self.get_or_compute(upstream, observe) for name, upstream in stage.inputs.items()}
         self.root.mkdir(parents=True, exist_ok=True)
         with FileLock(self._lock(stage)):
-            found = self.find(stage)  # another process may have finished it meanwhile
+            found = self.find(stage)  # another process may have finished it
             if found:
                 observe.reused(stage, found)
                 return found
@@ -207,49 +205,43 @@ class StageStore:
         write_manifest(partial, stage, summary, seconds)
         final = self.folder(stage)
         final.parent.mkdir(exist_ok=True)
-        if final.exists():  # a stage whose manifest is gone or torn: what is there cannot be trusted
+        if final.exists():  # a damaged stage
             shutil.rmtree(final)
         os.replace(partial, final)
         stored = read_stage(final, reused=False)
         if stored is None:
-            raise DataError(f"{final} vanished while it was written; is another program cleaning the folder?")
+            raise DataError(f"{final} disappeared while it was written; check whether another program deletes it.")
         observe.finished(stage, stored)
         return stored
 
 
 class Observer:
-    """Hears what happens to stages; each method may be overridden."""
+    """Callbacks for events of stages; subclasses override some."""
 
     def started(self, stage: Stage) -> None:
-        """A stage begins to be computed."""
+        """The computation of a stage starts."""
 
     def point(self, stage: Stage, point: Point) -> None:
-        """A point of a curve of the stage being computed."""
+        """A point of a curve was recorded."""
 
     def progress(self, stage: Stage, progress: Progress) -> None:
-        """How far the stage being computed is."""
+        """The progress of the computation changed."""
 
     def finished(self, stage: Stage, stored: StageResult) -> None:
         """A stage was computed."""
 
     def reused(self, stage: Stage, stored: StageResult) -> None:
-        """A stage was there already."""
+        """A finished stage was found."""
 
 
 def stage_fingerprint(kind: str, version: int, key: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """16 hex digits for all that determines a stage's result; inputs: name -> fingerprint."""
+    """Return 16 hex digits that identify everything that determines a stage's result; inputs: name -> fingerprint."""
     return fingerprint({"kind": kind, "version": version, "key": key, "inputs": inputs})
 
 
-def point_of(found: Any) -> Point:
-    """A line of `points.jsonl`; raises KeyError, TypeError and others where it is none."""
-    values = {str(name): parse_number(value) for name, value in found["values"].items()}
-    return Point(int(found["step"]), float(found["epoch"]), values)
-
-
 def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], seconds: float) -> None:
-    """Describe the finished files of a stage; written last, so that it vouches for them."""
-    # what a process left that was killed as it wrote or moved them is no part of the stage
+    """Write the manifest of a stage's files."""
+    # remove temporary files of a killed process
     for left in [*folder.glob("*.tmp"), *folder.glob(MANIFEST_NAME)]:
         left.unlink()
     files = {p.name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for p in sorted(folder.iterdir())}
@@ -270,7 +262,7 @@ def write_manifest(folder: Path, stage: Stage, summary: Mapping[str, Any], secon
 
 
 def read_stage(folder: Path, *, reused: bool) -> StageResult | None:
-    """The finished stage in a folder, or None where it is absent, torn, or a file has another size."""
+    """Return the finished stage in a folder, or None if it is missing, damaged, or a file has another size."""
     try:
         manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in manifest["files"].items())

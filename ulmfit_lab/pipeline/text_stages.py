@@ -1,4 +1,4 @@
-"""Tokens, vocabularies and the parts of a corpus: what is made of texts before anything is trained."""
+"""Stages of tokens and vocabularies, and the split of a corpus."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ulmfit_lab.pipeline.store import StageContext
 
 
 def tokenize_source(work: StageContext, *, source: SourceConfig, language: str, data: Path | None) -> dict[str, Any]:
-    """Tokens of every document of a source."""
+    """Tokenise all documents of a source."""
     write_corpus(read_documents(source, data), language, work.folder)
     corpus = open_corpus(work.folder)
     return {"documents": corpus.n_documents, "tokens": corpus.n_tokens, "words": len(corpus.lexicon)}
 
 
 def count_general_words(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Vocabulary of the general corpus's training part."""
+    """Build the vocabulary of the general corpus's training part."""
     corpus = open_corpus(work.inputs["corpus"].folder)
     return _save_vocabulary(work, config, corpus.count_words(split_corpus(corpus, config.general).train))
 
 
 def count_target_words(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Vocabulary of the unlabelled text's training part and of the target's training texts."""
+    """Build the vocabulary of the unlabelled text's training part and the target's training texts."""
     texts = load_labelled_data(work.inputs, config)
     counts = texts.train.count_words(texts.pool)
     if config.unlabelled.given:
@@ -50,7 +50,7 @@ def _save_vocabulary(work: StageContext, config: RunConfig, counts: Counter[str]
 
 @dataclass(frozen=True)
 class Streams:
-    """Word ids (n,) int32 that train, validate and test a language model; `test` may be empty."""
+    """Word ids (n,) int32 for training, validation and testing of a language model; `test` may be empty."""
 
     train: np.ndarray
     valid: np.ndarray
@@ -58,20 +58,20 @@ class Streams:
 
 
 def load_streams(corpus: TokenCorpus, parts: DocumentSplit, vocabulary: Vocabulary) -> Streams:
-    """The parts of a corpus, each end to end."""
+    """Return the parts of a corpus as ids, each end to end."""
     return Streams(**{name: corpus.stream(vocabulary, numbers) for name, numbers in vars(parts).items()})
 
 
 def split_corpus(corpus: TokenCorpus, wanted: CorpusConfig, among: np.ndarray | None = None) -> DocumentSplit:
-    """The documents that train, validate and test a language model, as the config wants them."""
+    """Split a corpus for a language model, as configured."""
     return split_documents(corpus, wanted.max_tokens, wanted.valid_tokens, wanted.test_tokens, among)
 
 
 def unlabelled_documents(inputs: Any, config: RunConfig, seed: int) -> tuple[TokenCorpus, DocumentSplit]:
-    """Corpus and documents of the unlabelled text; never a test document of the target.
+    """Return corpus and split of the unlabelled text; it never contains test documents of the target.
 
-    Of the target's own texts only the documents that the seed draws, if so configured; then the target's validation
-    documents validate the language model too, since too few are drawn to hold any out.
+    If only the documents drawn by the seed are used, the target's validation documents also validate the language
+    model.
     """
     corpus = open_corpus(inputs["corpus"].folder)
     if config.unlabelled.given:

@@ -1,7 +1,4 @@
-"""How language models and classifiers are trained, tested and stored.
-
-Each takes the stage's `StageContext`, the run's config and the stage's seed. Runs report the numbers of the summary.
-"""
+"""Stages that train and test language models and classifiers; runs report the numbers of their summaries."""
 
 from __future__ import annotations
 
@@ -48,13 +45,13 @@ from ulmfit_lab.training.steps import Step, classifier_step, head_step, language
 from ulmfit_lab.utils.errors import DataError
 
 EVALUATION_BATCH = 32
-"""Documents side by side in evaluation; does not change any metric."""
+"""Batch size of evaluation; does not change any metric."""
 EVALUATION_WINDOW = 70
-"""Steps of a language model's windows in evaluation; the state is carried, so it changes no metric."""
+"""Window of a language model in evaluation; does not change any metric, since the state is carried."""
 
 
 def pretrain(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """A language model trained from random weights on the general corpus."""
+    """Train a language model from random weights on the general corpus."""
     config = with_own_dropout(config, config.pretraining)
     corpus = open_corpus(work.inputs["corpus"].folder)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
@@ -65,7 +62,7 @@ def pretrain(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, A
 
 
 def fine_tune(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """The pretrained language model, moved to the target's vocabulary and trained on the unlabelled text."""
+    """Fine-tune the pretrained language model on the unlabelled text, with the target's vocabulary."""
     config = with_own_dropout(config, config.fine_tuning)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
@@ -116,9 +113,9 @@ def _train_language_model(
 def check_divergence(
     summary: Mapping[str, Any], n_words: int, name: str, recipe: LanguageModelTrainingConfig
 ) -> dict[str, str]:
-    """What to tell of a language model that was trained and ended worse than guessing all words alike; else nothing.
+    """Return a message if a language model ended worse than uniform predictions, else nothing.
 
-    A perplexity above the number of words is no result: gradients exploded, or the rate kept the weights from settling.
+    Reasons are exploding gradients and a learning rate that is too high.
     """
     loss, bound = summary["final"]["valid_loss"], math.log(n_words)
     if not summary["steps"] or loss <= bound:
@@ -129,9 +126,9 @@ def check_divergence(
 
 
 def make_evaluation_batches(stream: np.ndarray, lm: LanguageModelConfig) -> StreamBatches:
-    """A stream as every language model is evaluated on it: the batch that trained has no say, nor have its windows.
+    """Return the batches on which every language model is evaluated, whatever its training batches.
 
-    Raises DataError for a stream of less than a token a column.
+    Raises DataError if the stream has less than a token per column.
     """
     size, window = lm.eval_batch_size, EVALUATION_WINDOW
     return StreamBatches(stream, batch_size=size, bptt=window, stochastic=False, backwards=lm.backwards)
@@ -140,13 +137,13 @@ def make_evaluation_batches(stream: np.ndarray, lm: LanguageModelConfig) -> Stre
 def check_stream_lengths(
     group: str, recipe: LanguageModelTrainingConfig, lm: LanguageModelConfig, streams: Streams
 ) -> None:
-    """Raise DataError, with the field, where a part has no token for each column of its batch, and one more."""
+    """Raise DataError, with the field, if a part is too short for its batch size."""
     for part, stream in vars(streams).items():
         field, size = (f"{group}.batch_size", recipe.batch_size)
         if part != "train":
             field, size = ("lm.eval_batch_size", lm.eval_batch_size)
         if len(stream) <= size and (len(stream) or part != "test"):
-            short = f"{field} = {size} takes more than the {len(stream)} {part} tokens there are"
+            short = f"{field} = {size} needs more than the {len(stream)} {part} tokens"
             raise DataError(f"{short}; lower it, or give more text.")
 
 
@@ -161,7 +158,7 @@ def _train(
     step: Step,
     evaluate: Callable[[torch.nn.Module], dict[str, float]],
 ) -> FitResult:
-    """Train a model in place, going on from where an interruption left the stage's folder."""
+    """Train a model in place, resuming from the stage's folder."""
     device, resume = configure_torch(config.compute), work.folder / "resume.pt"
     points: list[Point] = []
 
@@ -183,13 +180,13 @@ def _train(
         precision=config.compute.precision,
     )
     resume.unlink(missing_ok=True)
-    if points:  # none where no epoch was asked for
+    if points:  # empty without epochs
         draw_curves({name: points}).savefig(work.folder / f"losses-{name}.png")
     return result
 
 
 def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """A classifier trained on the labelled documents that the seed draws, tested once at the end."""
+    """Train a classifier on the documents drawn by the seed, and test it."""
     texts = load_labelled_data(work.inputs, config)
     save_labels(work, texts)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
@@ -209,7 +206,7 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
     }
     trained: torch.nn.Module = model
     step, batches = classifier_step(recipe), dict[str, DocumentBatches | FeatureBatches](documents)
-    if recipe.unfreeze == "last":  # the encoder stays as it is, and so does what it makes of each document
+    if recipe.unfreeze == "last":  # the encoder's outputs do not change
         trained, step = model.head, head_step
         batches = {name: FeatureBatches(documents[name], stored_features(work, name, parts[name][1])) for name in parts}
 
@@ -234,12 +231,12 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
 
 
 def encode_features(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """What a frozen encoder makes of the target's texts, or of its test documents: a head's inputs, without dropout."""
+    """Compute the features of the target's texts, or of its test documents, with a frozen encoder without dropout."""
     corpus, numbers = documents_to_encode(work.inputs, config)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
     device = configure_torch(config.compute)
-    model = build_classifier(vocabulary, work.inputs, config, n_classes=2).to(device)  # of which the encoder counts
+    model = build_classifier(vocabulary, work.inputs, config, n_classes=2).to(device)  # only the encoder is used
     ids = corpus.documents(vocabulary, numbers, config.target.max_words)
     batches = make_document_batches(ids, np.zeros(len(ids), np.int64), config, "sorted", EVALUATION_BATCH)
     features = compute_features(model, batches, device=device, precision=config.compute.precision)
@@ -247,13 +244,13 @@ def encode_features(work: StageContext, *, config: RunConfig, seed: int) -> dict
 
 
 def stored_features(work: StageContext, part: str, numbers: np.ndarray) -> np.ndarray:
-    """Features (n, F) of the documents of these numbers (n,) in the train, valid or test part."""
+    """Load the features (n, F) of the documents numbered (n,) in the train, valid or test part."""
     own = work.inputs["features"]
     return load_document_vectors(work.inputs.get("test features", own) if part == "test" else own, numbers)
 
 
 def average_classifiers(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """The mean of two classifiers' probabilities, one reading forwards and one backwards, tested."""
+    """Average the probabilities of a forward and a backward classifier, and test them."""
     texts = load_labelled_data(work.inputs, config)
     save_labels(work, texts)
     final: dict[str, float] = {}
@@ -271,33 +268,27 @@ def average_classifiers(work: StageContext, *, config: RunConfig, seed: int) -> 
 
 
 def format_samples(texts: LabelledData, predictions: np.ndarray, config: RunConfig, n: int = 10) -> str:
-    """The first test documents as the model read them, with label, guess and its probability (n, C)."""
+    """Format the first test documents as the model read them, with label, prediction and its probability (n, C)."""
     words, labels = texts.words(texts.test, texts.tested[:n], config)
     lines = []
     for document, label, scores in zip(words, labels, predictions, strict=False):
         guess = int(scores.argmax())
-        told = f"{texts.classes[label]}, guessed {texts.classes[guess]} ({scores[guess]:.2f})"
-        lines.append(f"{told}\n  {' '.join(document[:60])}\n")
+        head = f"{texts.classes[label]}, predicted {texts.classes[guess]} ({scores[guess]:.2f})"
+        lines.append(f"{head}\n  {' '.join(document[:60])}\n")
     return "\n".join(lines)
 
 
 def make_document_batches(
     documents: list[np.ndarray], labels: np.ndarray, config: RunConfig, sampler: str, batch_size: int, seed: int = 0
 ) -> DocumentBatches:
-    """Batches of documents in the direction that the config's model reads."""
+    """Return batches of documents in the configured direction."""
     return DocumentBatches(
-        documents,
-        labels,
-        batch_size=batch_size,
-        sampler=sampler,
-        seed=seed,
-        pad=PAD_ID,
-        backwards=config.lm.backwards,
+        documents, labels, batch_size=batch_size, sampler=sampler, seed=seed, pad=PAD_ID, backwards=config.lm.backwards
     )
 
 
 def summarize_training(result: FitResult, recipe: TrainingConfig, tested: Mapping[str, float]) -> dict[str, Any]:
-    """What a stage tells about its training: `final` has the test metrics, and `valid_` ones of the kept weights."""
+    """Return a stage's summary: `final` has the test metrics, and those on validation data with `valid_`."""
     kept = result.final if recipe.checkpoint == "last" else result.best
     return {
         "best": dict(result.best),
@@ -311,12 +302,10 @@ def summarize_training(result: FitResult, recipe: TrainingConfig, tested: Mappin
 
 
 def epoch_spread(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """How much a language model's validation numbers still move: their sd over the last half of its epochs.
+    """Return the sd of a language model's validation metrics over the last half of its epochs.
 
-    A run keeps only last values, from which nobody can tell whether a number was steady when it got there. The
-    perplexity is taken on the log scale (nats): its spread then does not grow with the perplexity itself. A trend
-    counts as spread: to who tracks a number, going up while the model stays as good is as misleading as jumping.
-    Nothing is told of fewer than two such epochs.
+    It measures whether training has converged, including trends. Perplexity is on the log scale (nats). Empty for fewer
+    than two epochs.
     """
     last = history[len(history) // 2 :]
     if len(last) < 2:

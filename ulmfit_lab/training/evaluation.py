@@ -1,4 +1,4 @@
-"""A trained model's metrics over batches; what they are is in `metrics`."""
+"""Evaluation of a trained model on batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ulmfit_lab.training.steps import autocast
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without gradients; training mode is put back as it was."""
+    """Set evaluation mode and disable gradients; restore the mode afterwards."""
     was = model.training
     model.eval()
     try:
@@ -34,7 +34,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def evaluate_language_model(
     model: Any, batches: Any, *, device: torch.device, precision: str = "float32"
 ) -> dict[str, float]:
-    """loss (nats per token), perplexity and accuracy over a stream read in order, its state carried along."""
+    """Return loss (nats per token), perplexity and accuracy on a stream, carrying the state from batch to batch."""
     nll, correct, tokens, state = 0.0, 0, 0, None
     with evaluating(model), autocast(device, precision):
         for batch in batches.epoch(0):
@@ -50,7 +50,7 @@ def evaluate_language_model(
 
 @dataclass(frozen=True)
 class ClassifierEvaluation:
-    """A classifier's metrics, and its probabilities (n, C) in the documents' own order."""
+    """A classifier's metrics, and its probabilities (n, C) in the order of the documents."""
 
     metrics: dict[str, float]
     probabilities: np.ndarray
@@ -59,7 +59,7 @@ class ClassifierEvaluation:
 def evaluate_classifier(
     model: Any, batches: Any, *, device: torch.device, precision: str = "float32"
 ) -> ClassifierEvaluation:
-    """Every metric (see `metrics.classification_metrics`) over all documents; model is a classifier or its head."""
+    """Return all metrics (see `metrics.classification_metrics`); model is a classifier or its head."""
 
     def classified(batch: Any) -> list[Tensor]:
         return [model(*batch.inputs).float(), batch.labels]
@@ -71,7 +71,7 @@ def evaluate_classifier(
 
 
 def compute_features(model: Any, batches: Any, *, device: torch.device, precision: str = "float32") -> np.ndarray:
-    """What a classifier's head is given for every document, (n, F), computed without dropout."""
+    """Return the inputs of a classifier's head for all documents, (n, F), without dropout."""
 
     def pooled(batch: Any) -> list[Tensor]:
         return [model.features(*batch.inputs).float()]
@@ -81,30 +81,25 @@ def compute_features(model: Any, batches: Any, *, device: torch.device, precisio
 
 
 def over_documents(
-    model: nn.Module,
-    batches: Any,
-    compute: Callable[[Any], list[Tensor]],
-    *,
-    device: torch.device,
-    precision: str,
+    model: nn.Module, batches: Any, compute: Callable[[Any], list[Tensor]], *, device: torch.device, precision: str
 ) -> list[Tensor]:
-    """Tensors (n, ...) that are computed of batches in evaluation mode, in the documents' own order, on the CPU.
+    """Compute tensors (n, ...) of all batches in evaluation mode; return them on the CPU in the documents' order.
 
-    compute  a batch on the device -> tensors (B, ...)
+    compute  maps a batch on the device to tensors (B, ...)
 
-    On a CPU each of torch's threads reads batches of its own: an LSTM's steps are too small to be shared well.
+    On a CPU each thread computes its own batches, which is faster than sharing the steps of an LSTM.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
 
     def computed(batch: Any) -> list[Tensor]:
-        with torch.inference_mode(), autocast(device, precision):  # which hold for a thread alone
+        with torch.inference_mode(), autocast(device, precision):  # both are per thread
             return [part.cpu() for part in (*compute(batch.to(device)), batch.index)]
 
     with evaluating(model), ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
         each = pool.map if threads > 1 else map
         parts = [torch.cat(of_batches) for of_batches in zip(*each(computed, batches.epoch(0)), strict=True)]
     if threads > 1:
-        torch.set_num_threads(threads)  # some of what the pool's threads have set holds for all
+        torch.set_num_threads(threads)  # the pool's threads changed a global setting
     *results, index = parts
     order = index.argsort()
     return [part[order] for part in results]

@@ -1,4 +1,4 @@
-"""The loop that trains every model: language model and classifier, Adam and NT-ASGD, from any interruption."""
+"""Training loop of language models and classifiers, with Adam or NT-ASGD and resume states."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ulmfit_lab.utils.errors import DataError, TrainingError
 logger = logging.getLogger(__name__)
 
 POINTS_PER_EPOCH, POINTS = 40, 50
-"""Most points of a curve, for each epoch and in all; each is the mean since the one before."""
+"""Maximum number of points of a curve, per epoch and in total; each is a mean since the one before."""
 CHECKPOINT_SECONDS = 30.0
-"""Time between two resume states; what an interruption can cost at most."""
+"""Seconds between two resume states."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training came to: validation metrics of each epoch, of the best one, and of the last."""
+    """Validation metrics of each epoch, of the best and of the last, and totals."""
 
     history: list[dict[str, float]]
     best: dict[str, float]
@@ -43,12 +43,12 @@ class FitResult:
     seconds: float
     stopped: str
     averaging_began: int | None = None
-    """Step at which NT-ASGD began to average; None where it never did."""
+    """Step at which NT-ASGD began to average, or None."""
 
 
 @dataclass
 class Position:
-    """Where the loop is: epochs, batches of this epoch and steps done, and what was seen on the way."""
+    """Position of the loop: epochs, batches of this epoch and steps done, and values accumulated so far."""
 
     epoch: int = 0
     batch: int = 0
@@ -59,7 +59,7 @@ class Position:
     history: list[dict[str, float]] = field(default_factory=list)
     points: list[dict[str, Any]] = field(default_factory=list)
     loss_sum: Any = 0.0
-    """Sum of the losses since the last point, a float64 on the device: reading it there would make the host wait."""
+    """Sum of the losses since the last point, a float64 tensor on the device, which avoids synchronization."""
     summed: int = 0
     """Steps since the last point."""
 
@@ -69,26 +69,22 @@ class Position:
         self.loss_sum, self.summed = self.loss_sum + loss.double(), self.summed + 1
 
     def read_mean_loss(self) -> float:
-        """Mean loss since the last point; the next mean begins here."""
+        """Return the mean loss since the last point and reset it."""
         mean = float(self.loss_sum) / self.summed
         self.loss_sum, self.summed = 0.0, 0
         return mean
 
-    def next_epoch(self, seconds: float) -> None:
-        """Go to the next epoch's beginning, where nothing is carried."""
-        self.epoch, self.batch, self.carry, self.seconds = self.epoch + 1, 0, None, seconds
-
 
 @dataclass
 class Training:
-    """All that training changes, and so, with the random state, all that a resume state holds."""
+    """Everything that training changes: with the random state, the content of a resume state."""
 
     model: Any
     optimizer: torch.optim.Optimizer
     average: WeightAverage
     at: Position = field(default_factory=Position)
     best: dict[str, Any] = field(default_factory=dict)
-    """Metrics, epoch and, if they are to be kept, weights of the best epoch so far."""
+    """Metrics, epoch and, if they are kept, weights of the best epoch so far."""
 
 
 def fit(
@@ -106,18 +102,18 @@ def fit(
     precision: str = "float32",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> FitResult:
-    """Train a model in place, by a recipe.
+    """Train a model in place.
 
     model     has layer_groups(), bottom to top, and, for a dropout schedule, an encoder with scale_dropouts(), whose
-              rates are as configured again once training has ended; its weights are the caller's to seed
+              rates are restored at the end; the caller seeds its weights
     batches   has count(epoch) and epoch(epoch, start), whose batches have n_tokens, lr_scale and to(device)
-    step      one forward pass (see `steps`); what it carries is reset at every epoch's start
-    evaluate  validation metrics, with "loss" among them, after every epoch
-    resume    file of the resume state, written every checkpoint_seconds and after every epoch: training goes on from
-              it if it is there, and ends with the weights of an uninterrupted run, bit for bit on the CPU
+    step      forward pass (see `steps`); its carried state is reset at the start of each epoch
+    evaluate  returns validation metrics, including "loss"; called after each epoch
+    resume    file of the resume state, written every checkpoint_seconds and after each epoch. If it exists, training
+              continues from it; on the CPU the weights are bit-identical to those of an uninterrupted run
 
-    Raises TrainingError when a loss is not finite. A CPU looks at every loss; on other devices, where reading one
-    makes the host wait, only the mean of each point is looked at.
+    Raises TrainingError for a loss that is not finite. To avoid synchronization, devices other than the CPU check
+    only the mean loss of each point.
     """
     groups = model.layer_groups()
     rates = layer_rates(config.lr, config.layer_lr_decay, len(groups))
@@ -165,7 +161,7 @@ def fit(
             progress(progress_at(at, sum(counts), seen, resumed))
         metrics = finish_epoch(training, evaluate, config)
         note(at, count, record, {f"valid_{name}": value for name, value in metrics.items()})
-        at.next_epoch(time.monotonic() - began)
+        at.epoch, at.batch, at.carry, at.seconds = at.epoch + 1, 0, None, time.monotonic() - began
         if resume:
             save(resume, training, device)
             saved = at.seconds
@@ -181,19 +177,19 @@ def fit(
 
 
 def reason_to_stop(config: TrainingConfig, done: int, best: Mapping[str, Any]) -> str:
-    """Why training ends after this many epochs; empty where it goes on."""
+    """Return why training ends after this many epochs, or an empty string."""
     if config.patience and best and done - 1 - best["epoch"] >= config.patience:
         return f"no better validation loss in {config.patience} epochs"
     return "all epochs done" if done >= config.epochs else ""
 
 
 def reads_every_loss(device: torch.device) -> bool:
-    """Whether the loss of every step is looked at, which makes the host wait for any device but the CPU."""
+    """Return whether the loss of every step is checked, which would synchronize devices other than the CPU."""
     return device.type == "cpu"
 
 
 def cycle_steps(config: TrainingConfig, counts: Sequence[int], epoch: int, n_groups: int) -> tuple[int, int]:
-    """The step at which the schedule's cycle of this epoch begins, and its number of steps."""
+    """Return the first step and the number of steps of this epoch's schedule cycle."""
     if not config.restart_schedule:
         return 0, sum(counts)
     epochs = cycle_epochs(config.unfreeze, epoch, n_groups, len(counts))
@@ -201,7 +197,7 @@ def cycle_steps(config: TrainingConfig, counts: Sequence[int], epoch: int, n_gro
 
 
 def freeze(groups: list[list[nn.Parameter]], trainable: frozenset[int]) -> None:
-    """Let only these groups learn; no gradient is computed for the others."""
+    """Train these groups only; no gradient is computed for the others."""
     for number, group in enumerate(groups):
         for parameter in group:
             parameter.requires_grad_(number in trainable)
@@ -210,7 +206,7 @@ def freeze(groups: list[list[nn.Parameter]], trainable: frozenset[int]) -> None:
 def finish_epoch(
     training: Training, evaluate: Callable[[nn.Module], dict[str, float]], config: TrainingConfig
 ) -> dict[str, float]:
-    """Validate (on the averaged weights, once there are any), remember the best epoch, and start averaging if due."""
+    """Validate (averaged weights, if any), store the best epoch, and start averaging if NT-ASGD triggers."""
     at, average, best = training.at, training.average, training.best
     average.swap()
     metrics = evaluate(training.model)
@@ -227,36 +223,36 @@ def finish_epoch(
 
 
 def is_better(metrics: Mapping[str, float], best: Mapping[str, float], config: TrainingConfig) -> bool:
-    """Whether an epoch's validation metrics beat the best so far: in loss, or in accuracy if that one is kept by."""
+    """Return whether an epoch is better than the best so far, by loss or, if configured, by accuracy."""
     if config.checkpoint == "best-accuracy":
         return metrics["accuracy"] > best["accuracy"]
     return metrics["loss"] < best["loss"]
 
 
 def check_finite(loss: float, at: Position, lr: float, name: str = "loss") -> None:
-    """Raise TrainingError, saying where and what to do, for a loss that is no number."""
+    """Raise TrainingError for a loss that is not finite."""
     if not math.isfinite(loss):
         raise TrainingError(
             f"The {name} is {loss} at step {at.step} (epoch {at.epoch}, batch {at.batch}) with learning rate {lr:.3g}; "
-            "most likely the rate is too high: lower lr, or clip gradients harder."
+            "lower lr, or lower clip to clip gradients harder."
         )
 
 
 def note(at: Position, count: int, record: Callable[[Point], None], values: dict[str, float]) -> None:
-    """Record a point of the curves, and keep it for a resumed run to record again; count is the epoch's batches."""
+    """Record a point of the curves and keep it for a resumed run; count is the number of batches of the epoch."""
     point = Point(at.step, at.epoch + at.batch / count, values)
     at.points.append({"step": point.step, "epoch": point.epoch, "values": values})
     record(point)
 
 
 def progress_at(at: Position, total: int, loss: float, resumed: tuple[int, float]) -> Progress:
-    """How far training is; its speed is that since (tokens, seconds), when this process took it up."""
+    """Return the progress; speed is measured since (tokens, seconds) at the start of this process."""
     rate = (at.tokens - resumed[0]) / max(at.seconds - resumed[1], 1e-9)
     return Progress(at.step, total, at.epoch, loss, rate, at.seconds / at.step * (total - at.step))
 
 
 def save(path: Path, training: Training, device: torch.device) -> None:
-    """Write all that training needs to go on from here."""
+    """Write a resume state."""
     random = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(device)
@@ -272,13 +268,13 @@ def save(path: Path, training: Training, device: torch.device) -> None:
 
 
 def restore(path: Path | None, training: Training, device: torch.device) -> None:
-    """Put training and the random state back as they were; nothing is done where there is no whole resume state."""
+    """Restore training and random state, if there is a complete resume state."""
     if path is None or not path.exists():
         return
     try:
         state = load_resume_state(path)
     except DataError as error:
-        logger.warning("%s; training starts again", error)
+        logger.warning("%s; training starts from the beginning", error)
         return
     try:
         training.model.load_state_dict(state["model"])
@@ -290,9 +286,10 @@ def restore(path: Path | None, training: Training, device: torch.device) -> None
         if "cuda" in state["random"] and device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], device)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise DataError(f"{path} is no state of this training ({type(error).__name__}: {error}); remove it.") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path} is a resume state of another training ({reason}); remove it.") from error
 
 
 def on_device(position: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """A stored position with its tensors, among them the tree of the carried state, on the device."""
+    """Return a stored position with its tensors on the device."""
     return {name: map_tensors(lambda tensor: tensor.to(device), value) for name, value in position.items()}

@@ -1,10 +1,8 @@
-"""The metrics: what each is called and how it is shown, which way is better, how it is worked out.
+"""Definitions of all metrics: label, direction, computation.
 
-The one list of them, read by runs, reports, MLflow's views, searches and `docs/metrics.md`. Metrics of classifiers are
-worked out from the probabilities that a stage has stored, so a new one is an entry here: finished runs have it too.
-A measure is a metric of a part of the data, under the name that runs have it by: `final/error`, `final/valid_loss`.
-
-Nothing slow is imported here: experiments are declared with these names.
+Runs, reports, MLflow's views, searches and `docs/metrics.md` use this list. Metrics of classifiers are computed from
+the stored probabilities, so finished runs also get a new one. A measure is a metric of a part of the data under its
+name in runs, such as `final/error`. This module imports nothing slow, since experiments use its names.
 """
 
 from __future__ import annotations
@@ -25,13 +23,13 @@ PARTS = {
     "best/": "Best validation",
     "final/": "Test",
 }
-"""How the names of measures begin -> the part of the data, the longest beginning of a name first.
+"""Prefix of a measure -> part of the data, longest prefix first.
 
 `final/`, `final/valid_` and `final/holdout_` (a second test set) are of the weights that a run keeps, `best/` of its
 best epoch, `final/lm_` of the last language model below a run.
 """
 VALIDATION = ("final/valid_", "final/lm_", "best/")
-"""How the names of measures on validation data begin."""
+"""Prefixes of the measures on validation data."""
 CLASSIFIER, LANGUAGE_MODEL = "classifier", "language model"
 OF_CLASSIFIERS = ("final/", "final/valid_", "final/holdout_", "best/")
 OF_ALL = (*OF_CLASSIFIERS, "final/lm_")
@@ -39,22 +37,22 @@ OF_ALL = (*OF_CLASSIFIERS, "final/lm_")
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number that a finished model has."""
+    """A metric of a trained model."""
 
     name: str
     label: str
-    """What it is called in tables and figures, with its unit."""
+    """Name in tables and figures, with the unit."""
     about: str
-    """What it is, in a line for docs."""
+    """Description in one line."""
     lower_is_better: bool = True
     scale: float = 1.0
-    """What it is multiplied by where it is shown."""
+    """Factor applied when it is shown."""
     compute: Callable[[np.ndarray, np.ndarray], float] | None = None
-    """Probabilities (n, C) and class numbers (n,) of documents -> value; None where models alone have it."""
+    """Function of probabilities (n, C) and class ids (n,); None if only models can compute it."""
     models: tuple[str, ...] = (CLASSIFIER,)
-    """The models that have it."""
+    """Models that have it."""
     prefixes: tuple[str, ...] = OF_CLASSIFIERS
-    """How the names of its measures begin."""
+    """Prefixes of its measures."""
 
 
 @dataclass(frozen=True)
@@ -62,28 +60,28 @@ class RunMetric:
     """A metric of a part of the data."""
 
     name: str
-    """Such as final/error."""
+    """Name such as final/error."""
     metric: Metric
     part: str
 
     @property
     def label(self) -> str:
-        """What it is called in tables and figures, such as Test error (%)."""
+        """Name in tables and figures, such as Test error (%)."""
         return f"{self.part} {self.metric.label}"
 
     @property
     def scale(self) -> float:
-        """What it is multiplied by where it is shown."""
+        """Factor applied when it is shown."""
         return self.metric.scale
 
     @property
     def lower_is_better(self) -> bool:
-        """Which way is better."""
+        """Whether lower values are better."""
         return self.metric.lower_is_better
 
 
 def loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood in nats; probabilities of 0 count as the smallest normal number."""
+    """Return the mean negative log-likelihood in nats; probabilities of 0 count as the smallest normal number."""
     import numpy as np
 
     likelihood = probabilities[np.arange(len(labels)), labels]
@@ -92,23 +90,23 @@ def loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the documents whose likeliest class is theirs."""
+    """Return the share of documents whose most probable class is correct."""
     return float((probabilities.argmax(1) == labels).mean())
 
 
 def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean F1 over the classes that occur or are guessed."""
+    """Return the mean F1 over the classes that occur or are predicted."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, probabilities.argmax(1), average="macro"))
 
 
 def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean squared distance of the probabilities from certainty of the label, 0 to 2 (Brier 1950); nan of nan."""
+    """Return the Brier score (Brier 1950), 0 to 2; nan if a probability is nan."""
     from sklearn.metrics import brier_score_loss
 
     if (probabilities != probabilities).any():
-        return float("nan")  # which scikit-learn refuses, and training reports as a loss that is not finite
+        return float("nan")  # scikit-learn would raise; training reports a loss that is not finite
     classes = range(probabilities.shape[1])
     return float(brier_score_loss(labels, probabilities, labels=classes, scale_by_half=False))
 
@@ -117,7 +115,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="loss",
         label="loss",
-        about="mean negative log-likelihood, in nats: of a document's label, or of a language model's next token",
+        about="mean negative log-likelihood in nats: of a document's label, or of a language model's next token",
         compute=loss,
         models=(CLASSIFIER, LANGUAGE_MODEL),
         prefixes=OF_ALL,
@@ -125,7 +123,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="accuracy",
         label="accuracy (%)",
-        about="share of the labels, or of the next tokens, that were guessed",
+        about="share of labels, or of next tokens, predicted correctly",
         lower_is_better=False,
         scale=100.0,
         compute=accuracy,
@@ -142,7 +140,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="macro_f1",
         label="macro F1 (%)",
-        about="mean over the classes of the harmonic mean of precision and recall; each class counts alike",
+        about="unweighted mean over the classes of the harmonic mean of precision and recall",
         lower_is_better=False,
         scale=100.0,
         compute=macro_f1,
@@ -150,7 +148,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         name="brier",
         label="Brier score",
-        about="mean squared distance of the probabilities from certainty of the label (Brier 1950), 0 to 2",
+        about="mean squared distance between the probabilities and the one-hot label (Brier 1950), 0 to 2",
         compute=brier,
     ),
     Metric(
@@ -185,38 +183,38 @@ METRICS: tuple[Metric, ...] = (
 
 
 def prediction_metrics() -> list[Metric]:
-    """The metrics that stored probabilities and labels give."""
+    """Return the metrics that are computed from stored probabilities and labels."""
     return [metric for metric in METRICS if metric.compute]
 
 
 def classification_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Every metric of probabilities (n, C) against class numbers (n,), by name."""
+    """Return all metrics of probabilities (n, C) and class ids (n,), by name."""
     return {metric.name: metric.compute(probabilities, labels) for metric in METRICS if metric.compute}
 
 
 def metric_names() -> list[str]:
-    """Every measure that a run can have."""
+    """Return the names of all measures."""
     return [prefix + metric.name for metric in METRICS for prefix in metric.prefixes]
 
 
 def find_metric(name: str) -> RunMetric:
-    """The measure of this name; raises ConfigError, with the nearest name, where there is none."""
+    """Return the measure with this name; raises ConfigError, with the nearest name, if there is none."""
     prefix = next((prefix for prefix in PARTS if name.startswith(prefix)), "")
     for metric in METRICS:
         if prefix in metric.prefixes and name == prefix + metric.name:
             return RunMetric(name, metric, PARTS[prefix])
     asked = name if "/" in name else f"final/{name}"
-    raise ConfigError(f"{name!r} is no measure of a run. {suggest(asked, metric_names())}")
+    raise ConfigError(f"{name!r} is not a measure of a run. {suggest(asked, metric_names())}")
 
 
 def metric_of(column: str) -> Metric | None:
-    """The metric that a column of a table holds, with or without `valid_` or `lm_` before its name, or None."""
+    """Return the metric of a table's column, with or without `valid_` or `lm_` before its name, or None."""
     name = column.removeprefix("valid_").removeprefix("lm_")
     return next((metric for metric in METRICS if metric.name == name), None)
 
 
 def metrics_table() -> str:
-    """The metrics as a table in Markdown, for docs."""
+    """Return the metrics as a Markdown table."""
     rows = [
         f"| `{m.name}` | {m.label} | {m.about} | {'lower' if m.lower_is_better else 'higher'} "
         f"| {', '.join(f'`{prefix}{m.name}`' for prefix in m.prefixes)} |"

@@ -1,4 +1,4 @@
-"""What training reports while it runs: points of its curves, and how far it is."""
+"""What training reports: points of its curves, and progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Point:
-    """Values at a step of a curve."""
+    """Values of a curve at a step."""
 
     step: int
     epoch: float
@@ -16,7 +16,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training is."""
+    """Progress of training."""
 
     done_steps: int
     total_steps: int

@@ -1,4 +1,4 @@
-"""Learning rates over steps and layers, dropout over steps, and which layers learn when."""
+"""Schedules of learning rate and dropout, and gradual unfreezing."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import math
 from ulmfit_lab.utils.errors import ConfigError
 
 CUT_FRACTION, RATIO = 0.1, 32
-"""Slanted triangular: share of the steps in which the rate rises, and the peak over the lowest rate."""
+"""Slanted triangular: share of the steps in which the rate rises, and peak rate over lowest rate."""
 
 
 def lr_factor(schedule: str, step: int, total: int) -> float:
-    """What the peak learning rate is multiplied by at a step, 0 <= step < total.
+    """Return the factor of the peak learning rate at a step, 0 <= step < total.
 
     slanted    Howard & Ruder 2018, eq. 3
-    one-cycle  cosine up from 1/25 over the first quarter, cosine down to 1e-5 of the peak (Smith 2018, as in fastai)
-    cosine     from 1 to 0 along half a wave
+    one-cycle  cosine from 1/25 to 1 over the first quarter, then cosine to 1e-5 (Smith 2018, as in fastai)
+    cosine     half a cosine wave from 1 to 0
     constant   1
 
     Raises ConfigError for any other name.
@@ -35,24 +35,23 @@ def lr_factor(schedule: str, step: int, total: int) -> float:
 
 
 def slanted(step: int, total: int) -> float:
-    """Rises to 1 at the cut, a tenth of the steps (at least one), then falls back to 1/32 (eq. 3)."""
+    """Rise to 1 over the first tenth of the steps (at least one), then fall to 1/32 (eq. 3)."""
     cut = max(math.floor(total * CUT_FRACTION), 1)
     p = step / cut if step < cut else 1 - (step - cut) / (cut * (1 / CUT_FRACTION - 1))
     return (1 + max(p, 0.0) * (RATIO - 1)) / RATIO
 
 
 def between(start: float, end: float, share: float) -> float:
-    """A point on half a cosine wave."""
+    """Return a point on half a cosine wave."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 def dropout_factor(schedule: str, step: int, total: int) -> float:
-    """What the encoder's dropouts are multiplied by at a step, 0 <= step < total; the mean over all steps is 1.
+    """Return the factor of the encoder's dropouts at a step, 0 <= step < total; its mean over all steps is 1.
 
-    rising    linearly from 0 at the first step to 2 at the last; curriculum dropout (Morerio et al. 2017) rises too,
-              along another curve
-    falling   linearly from 2 to 0
-    constant  1, as are all of them where there is a single step
+    rising    linear from 0 to 2 (curriculum dropout, Morerio et al. 2017, rises along another curve)
+    falling   linear from 2 to 0
+    constant  1, as are all schedules of a single step
 
     Raises ConfigError for any other name.
     """
@@ -65,12 +64,12 @@ def dropout_factor(schedule: str, step: int, total: int) -> float:
 
 
 def layer_rates(lr: float, decay: float, n_groups: int) -> list[float]:
-    """Discriminative rates, bottom to top: each group's is that of the one above divided by decay."""
+    """Return discriminative learning rates, bottom to top: each is that of the group above divided by decay."""
     return [lr / decay ** (n_groups - 1 - group) for group in range(n_groups)]
 
 
 def cycle_epochs(unfreeze: str, epoch: int, n_groups: int, epochs: int) -> range:
-    """The epochs around this one in which the same groups learn: a stage of unfreezing, which is a cycle of its own."""
+    """Return the epochs, including this one, in which the same groups are trained."""
     groups = [trainable_groups(unfreeze, each, n_groups) for each in range(epochs)]
     first = last = epoch
     while first > 0 and groups[first - 1] == groups[epoch]:
@@ -81,12 +80,12 @@ def cycle_epochs(unfreeze: str, epoch: int, n_groups: int, epochs: int) -> range
 
 
 def trainable_groups(unfreeze: str, epoch: int, n_groups: int) -> frozenset[int]:
-    """Which groups (0 is the bottom) learn in an epoch.
+    """Return the groups (0 is the bottom) that are trained in an epoch.
 
     gradual     one more from the top each epoch (Howard & Ruder 2018)
-    last        the top alone
-    chain-thaw  the top, then each alone from the bottom, then all (Felbo et al. 2017)
-    all         all
+    last        the top group
+    chain-thaw  the top group, then each other alone from the bottom, then all (Felbo et al. 2017)
+    all         all groups
 
     Raises ConfigError for any other name.
     """
@@ -97,7 +96,7 @@ def trainable_groups(unfreeze: str, epoch: int, n_groups: int) -> frozenset[int]
     if unfreeze == "last":
         return frozenset({top})
     if unfreeze == "chain-thaw":
-        # the top, when its turn comes again, has just been trained, so the sequence is top, 0 .. top - 1, all
+        # top, 0 .. top - 1, all: the top group is not repeated when its turn comes
         return frozenset({top}) if epoch == 0 else frozenset({epoch - 1}) if epoch <= top else everything
     if unfreeze == "all":
         return everything

@@ -1,4 +1,4 @@
-"""One training step's forward pass: model, batch and carried state in, loss and carried state out."""
+"""Forward passes of training: model, batch and carried state in, loss and carried state out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Step = Callable[[Any, Any, Any], tuple[Tensor, Any, Tensor]]
 
 
 def language_model_step(config: LanguageModelTrainingConfig, precision: str) -> Step:
-    """Cross-entropy of the next word, with AR and TAR; carries the hidden state, detached."""
+    """Return the step of a language model: cross-entropy of the next word with AR and TAR; carries the hidden state."""
 
     def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
         dropped, raw, state = model(batch.ids, carry)
@@ -31,9 +31,9 @@ def language_model_step(config: LanguageModelTrainingConfig, precision: str) -> 
 
 
 def activation_penalty(dropped: Tensor, raw: Tensor, alpha: float, beta: float) -> Tensor:
-    """AR and TAR (Merity et al. 2017, section 4.6), of the last layer's output (T, B, E).
+    """Return AR plus TAR (Merity et al. 2017, section 4.6) of the last layer's output (T, B, E).
 
-    alpha * mean(dropped^2) + beta * mean((raw[t+1] - raw[t])^2); a window of one step has no TAR.
+    alpha * mean(dropped^2) + beta * mean((raw[t+1] - raw[t])^2); there is no TAR in a window of one step.
     """
     penalty = alpha * dropped.square().mean()
     if raw.shape[0] > 1:
@@ -42,7 +42,7 @@ def activation_penalty(dropped: Tensor, raw: Tensor, alpha: float, beta: float) 
 
 
 def classifier_step(config: ClassifierConfig) -> Step:
-    """Cross-entropy of the label, with AR and TAR of the encoder's output; nothing is carried."""
+    """Return the step of a classifier: cross-entropy of the label with AR and TAR of the encoder's output."""
     penalise = bool(config.alpha or config.beta)
 
     def step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
@@ -54,15 +54,15 @@ def classifier_step(config: ClassifierConfig) -> Step:
 
 
 def head_step(model: Any, batch: Any, carry: Any) -> tuple[Tensor, Any, Tensor]:
-    """Cross-entropy of the label for a head alone, whose inputs are features; nothing is carried."""
+    """Compute the cross-entropy of the label from the features of a frozen encoder."""
     nll = label_loss(model(*batch.inputs), batch.labels)
     return nll, None, nll.detach()
 
 
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits (B, C) against class numbers (B,).
+    """Return the mean cross-entropy of logits (B, C) and class ids (B,).
 
-    Raises TrainingError for a single document, of which batch normalisation can learn nothing.
+    Raises TrainingError for a batch of one document, which batch normalisation cannot train on.
     """
     if len(labels) < 2:
         raise TrainingError("A batch has one document, but batch normalisation needs two; raise batch_size or labels.")
@@ -70,5 +70,5 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a forward pass is made in this precision."""
+    """Return the autocast context of a precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,7 +1,4 @@
-"""The errors a user can cause or cure; the command line shows each as one line.
-
-Every message says what is wrong, where, and what to do about it.
-"""
+"""Errors that the command line shows as one line: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -10,15 +7,15 @@ from collections.abc import Iterable
 from itertools import islice
 
 LONGEST = 2000
-"""Characters of a message: what a hostile file holds may stand in it, whatever its length."""
+"""Longest message in characters; messages may quote the content of a file."""
 
 
 NEAREST_OF = 1000
-"""Names that are looked through for the nearest, which takes milliseconds a name where they are long."""
+"""Names searched for the nearest one."""
 
 
 class LabError(Exception):
-    """Base of all errors that are reported in one line, without a traceback; of a long one the middle is left out."""
+    """Base class of errors reported in one line without a traceback; the middle of a long message is cut out."""
 
     def __init__(self, message: str) -> None:
         line = " ".join(message.splitlines())
@@ -27,32 +24,32 @@ class LabError(Exception):
 
 
 class ConfigError(LabError):
-    """A config value or name that cannot be used; names the field's dotted path."""
+    """An invalid config value or name; the message names the field's dotted path."""
 
 
 class DataError(LabError):
-    """A file or data set that cannot be read as asked; names the file, and the row where there is one."""
+    """A file or data set that cannot be read; the message names the file and row."""
 
 
 class MismatchError(LabError):
-    """A checkpoint, vocabulary or direction that does not belong with what it is used for."""
+    """A checkpoint, vocabulary or direction that does not match its use."""
 
 
 class TrainingError(LabError):
-    """Training that cannot go on, such as a loss that is not finite."""
+    """Training that cannot continue, for example because a loss is not finite."""
 
 
 class IncompleteError(LabError):
-    """A report asked of a grid that has holes."""
+    """A report of a sweep with unfinished runs."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without what follows its first line, such as the statement that a database refused."""
+    """Return the first line of an error, without the statement that a database appends."""
     return str(error).partition("\n")[0]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A sentence that offers the nearest known name, or lists the known ones."""
+    """Return a sentence that suggests the nearest known name, or lists the known ones."""
     names = sorted(islice(known, NEAREST_OF))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

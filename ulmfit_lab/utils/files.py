@@ -1,4 +1,4 @@
-"""Files: replaced whole or not at all, and told apart by a digest of their bytes."""
+"""Atomic writes, JSON and digests of files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A place to write what takes the place of a file, once it is whole and on the disk."""
+    """Yield a temporary path that replaces `path` when the block ends without an error."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         yield temporary
@@ -26,19 +26,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 INFLATED, INFLATION = 2**28, 100
-"""Bytes, and times its size, that a file may unpack to, whichever is more.
+"""Limit of a file's unpacked size: the larger of these bytes and this multiple of its size.
 
-Text and numbers are packed 2 to 10 times; only what was made to fill a memory is packed more than 100 times.
+Text and numbers are compressed 2 to 10 times.
 """
 
 
 def unpacked_limit(path: Path) -> int:
-    """Bytes that a packed file may unpack to."""
+    """Return the maximum unpacked size of a compressed file in bytes."""
     return max(INFLATED, INFLATION * path.stat().st_size)
 
 
 def json_text(value: Any, **options: Any) -> str:
-    """A value as JSON; numbers that are not finite, which JSON does not have, become null. Options are json.dumps's."""
+    """Return a value as JSON, with null for numbers that are not finite; options are those of json.dumps."""
     return json.dumps(_finite(value), allow_nan=False, **options)
 
 
@@ -51,11 +51,11 @@ def _finite(value: Any) -> Any:
 
 
 def parse_number(value: Any) -> float:
-    """A number that `json_text` wrote; nan for null. Raises TypeError or ValueError for what is none."""
+    """Read a number written by `json_text`, null as nan; raises TypeError or ValueError for anything else."""
     return math.nan if value is None else float(value)
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

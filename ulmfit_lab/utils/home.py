@@ -1,4 +1,4 @@
-"""Where the lab keeps its state, and where it looks data up."""
+"""The home folder with the lab's state, and the data folder."""
 
 from __future__ import annotations
 
@@ -16,73 +16,72 @@ from ulmfit_lab.utils.errors import DataError
 HOME_VARIABLE, DATA_VARIABLE, TRACKING_VARIABLE = "ULMFIT_LAB_HOME", "ULMFIT_LAB_DATA", "MLFLOW_TRACKING_URI"
 
 PASSWORD = re.compile(r"(://[^:@/]*:).*@")
-"""Up to the last @, since a password that was not quoted may hold any character."""
+"""Up to the last @, since an unquoted password may contain any character."""
 SECRET_OPTION = re.compile(r"([?&][^=&]*(?:password|passwd|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder that holds stages, locks, studies, tracked runs and their artifacts."""
+    """Folder of stages, locks, studies, tracked runs and artifacts."""
 
     root: Path
     database: str = field(default="", repr=False)
-    """URI of a PostgreSQL database that holds the studies beside the tracked runs; empty: they are journals here."""
+    """URI of a PostgreSQL database for studies and tracked runs; empty: the studies are journal files in the home."""
 
     @property
     def stages(self) -> Path:
-        """Finished and interrupted stages."""
+        """Folder of finished and interrupted stages."""
         return self.root / "stages"
 
     @property
     def locks(self) -> Path:
-        """A lock file for every cell that was ever run."""
+        """Folder with a lock file per run."""
         return self.root / "locks"
 
     @property
     def studies(self) -> Path:
-        """Journals of the Optuna studies."""
+        """Folder of the Optuna journals."""
         return self.root / "studies"
 
     @property
     def imported(self) -> Path:
-        """Language models of others."""
+        """Folder of imported models."""
         return self.root / "imported"
 
     @property
     def artifacts(self) -> Path:
-        """What runs log as files."""
+        """Folder of the files that runs log."""
         return self.root / "artifacts"
 
     @property
     def runs_database(self) -> Path:
-        """MLflow's SQLite file, where no other store is named."""
+        """MLflow's SQLite file, used if no other tracking store is set."""
         return self.root / "mlflow.db"
 
     @property
     def own_uri(self) -> str:
-        """The address of that file (absolute: MLflow guesses otherwise)."""
+        """URI of that file, with an absolute path."""
         return sqlite_uri(self.runs_database)
 
     @property
     def tracking_uri(self) -> str:
-        """The MLflow store: $MLFLOW_TRACKING_URI, or a SQLite file in the home."""
+        """URI of the tracking store: $MLFLOW_TRACKING_URI, or a SQLite file in the home."""
         return os.environ.get(TRACKING_VARIABLE) or self.own_uri
 
     @property
     def unwritable(self) -> Path | None:
-        """The first folder or file of the home that this process may not write; None where it may write all."""
+        """First folder or file of the home that this process cannot write, or None."""
         parts = (self.root, self.stages, self.locks, self.studies, self.artifacts, self.runs_database)
         return next((part for part in parts if part.exists() and not os.access(part, os.W_OK)), None)
 
 
 def sqlite_uri(path: Path, *, read_only: bool = False) -> str:
-    """The address of a SQLite file, by SQLAlchemy's rules; what they take for an option or an escape is quoted.
+    """Return SQLAlchemy's URI of a SQLite file; characters with a meaning in URIs are quoted.
 
-    MLflow makes the folder that it believes to be in an address that begins with sqlite:///, and knows no quotes.
+    MLflow creates the folder in a sqlite:/// URI without unquoting it, so quoted paths use another scheme.
 
-    read_only: nothing is written, not even the files beside it that a reader shares with writers; without a log beside
-    it, the file counts as one that nobody changes
-
+    read_only: write nothing, not even the files shared with writers; a file without a write-ahead log is opened as
+        immutable
     >>> sqlite_uri(Path("/lab/mlflow.db")), sqlite_uri(Path("/what?/mlflow.db"))
     ('sqlite:////lab/mlflow.db', 'sqlite+pysqlite:////what%3F/mlflow.db')
     """
@@ -95,13 +94,13 @@ def sqlite_uri(path: Path, *, read_only: bool = False) -> str:
 
 
 def open_home(path: str | None = None, tracking_uri: str | None = None, *, write: bool = True) -> Home:
-    """The home folder, made if need be: path, or $ULMFIT_LAB_HOME, or ./.ulmfit_lab; git ignores it.
+    """Create and return the home folder: path, $ULMFIT_LAB_HOME or ./.ulmfit_lab.
 
-    Where the tracking store (tracking_uri, or $MLFLOW_TRACKING_URI) is a PostgreSQL database, it holds the studies too.
+    If the tracking store (tracking_uri or $MLFLOW_TRACKING_URI) is a PostgreSQL database, it also holds the studies.
 
-    write: whether something is to be written; a home that is there can be read without
+    write: whether the home must be writable
 
-    Raises DataError for a home that cannot be made or may not be written.
+    Raises DataError if the home cannot be created, or is not writable although it must be.
     """
     given = path or os.environ.get(HOME_VARIABLE) or ".ulmfit_lab"
     uri = tracking_uri or os.environ.get(TRACKING_VARIABLE) or ""
@@ -112,15 +111,15 @@ def open_home(path: str | None = None, tracking_uri: str | None = None, *, write
         root.mkdir(parents=True, exist_ok=True)
         if not home.unwritable and not (ignore := root / ".gitignore").exists():
             ignore.write_text("*\n", encoding="utf-8")
-    except (OSError, RuntimeError) as error:  # a "~" of nobody known is a RuntimeError
-        raise DataError(f"{given} cannot be used as the lab's home ({error}); {hint}.") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: "~" of an unknown user
+        raise DataError(f"{given} cannot be used as the home folder ({error}); {hint}.") from error
     if write and home.unwritable:
-        raise DataError(f"{home.unwritable}, of the lab's home, may not be written by this user; {hint}.")
+        raise DataError(f"{home.unwritable} is not writable; {hint}.")
     return home
 
 
 def data_dir(path: str | None = None) -> Path | None:
-    """The folder of named data sets: path, or $ULMFIT_LAB_DATA, or none. Raises DataError where it is no folder."""
+    """Return the data folder: path, $ULMFIT_LAB_DATA or None; raises DataError if it does not exist."""
     given = path or os.environ.get(DATA_VARIABLE)
     if not given:
         return None
@@ -131,21 +130,21 @@ def data_dir(path: str | None = None) -> Path | None:
 
 
 def redact(uri: str) -> str:
-    """A URI fit to be shown: without a password, be it before the host or among the options."""
+    """Remove the password from a URI."""
     return SECRET_OPTION.sub(r"\1***", PASSWORD.sub(r"\1***@", uri))
 
 
 def mlflow_command(uri: str, *arguments: str) -> str:
-    """A command of MLflow's on a store, to be typed as it is, wherever and in whatever environment.
+    """Return a shell command that runs MLflow on a tracking store, without the store's password.
 
-    A password is left out; the address is not needed where it is that of $MLFLOW_TRACKING_URI.
+    The URI is left out if it equals $MLFLOW_TRACKING_URI.
     """
     store = "" if uri == os.environ.get(TRACKING_VARIABLE) else f"{TRACKING_VARIABLE}={shlex.quote(redact(uri))} "
     return store + shlex.join([sys.executable, "-m", "mlflow", *arguments])
 
 
 def write_ahead(database: str | None) -> None:
-    """SQLite's write-ahead log: readers and one writer at once, and shorter waits between writers."""
+    """Enable SQLite's write-ahead log, which allows reads during a write."""
     connection = sqlite3.connect(database or ":memory:")
     try:
         connection.execute("PRAGMA journal_mode=WAL")

@@ -1,7 +1,6 @@
-"""Ctrl-C and SIGTERM end a sweep in an orderly way, and never in the middle of a database transaction.
+"""Ctrl-C and SIGTERM end a sweep, but never during a database transaction.
 
-An exception raised inside a transaction leaves the connection open and the database locked, so that not even the
-process itself can still write how its run ended.
+An exception inside a transaction would leave the connection open and the database locked.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass
 class Held:
-    """How many blocks hold interrupts back, and whether one came meanwhile; signals belong to the whole process."""
+    """Number of active `defer_interrupts` blocks, and whether an interrupt came meanwhile."""
 
     depth: int = 0
     pending: bool = False
@@ -36,7 +35,7 @@ HELD = Held()
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Hold an interrupt back until the block has ended; for the main thread, which alone receives signals."""
+    """Delay interrupts until the block has ended; for the main thread, which receives the signals."""
     HELD.depth += 1
     try:
         yield
@@ -48,7 +47,7 @@ def defer_interrupts() -> Iterator[None]:
 
 
 def shield_from_interrupts(call: Callable[P, T]) -> Callable[P, T]:
-    """The same function, not to be interrupted."""
+    """Return the function, with interrupts delayed while it runs."""
 
     @wraps(call)
     def whole(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -60,7 +59,7 @@ def shield_from_interrupts(call: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def allow_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt for Ctrl-C and SIGTERM alike, at once or at the end of an uninterrupted block."""
+    """Raise KeyboardInterrupt on Ctrl-C and SIGTERM, after a `defer_interrupts` block if one is active."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         if not HELD.depth:
@@ -76,22 +75,22 @@ def allow_interrupts() -> Iterator[None]:
 
 
 def exit_with_parent() -> None:
-    """Have SIGTERM sent to this process as soon as its parent has ended, however that was, or has closed the pipe.
+    """Send SIGTERM to this process when its parent ends or closes the pipe.
 
-    Standard input must be a pipe whose other end the parent alone holds; it can still be read.
+    Standard input must be a pipe whose other end only the parent holds; it can still be read.
     """
     threading.Thread(target=_terminate_at_hangup, daemon=True).start()
 
 
 def _terminate_at_hangup() -> None:
     poll = select.poll()
-    poll.register(0, 0)  # for a hang-up alone, not for what there is to read
+    poll.register(0, 0)  # hang-ups only, not input
     poll.poll()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_module_with_parent(module: str, *arguments: str) -> None:
-    """Run a module of others as `python -m` does, in a process that ends with its parent."""
+    """Run a module as `python -m` does, in a process that ends with its parent."""
     exit_with_parent()
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Files that a process locks while it works on what they stand for; a lock falls with the process that held it."""
+"""Lock files of runs and stages; a lock is released when its process ends."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOOKING = ".looking"
-"""Beside the files: locked for the moment of a look or of a claim."""
+"""Name of the file that is locked during `is_locked` and while a lock is acquired."""
 GLANCE = 0.002
-"""Seconds between two tries at the file above, which nobody holds for longer than a lock call takes."""
+"""Seconds between two attempts to lock that file."""
 
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold a file's lock; raises filelock's Timeout at once where somebody else does."""
+    """Hold a file's lock; raises filelock's Timeout immediately if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
-    # A look holds the lock for a moment: without this, the one who looks would be taken for one who works.
+    # Without this, an `is_locked` call in another process could make the acquisition fail.
     with _looks_kept_out(path):
         lock.acquire(timeout=0)
     try:
@@ -31,13 +31,13 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process, or another lock object of this one, holds the lock of this file."""
+    """Return whether a process, or another lock object of this process, holds the lock of this file."""
     if not path.exists():
         return False
     if not os.access(path, os.W_OK):
         return _is_held(path)
     lock = FileLock(path)
-    # Taken and given back within the turn: a claim must not meet a lock that only a look still holds.
+    # Acquired and released before another process may try to acquire it.
     with _looks_kept_out(path):
         try:
             lock.acquire(timeout=0)
@@ -48,7 +48,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _is_held(path: Path) -> bool:
-    """The same of a file that may only be read, which FileLock opens to write."""
+    """Do the same for a read-only file, which FileLock cannot open."""
     with ExitStack() as stack:
         if (looking := path.parent / LOOKING).exists():
             fcntl.flock(stack.enter_context(looking.open("rb")), fcntl.LOCK_EX)

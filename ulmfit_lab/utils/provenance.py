@@ -1,4 +1,4 @@
-"""What made a run: the code's commit, the packages' versions, the machine."""
+"""Provenance of a run: commit, package versions and machine."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pathlib import Path
 PACKAGES = ("ulmfit-lab", "torch", "numpy", "spacy", "gensim", "mlflow", "optuna", "pandas", "scikit-learn")
 CHECKOUT = Path(__file__).resolve().parents[2]
 CODE = ("ulmfit_lab", "experiments")
-"""What a run's numbers depend on, as folders of the checkout."""
+"""Folders of the checkout that determine a run's numbers."""
 
 
 @cache
 def provenance() -> dict[str, str]:
-    """Tags that say where a run came from; worked out once a process."""
+    """Return the tags of a run's provenance; cached."""
     versions = {f"version.{name}": version_of(name) for name in PACKAGES}
     return {**commit(CHECKOUT), **versions, "version.python": platform.python_version(), "machine": machine()}
 
 
 def source_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The same in the tags that MLflow's own table shows: source, version and user."""
+    """Return MLflow's own tags for source, version and user."""
     known = {"mlflow.source.git.commit": tags["lab.commit"]} if tags.get("lab.commit") else {}
     return {"mlflow.source.name": "ulmfit-lab", "mlflow.source.type": "LOCAL", "mlflow.user": user(), **known}
 
 
 def user() -> str:
-    """Who runs this; "unknown" in a container without accounts."""
+    """Return the user's name, "unknown" in a container without accounts."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -39,12 +39,9 @@ def user() -> str:
 
 
 def commit(checkout: Path) -> dict[str, str]:
-    """The checkout's commit, and whether its code differs from it; both empty where this is no checkout.
-
-    New files that git does not know count as a difference: the commit does not hold what they say.
-    """
+    """Return the checkout's commit and whether its code differs, untracked files included; empty outside a checkout."""
     top = git(checkout, "rev-parse", "--show-toplevel")
-    # An installed package may lie inside somebody else's checkout, whose commit says nothing about it.
+    # An installed package may be inside another project's checkout.
     if not top or Path(top).resolve() != checkout.resolve():
         return {"lab.commit": "", "lab.dirty": ""}
     changed = git(checkout, "status", "--porcelain", "--untracked-files=all", "--", *CODE)
@@ -52,8 +49,8 @@ def commit(checkout: Path) -> dict[str, str]:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What a git command prints; empty where it fails or git is absent."""
-    # Looking must not take the index's lock, which a person's own git command may want at the same time.
+    """Return the output of a git command, empty if it fails or git is missing."""
+    # Do not lock the index, which a concurrent git command may need.
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10)
@@ -63,7 +60,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def version_of(package: str) -> str:
-    """Installed version of a distribution; empty where it is absent."""
+    """Return the installed version of a distribution, empty if missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -71,12 +68,12 @@ def version_of(package: str) -> str:
 
 
 def machine() -> str:
-    """Architecture, processor and number of logical cores."""
+    """Return architecture, processor and number of logical cores."""
     return f"{platform.machine()} {processor()}, {os.cpu_count()} cores"
 
 
 def processor() -> str:
-    """Model name of the processor, where the system tells."""
+    """Return the processor's model name, if known."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

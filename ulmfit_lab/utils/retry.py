@@ -1,7 +1,7 @@
-"""Calls to a store that is away for a while are made again until it is back, so that no metric is lost.
+"""Retries of calls to a tracking store that is temporarily unavailable, so that no metric is lost.
 
-A database that is being restarted, a server that was stopped, a file system that is full or does not answer: what was
-to be written waits in memory meanwhile. The wait has a bound, is told of once, and Ctrl-C ends it.
+Causes are a restart of a database or server, a full disk or a network file system. What is to be written waits in
+memory for a limited time; a warning is logged once, and Ctrl-C ends the wait.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST = 600.0
-"""Seconds that a call waits at most."""
+"""Longest wait of a call in seconds."""
 PAUSES = (1.0, 30.0)
-"""Seconds between two tries: the first pause, which doubles, and the longest."""
+"""Seconds before the first retry, doubled for each further one, and their maximum."""
 AWAY = {errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH}
 PASSING = ("is locked", "is full", "disk I/O error", "unable to open database file")
-"""What an SQLite database says of trouble that passes; it says the like of a statement that it cannot read."""
+"""Parts of SQLite's messages for temporary errors."""
 
 logger = logging.getLogger(__name__)
 
 
 def retry(call: Callable[P, T], longest: float = LONGEST) -> Callable[P, T]:
-    """The same function, called again as long as what it calls is away, for `longest` seconds at most.
+    """Return the function with retries for `longest` seconds while its store is unavailable.
 
-    The function must be one that does no harm when it is called twice. Raises LabError when the time is over.
+    The function must be safe to call twice. Raises LabError when the time is over.
     """
 
     @wraps(call)
@@ -53,12 +53,14 @@ def retry(call: Callable[P, T], longest: float = LONGEST) -> Callable[P, T]:
                 waited, why = time.monotonic() - began, redact(first_line(error))
                 if waited + pause > longest:
                     raise LabError(
-                        f"The tracking store did not answer for {waited:.0f} s: {why}; see that it runs and its disk "
-                        "has room, then give the same command again."
+                        f"The tracking store did not answer for {waited:.0f} s: {why}; check that it runs and its "
+                        "disk has space, then run the command again."
                     ) from error
                 if pause == PAUSES[0]:
                     logger.warning(
-                        "The tracking store does not answer (%s); nothing is lost, trying for %.0f s.", why, longest
+                        "The tracking store does not answer (%s); retrying for up to %.0f s, nothing is lost.",
+                        why,
+                        longest,
                     )
             time.sleep(pause)
             pause = min(2 * pause, PAUSES[1])
@@ -67,7 +69,7 @@ def retry(call: Callable[P, T], longest: float = LONGEST) -> Callable[P, T]:
 
 
 def is_connection_error(error: BaseException) -> bool:
-    """Whether an error tells of a store that may come back: itself, or what it was raised from."""
+    """Return whether an error, or its cause, means that a store is temporarily unavailable."""
     if isinstance(error, DBAPIError):
         if isinstance(error.orig, sqlite3.Error):
             return any(words in str(error.orig) for words in PASSING)
@@ -77,6 +79,6 @@ def is_connection_error(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in AWAY
     behind = error.__cause__ or error.__context__
-    if behind is None:  # a server's word on its own database
+    if behind is None:  # a server's error about its database
         return getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
     return is_connection_error(behind)
