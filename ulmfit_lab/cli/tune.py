@@ -14,9 +14,10 @@ from ulmfit_lab.cli.workers import start_workers, wait_for_start, worker_argumen
 
 def tune_command(args: argparse.Namespace) -> int:
     """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
-    from ulmfit_lab.analysis.tuning_table import best_tries
+    from ulmfit_lab.analysis.tuning_table import best_tries, values_words
+    from ulmfit_lab.experiment.search_space import format_space
     from ulmfit_lab.sweep.display import ProgressDisplay
-    from ulmfit_lab.sweep.tuning import publish_tuning, recipes_text, tune, winners
+    from ulmfit_lab.sweep.tuning import edges, publish_tuning, recipes_text, tune, widen_search, winners
 
     experiment, overrides = load_declared(args)
     home, tracker = open_lab(args)
@@ -28,8 +29,14 @@ def tune_command(args: argparse.Namespace) -> int:
         others.begin()
         outcome = search()
         others.wait()
-    if others.size and outcome.table is None and not outcome.failures:
-        outcome = search()  # what the others searched, or left behind
+        if others.size and outcome.table is None and not outcome.failures:
+            outcome = search()  # what the others searched, or left behind
+        while outcome.table is not None and not args.worker and (wider := widen_search(experiment, outcome)):
+            experiment = wider
+            space = ", ".join(f"{p} {values_words(v)}" for p, v in format_space(wider.search.space).items())
+            print(f"A best trial is at the edge of a range; searching again over {space}.", file=sys.stderr)
+            search = partial(tune, experiment, args.scale, overrides=overrides, budget=args.budget, **options)
+            outcome = search()
     print_failures(outcome.failures)
     if outcome.failures:
         print("The search is not complete; the same command goes on with it.", file=sys.stderr)
@@ -41,5 +48,8 @@ def tune_command(args: argparse.Namespace) -> int:
     print(best_tries(outcome.table).to_string(index=False))
     found = winners(outcome.table, experiment)
     print(f"\nBest on validation data, for {experiment.name}:\n{recipes_text(found, experiment, args.scale)}")
+    for variant, mine in edges(outcome.table, outcome.facts).items():
+        at = " and ".join(f"{path} at the {edge} edge of its range" for path, edge in mine.items())
+        print(f"warning: the best trial of {variant} has {at}: a better value may lie beyond.", file=sys.stderr)
     print("Written: " + ", ".join(str(path) for path in written))
     return 0

@@ -26,7 +26,7 @@ from ulmfit_lab.config.paths import fingerprint, flatten, override
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.splits import splits_of
-from ulmfit_lab.experiment.search_space import Space, check_space, count_points, is_number
+from ulmfit_lab.experiment.search_space import Range, Space, check_space, count_points, is_number
 from ulmfit_lab.experiment.stored_modules import check_name_unique, declared_in
 from ulmfit_lab.training.metrics import VALIDATION, find_metric
 from ulmfit_lab.utils.errors import ConfigError, LabError, suggest
@@ -49,6 +49,8 @@ class Search:
     """Variant -> fields with a space of its own, such as learning rates of SGD and Adam."""
     variants: Sequence[str] = ()
     """Variants to search (default: all with an LSTM)."""
+    widest: Mapping[str, Range] = field(default_factory=dict)
+    """Field of `space` -> limits up to which `tune` widens its range as long as the best trial is at an edge."""
     budget: int = 12
     """Number of trials per variant."""
     metric: str = "final/valid_error"
@@ -366,6 +368,10 @@ def _check_search(experiment: Experiment) -> None:
         raise ConfigError(f"{name}: search.budget = {experiment.search.budget} must be at least 1.")
     if not measure.startswith(VALIDATION):
         raise ConfigError(f"{name}: search.metric {measure!r} must be a validation metric ({', '.join(VALIDATION)}).")
+    for path, widest in experiment.search.widest.items():
+        values = experiment.search.space.get(path)
+        if not isinstance(values, Range) or not widest.low <= values.low < values.high <= widest.high:
+            raise ConfigError(f"{name}: search.widest of {path} is {widest}; it must contain a Range of search.space.")
     data = [path for path in experiment.search.space if path.startswith("target.")]
     if data:
         raise ConfigError(f"{name}: {data[0]} changes the labelled data; a search must not change target fields.")

@@ -41,6 +41,39 @@ class Range:
         return isinstance(value, int if self.whole else (int, float)) and self.low <= value <= self.high
 
 
+EDGE, STEP = 0.05, 4.0
+"""A value is at an edge within this share of a range; a range is widened to this many times its size there."""
+
+
+def at_edge(values: Range | Mapping[str, Any] | Sequence[Any], value: Any) -> str:
+    """Edge of a range, or of a list of at least three numbers, that a value is at: "lower", "upper" or ""."""
+    if isinstance(values, Range):
+        values = vars(values)
+    if isinstance(values, Mapping):
+        scale = math.log if values["log"] else float
+        low, high, place = (scale(each) for each in (values["low"], values["high"], value))
+        share = (place - low) / (high - low)
+        return "lower" if share < EDGE else "upper" if share > 1 - EDGE else ""
+    if len(values) < 3 or not all(map(is_number, values)):
+        return ""
+    return "lower" if value == min(values) else "upper" if value == max(values) else ""
+
+
+def widen(values: Range, edge: str, widest: Range) -> Range:
+    """The range with its edge moved by a factor of `STEP`, or by that many widths, up to an edge of `widest`.
+
+    >>> widen(Range(0.001, 0.01, log=True), "upper", Range(0.0001, 0.03, log=True))
+    Range(low=0.001, high=0.03, log=True)
+    """
+    step = (STEP - 1) * (values.high - values.low)
+    low = values.low / STEP if values.log else values.low - step
+    high = values.high * STEP if values.log else values.high + step
+    whole = int if values.whole else float
+    if edge == "lower":
+        return Range(min(max(whole(low), widest.low), values.low), values.high, values.log)
+    return Range(values.low, max(min(whole(high), widest.high), values.high), values.log)
+
+
 Space = Mapping[str, Range | Sequence[Any]]
 """Field -> values."""
 

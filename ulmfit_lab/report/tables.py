@@ -40,6 +40,7 @@ from ulmfit_lab.analysis.tuning_table import (
     measure_words,
     values_words,
 )
+from ulmfit_lab.experiment.search_space import at_edge
 from ulmfit_lab.report.association_words import association_parts, association_verdicts
 from ulmfit_lab.report.terminal_tables import FittedTable
 
@@ -334,12 +335,19 @@ def tuning_part(tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None 
             *(str(row[name]) for name in trial),
             *(format_value(row[f]) for f in fields),
             f"{scale * row[measure]:.{2 if scale > 1 else 4}f}",
-            "chosen" if i in best else "",
+            chosen_words(row.to_dict(), searched or {}) if i in best else "",
         ]
         for i, row in best_tries(tuning).iterrows()
     ]
     header = ["variant", *trial, *fields, words, ""]
     return ["## Recipes", tuning_text(tuning, searched or {}), markdown(header, cells)]
+
+
+def chosen_words(row: Mapping[str, Any], searched: Mapping[str, Any]) -> str:
+    """Mark of a chosen trial, with the fields whose value is at the edge of its range."""
+    space = {**searched.get("space", {}), **searched.get("space_of", {}).get(row["variant"], {})}
+    fields = [path for path, values in space.items() if path in row and at_edge(values, row[path])]
+    return f"chosen, at the edge of {listed(fields)}" if fields else "chosen"
 
 
 def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:

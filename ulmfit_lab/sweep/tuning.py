@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from filelock import FileLock
@@ -22,11 +22,14 @@ from ulmfit_lab.experiment.declaration import Changes, Experiment, search_config
 from ulmfit_lab.experiment.plan import Throughput
 from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.search_space import (
+    Range,
+    at_edge,
     check_space,
     extremes,
     format_space,
     is_outside,
     point_differing_everywhere,
+    widen,
 )
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import StageStore
@@ -113,6 +116,32 @@ def winners(table: pd.DataFrame, experiment: Experiment) -> dict[str, dict[str, 
     """Variant -> best hyperparameters; variants without a complete trial are omitted."""
     best = table.loc[chosen(table)].to_dict("records")
     return {row["variant"]: {field: row[field] for field in experiment.search.space} for row in best}
+
+
+def edges(table: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Variant -> field -> edge of its range that the best value is at."""
+    found: dict[str, dict[str, str]] = {}
+    for row in table.loc[chosen(table)].to_dict("records"):
+        space = {**facts.get("space", {}), **facts.get("space_of", {}).get(row["variant"], {})}
+        mine = {path: at_edge(values, row[path]) for path, values in space.items()}
+        found[row["variant"]] = {path: edge for path, edge in mine.items() if edge}
+    return {variant: mine for variant, mine in found.items() if mine}
+
+
+def widen_search(experiment: Experiment, outcome: TuningResult) -> Experiment | None:
+    """The experiment with ranges widened where a best value is at their edge; None where none may be widened.
+
+    All variants have the wider range, so that each is searched again with the same budget.
+    """
+    space = dict(experiment.search.space)
+    for mine in edges(cast(pd.DataFrame, outcome.table), outcome.facts).values():
+        for path, edge in mine.items():
+            values, widest = space[path], experiment.search.widest.get(path)
+            if isinstance(values, Range) and widest:
+                space[path] = widen(values, edge, widest)
+    if space == experiment.search.space:
+        return None
+    return replace(experiment, search=replace(experiment.search, space=space))
 
 
 def recipes_text(found: Mapping[str, Mapping[str, Any]], experiment: Experiment, scale: str) -> str:

@@ -1,0 +1,93 @@
+"""A search whose best trial is at an edge goes on in a wider range, up to a declared limit, and says what remains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ulmfit_lab.cli import main
+from ulmfit_lab.experiment.declaration import Experiment, Search
+from ulmfit_lab.experiment.search_space import Range, at_edge, widen
+from ulmfit_lab.report.tables import tuning_part
+from ulmfit_lab.utils.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "edge"),
+    [
+        (Range(0.001, 0.1, log=True), 0.001, "lower"),
+        (Range(0.001, 0.1, log=True), 0.0012, "lower"),  # log10 of 1.2 is 0.08 of two decades
+        (Range(0.001, 0.1, log=True), 0.01, ""),
+        (Range(0.001, 0.1, log=True), 0.099, "upper"),
+        (Range(0.0, 1.0), 0.04, "lower"),
+        (Range(0.0, 1.0), 0.06, ""),
+        ([0.003, 0.007, 0.015], 0.015, "upper"),
+        ([0.003, 0.007, 0.015], 0.007, ""),
+        ([0.003, 0.015], 0.015, ""),
+        (["a", "b", "c"], "a", ""),
+        ({"low": 1.0, "high": 2.0, "log": False}, 2.0, "upper"),
+    ],
+)
+def test_an_edge_is_five_percent_of_a_range_or_the_end_of_a_list(values: Any, value: Any, edge: str) -> None:
+    assert at_edge(values, value) == edge
+
+
+def test_a_range_is_widened_up_to_its_limit_and_no_further() -> None:
+    limit = Range(0.0005, 0.1, log=True)
+    wider = widen(Range(0.003, 0.01, log=True), "upper", limit)
+    assert wider == Range(0.003, 0.04, log=True)
+    assert widen(wider, "upper", limit) == Range(0.003, 0.1, log=True)
+    assert widen(Range(0.003, 0.1, log=True), "upper", limit) == Range(0.003, 0.1, log=True)
+    assert widen(Range(0.003, 0.01, log=True), "lower", limit) == Range(0.00075, 0.01, log=True)
+    assert widen(Range(1, 3), "upper", Range(1, 20)) == Range(1, 9)
+    assert widen(Range(1, 3), "lower", Range(0, 20)) == Range(0, 3)
+
+
+def test_a_limit_must_contain_a_searched_range(experiment: Experiment) -> None:
+    space = {"classifier.lr": Range(0.001, 0.01, log=True)}
+    for widest in ({"classifier.lr": Range(0.002, 0.1)}, {"classifier.epochs": Range(1, 9)}):
+        with pytest.raises(ConfigError, match=r"search.widest of classifier\.\w+ is .* it must contain a Range"):
+            replace(experiment, search=Search(space=space, widest=widest))
+
+
+def test_a_report_marks_a_recipe_from_an_edge() -> None:
+    table = pd.DataFrame(
+        {
+            "variant": ["a", "a", "b", "b"],
+            "trial": [0, 1, 0, 1],
+            "classifier.lr": [0.003, 0.0099, 0.004, 0.003],
+            "valid_error": [0.3, 0.2, 0.1, 0.2],
+            "seeds": [3, 3, 3, 3],
+            "state": ["complete"] * 4,
+        }
+    )
+    facts = {"space": {"classifier.lr": {"low": 0.001, "high": 0.01, "log": True}}}
+    text = tuning_part(table, facts)[2]
+    assert "| a | 1 | 0.0099 | 20.00 | chosen, at the edge of classifier.lr |" in text
+    assert "| b | 0 | 0.004 | 10.00 | chosen |" in text
+
+
+def test_a_search_goes_on_while_the_best_is_at_an_edge(
+    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # rates so small that nothing is learned: a larger one is better, as far as the limit
+    fields = {"name": "edge", "question": "?", "baseline": "random", "seeds": (0,), "scales": experiment.scales}
+    tuned = {scale: {"random": {"classifier.lr": 2e-7}} for scale in ("tiny", "demo", "small", "paper")}
+    source = (
+        "from ulmfit_lab.experiment import Experiment, Range, Search\n"
+        f"EXPERIMENT = Experiment(**{fields!r}, variants={{'random': {{'classifier.init': 'random'}}}}, "
+        f"tuned={tuned!r}, search=Search(space={{'classifier.lr': Range(1e-7, 2e-7, log=True)}}, budget=3, "
+        "seeds=(1001,), metric='final/valid_loss', widest={'classifier.lr': Range(1e-9, 1e-6, log=True)}))\n"
+    )
+    (tmp_path / "edge.py").write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert main(["tune", "edge.py", "--scale", "tiny", "--home", str(tmp_path / "home")]) == 0
+    shown = capsys.readouterr()
+    table = pd.read_csv(next(tmp_path.glob("results/**/tuning.csv")))
+    assert len(table) == 3, "the last search's trials"
+    assert "searching again over classifier.lr 1e-07 to 8e-07, logarithmic" in shown.err
+    assert table["classifier.lr"].max() > 2e-7
