@@ -343,7 +343,7 @@ def tuning_part(tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None 
     return ["## Recipes", tuning_text(tuning, searched or {}), markdown(header, cells)]
 
 
-def chosen_words(row: Mapping[str, Any], searched: Mapping[str, Any]) -> str:
+def chosen_words(row: Mapping[Any, Any], searched: Mapping[str, Any]) -> str:
     """Mark of a chosen trial, with the fields whose value is at the edge of its range."""
     space = {**searched.get("space", {}), **searched.get("space_of", {}).get(row["variant"], {})}
     fields = [path for path, values in space.items() if path in row and at_edge(values, row[path])]
