@@ -144,6 +144,12 @@ class ReportSpec:
     """Contrasts that are also tested for equivalence and non-inferiority."""
     smallest_difference: float | None = None
     """The smallest difference of interest, from which further seeds are planned."""
+    registered: str = ""
+    """When the experiment was declared, in a sentence; empty where that is not recorded."""
+    changed: tuple[str, ...] = ()
+    """What was changed in the declaration since then."""
+    exploratory: tuple[tuple[str, str, str], ...] = ()
+    """Contrasts (variant, against, level) that were not declared as they are before the first run."""
     efficiency: tuple[tuple[str, str], ...] = ()
     """Pairs (variant, against): at which level does against reach what variant reaches?"""
 

@@ -19,6 +19,7 @@ from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.experiment.consistency import check_consistency
 from ulmfit_lab.experiment.declaration import Changes, Experiment, experiment_files, load_experiments
+from ulmfit_lab.experiment.registration import FILE, read_registration, with_registration
 from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.write import digests, picture_files, sidecar, text_files
@@ -77,6 +78,8 @@ def committed_grid(committed: Committed, overrides: Changes | None = None) -> tu
     Raises LabError where they are not the declared runs: a cell is missing, or was made with another config.
     """
     spec = make_report_spec(committed.experiment, committed.scale, overrides)
+    text, where = read_registration(committed.folder), str(committed.folder / FILE)
+    spec = with_registration(spec, text, committed.experiment, overrides, where)
     table = check_grid(read_runs(committed.folder / RUNS), spec)
     check_consistency(table, committed.experiment, committed.scale, overrides)
     return table, spec

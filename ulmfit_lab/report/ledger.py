@@ -154,7 +154,8 @@ def verdict_words(headline: Headline, spec: ReportSpec) -> str:
     row = headline.row
     why = f" ({row.why})" if row.why else ""
     margin = f"; {row.margin_verdict} within {row.margin:g}" if row.margin_verdict in PROVEN else ""
-    return f"{contrast_words(row, spec)}: **{row.verdict}{margin}**{why}"
+    explored = ", exploratory" if (row.variant, row.against, row.level) in spec.exploratory else ""
+    return f"{contrast_words(row, spec)}: **{row.verdict}{margin}**{why}{explored}"
 
 
 def power_words(headline: Headline, spec: ReportSpec) -> str:

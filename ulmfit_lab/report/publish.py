@@ -15,6 +15,7 @@ from ulmfit_lab.experiment.consistency import unknown_fields
 from ulmfit_lab.experiment.declaration import Changes, Experiment, declaration
 from ulmfit_lab.experiment.plan import plan_runs
 from ulmfit_lab.experiment.precision import resolve_precision
+from ulmfit_lab.experiment.registration import FILE, with_registration
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, make_report_spec, runs_table
 from ulmfit_lab.experiment.run_names import declared_runs, name_runs
 from ulmfit_lab.pipeline.store import StageStore
@@ -25,7 +26,8 @@ from ulmfit_lab.report.new_metrics import keep_metrics
 from ulmfit_lab.report.tables import console_parts, print_report, verdict_first
 from ulmfit_lab.report.tuning_figure import draw_again
 from ulmfit_lab.report.withdrawn import withdrawal_of
-from ulmfit_lab.report.write import sweep_metrics, write_report
+from ulmfit_lab.report.write import sweep_metrics, write_files, write_report
+from ulmfit_lab.tracking.names import REGISTERED
 from ulmfit_lab.tracking.records import LoggedMetric, TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 from ulmfit_lab.utils.errors import IncompleteError, LabError
@@ -52,7 +54,7 @@ def publish(
     spec = make_report_spec(experiment, scale, overrides)
     tracked = keep_metrics(tracker.runs(experiment.name, scale), StageStore(home.stages), tracker)
     if not tracked:
-        runs = committed_runs(experiment, scale, overrides, folder)
+        runs, spec = committed_runs(experiment, scale, overrides, folder)
         written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
         print_report(runs, spec)
         return written
@@ -60,9 +62,13 @@ def publish(
     mine = declared_runs(tracked, planned)
     check_looks_unchanged(mine, experiment)
     name_runs(tracked, planned, tracker)
+    text = tracker.registration(experiment.name, scale)
+    spec = with_registration(spec, text, experiment, overrides, f"The tag {REGISTERED}")
     runs = runs_table(mine)
     print(f"Source: {len({run.run_id for run in mine})} tracked runs in {redact(tracker.uri)}.")
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
+    if text:
+        written += write_files({FILE: f"{text}\n".encode()}, folder)
     parts = console_parts(runs, spec)
     Console().print(Group(*parts))
     summarise(experiment, scale, overrides, tracker, runs, spec, folder, mine)
@@ -70,8 +76,10 @@ def publish(
     return written
 
 
-def committed_runs(experiment: Experiment, scale: str, overrides: Changes | None, folder: Path) -> pd.DataFrame:
-    """The runs that an earlier report kept; what a clone has in place of a tracking store.
+def committed_runs(
+    experiment: Experiment, scale: str, overrides: Changes | None, folder: Path
+) -> tuple[pd.DataFrame, ReportSpec]:
+    """The runs that an earlier report kept, and what is compared; what a clone has in place of a tracking store.
 
     Raises LabError, naming the file, where they are not the declared runs.
     """
@@ -83,13 +91,13 @@ def committed_runs(experiment: Experiment, scale: str, overrides: Changes | None
             f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; make them: {hint}"
         )
     try:
-        runs, _ = committed_grid(Committed(experiment, scale, folder), overrides)
+        runs, spec = committed_grid(Committed(experiment, scale, folder), overrides)
     except LabError as error:
         raise type(error)(f"{path}: {error}") from error
     print(f"Source: {path}, since no runs of {experiment.name} at scale {scale} are tracked here.")
     if fields := unknown_fields(runs, experiment, scale, overrides):
         print(f"note: it does not hold {', '.join(fields)}, which may have had another value than today's.")
-    return runs
+    return runs, spec
 
 
 def summarise(

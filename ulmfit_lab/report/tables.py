@@ -100,6 +100,7 @@ def markdown_report(
         f"# {spec.name}",
         spec.question,
         *claim_part(spec),
+        *registration_part(spec),
         f"**{headline(rows, spec)}**",
         f"## {spec.metric_label}",
         f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
@@ -127,6 +128,14 @@ def verdict_first(report: str) -> str:
     opening, heading, found = report.partition("\n\n## ")
     _, question, *claim, verdict = opening.split("\n\n")
     return "\n\n".join([question, verdict, *claim]) + heading + found
+
+
+def registration_part(spec: ReportSpec) -> list[str]:
+    """When the experiment was declared, and what was changed since."""
+    if not spec.registered:
+        return []
+    changed = f" Changed since, and exploratory therefore: {'; '.join(spec.changed)}." if spec.changed else ""
+    return [f"{spec.registered}{changed}"]
 
 
 def claim_part(spec: ReportSpec) -> list[str]:
@@ -246,7 +255,8 @@ def comparison_row(row: Comparison, spec: ReportSpec) -> list[str]:
     numbers = [difference, interval, format_p_value(row.corrected_p)]
     family = ["primary" if row.is_primary else "secondary"] if spec.primary else []
     margin = [format_margin(row)] if spec.margins else []
-    found = [verdict_words(row), *margin, format_n(row), format_further_seeds(row)]
+    explored = ", exploratory" if (row.variant, row.against, row.level) in spec.exploratory else ""
+    found = [verdict_words(row) + explored, *margin, format_n(row), format_further_seeds(row)]
     return [row.variant, row.against, *level, *family, *numbers, *found]
 
 

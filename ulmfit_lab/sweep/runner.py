@@ -21,6 +21,7 @@ from ulmfit_lab.experiment.confounds import check_confounds
 from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, declaration
 from ulmfit_lab.experiment.plan import TRAINED, Plan, PlannedRun, Throughput, make_plan, plan_runs
 from ulmfit_lab.experiment.precision import resolve_precision
+from ulmfit_lab.experiment.registration import register
 from ulmfit_lab.experiment.replication import direction_of
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, looks_tag, make_report_spec
 from ulmfit_lab.experiment.run_names import name_runs, run_tags
@@ -162,6 +163,9 @@ def sweep(
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
+    if plan.todo and not overrides:
+        text = register(experiment, scale, overrides, plan.finished, provenance().get("lab.commit", ""))
+        tracker.register(experiment.name, scale, text)
     close_abandoned(experiment.name, scale, home, tracker, study)
     name_runs(plan.finished, plan.planned, tracker)
     display.plan(plan)

@@ -1,0 +1,89 @@
+"""A declaration is recorded when the first sweep starts; what was changed afterwards is reported as exploratory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ulmfit_lab.experiment.declaration import Design, Experiment
+from ulmfit_lab.experiment.registration import changes_since, declared_facts, parse_registration, read_registration
+from ulmfit_lab.report.committed import Committed, committed_grid
+from ulmfit_lab.report.publish import publish
+from ulmfit_lab.utils.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def swept(new_lab: Callable[[str], Any], experiment: Experiment) -> Any:
+    """A lab with a finished sweep of two variants."""
+    lab = new_lab("registered")
+    assert not lab.sweep(experiment).failures
+    return lab
+
+
+def report_of(lab: Any, experiment: Experiment, folder: Path) -> str:
+    """The table of a report."""
+    publish(experiment, "tiny", {}, lab.home, None, lab.tracker, folder)
+    return (folder / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_sweep_records_what_was_declared_before_its_first_run(
+    swept: Any, experiment: Experiment, tmp_path: Path
+) -> None:
+    first = parse_registration(swept.tracker.registration("starts", "tiny"), "here")
+    assert first.runs_before == 0 and first.facts == declared_facts(experiment, "tiny", None)
+    report = report_of(swept, experiment, tmp_path)
+    assert f"Declared {first.time} UTC" in report and ", before the first run." in report
+    assert "Changed since" not in report and "exploratory" not in report
+    assert read_registration(tmp_path) == f"{swept.tracker.registration('starts', 'tiny')}\n"
+    # a clone without the runs says the same
+    _, spec = committed_grid(Committed(experiment, "tiny", tmp_path))
+    assert spec.registered in report
+
+
+def test_what_was_declared_after_the_first_run_is_exploratory(
+    swept: Any, experiment: Experiment, tmp_path: Path
+) -> None:
+    turned = replace(experiment, design=Design(contrasts=(("random", "fine-tuned"),)))
+    report = report_of(swept, turned, tmp_path)
+    assert "contrasts added: random - fine-tuned; contrasts dropped: fine-tuned - random" in report
+    assert "1 language model, exploratory |" in report
+    asked = replace(experiment, question="And what of sentences?")
+    report = report_of(swept, asked, tmp_path)
+    assert "-> 'And what of sentences?'" in report and ", exploratory |" not in report
+
+
+def test_a_later_sweep_does_not_change_the_record(swept: Any, experiment: Experiment, tmp_path: Path) -> None:
+    before = swept.tracker.registration("starts", "tiny")
+    wider = replace(experiment, variants={**experiment.variants, "TF-IDF": {"classifier.model": "tf-idf"}})
+    assert not swept.sweep(wider).failures
+    assert swept.tracker.registration("starts", "tiny") == before
+    report = report_of(swept, wider, tmp_path)
+    assert "contrasts added: TF-IDF - random" in report and "variant added: TF-IDF" in report
+    (line,) = [line for line in report.splitlines() if line.startswith("| TF-IDF | random |")]
+    assert ", exploratory |" in line
+
+
+def test_a_changed_recipe_is_named(experiment: Experiment) -> None:
+    first = declared_facts(experiment, "tiny", None)
+    changed = declared_facts(experiment, "tiny", {"classifier.lr": 0.5})
+    assert list(changes_since(first, changed)) == ["config of random changed", "config of fine-tuned changed"]
+    assert list(changes_since(first, declared_facts(experiment, "tiny", {"compute.threads": 2}))) == []
+
+
+def test_a_declaration_longer_than_a_tag_is_whole(lab: Any) -> None:
+    lab.tracker.open_sweep("long", "tiny", "d1", "", {})
+    text = json.dumps({"a": "x" * 12_000})
+    lab.tracker.register("long", "tiny", text)
+    lab.tracker.register("long", "tiny", "another")
+    assert lab.tracker.registration("long", "tiny") == text
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"time": 1, "commit": "", "runs_before": 0, "facts": {}}', "{"])
+def test_a_damaged_record_is_an_error_that_names_its_file(text: str) -> None:
+    with pytest.raises(DataError, match=r"results/x/registered.json holds no registration .* restore or delete it"):
+        parse_registration(text, "results/x/registered.json")
