@@ -109,6 +109,9 @@ def parser() -> argparse.ArgumentParser:
         _experiment_options(each, several=each in (plan, runs, report))
     for each in (plan, sweep, report):
         _looks_options(each)
+    report.add_argument(
+        "--items", metavar="FILE", help="also write the test documents that every run gets wrong, as CSV"
+    )
     report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
     for each, what in ((sweep, "runs"), (tune, "variants")):
         at_once = "; with --cluster, how many at once" if each is sweep else ""
@@ -359,7 +362,7 @@ def report_command(args: argparse.Namespace) -> int:
 def write_report_here(args: argparse.Namespace) -> int:
     """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
     if show_current_report(args):
-        return 0
+        return write_items(args) if getattr(args, "items", None) else 0
     from ulmfit_lab.report.publish import publish
 
     home, tracker = open_lab(args)
@@ -368,6 +371,24 @@ def write_report_here(args: argparse.Namespace) -> int:
     written = publish(experiment, args.scale, overrides, home, data_of(args), tracker, folder)
     print("Written: " + ", ".join(str(path) for path in written))
     print("Compare the runs in MLflow: ulmfit-lab ui")
+    return write_items(args) if getattr(args, "items", None) else 0
+
+
+def write_items(args: argparse.Namespace) -> int:
+    """Write the test documents that every run of an experiment gets wrong."""
+    from ulmfit_lab.experiment.plan import plan_runs
+    from ulmfit_lab.experiment.precision import resolve_precision
+    from ulmfit_lab.experiment.run_names import declared_runs
+    from ulmfit_lab.runs.items import write_always_wrong
+
+    home, reader = open_runs(args)
+    experiment, overrides = load_declared(args, reader)
+    tracked = reader.runs(experiment.name, args.scale)
+    experiment, overrides = resolve_precision(experiment, args.scale, overrides, lambda: tracked, home)
+    planned = plan_runs(experiment, args.scale, overrides, data_of(args), (), home.imported)
+    runs = declared_runs(tracked, planned)
+    count = write_always_wrong(runs, home, data_of(args), Path(args.items))
+    print(f"{count} test documents that all {len(runs)} runs get wrong: {args.items}")
     return 0
 
 

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.cli.common import open_lab, open_runs
+from ulmfit_lab.cli.common import data_of, open_lab, open_runs
 from ulmfit_lab.cli.models import export_model_command, export_model_options
 from ulmfit_lab.cli.terminal import shows_unicode
-from ulmfit_lab.utils.errors import ConfigError, DataError
+from ulmfit_lab.utils.errors import ConfigError, DataError, LabError
 from ulmfit_lab.utils.files import atomic_write, json_text
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def use_commands(add: Add) -> None:
     close.add_argument("--count", type=int, default=10, metavar="N", help="neighbours of each (default: 10)")
     beside = add("compare", compare_command, "show runs side by side: config, metrics, variants over shared seeds")
     beside.add_argument("runs", nargs="+", metavar="RUN", help=RUN)
+    beside.add_argument(
+        "--items", type=int, default=10, metavar="N", help="test documents shown on which two runs differ (default: 10)"
+    )
+    beside.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     for each in (given, exported, labels, more, logged, close):
         several: dict[str, Any] = {"action": "append"} if each is close else {}
         each.add_argument("--run", required=True, metavar="RUN", dest="run_name", help=RUN, **several)
@@ -257,7 +261,7 @@ def compare_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.runs.compare import compare_runs
     from ulmfit_lab.runs.lookup import find_named_run
 
-    _, reader = open_runs(args)
+    home, reader = open_runs(args)
     found = compare_runs([find_named_run(name, reader, Path(args.results)) for name in args.runs], reader)
     console, names = Console(), [f"{run.experiment}\n{run.name}\n{run.origin[:8]}" for run in found.runs]
     fields = [[path, *("" if v is None else v for v in values)] for path, values in found.fields.items()]
@@ -281,7 +285,26 @@ def compare_command(args: argparse.Namespace) -> int:
         console.print(text_table(header, rows))
     else:
         console.print("The runs' variants share no two seeds, so they are not compared in pairs.")
+    if len(found.runs) == 2 and all("final/error" in run.metrics for run in found.runs):
+        print_items(found.runs, home, args, console)
     return 0
+
+
+def print_items(runs: Sequence[TrackedRun], home: Home, args: argparse.Namespace, console: Any) -> None:
+    """Print McNemar's test of two runs, and the first test documents on which they differ; or why that cannot be."""
+    from ulmfit_lab.report.terminal_tables import FittedTable
+    from ulmfit_lab.runs.items import compare_items, item_rows, load_items, load_test_documents
+
+    try:
+        items = [load_items(run, home) for run in runs]
+        console.print(str(compare_items(*items)), highlight=False, soft_wrap=True)
+        differing = [int(item) for item in (items[0].right != items[1].right).nonzero()[0]][: args.items]
+        if differing:
+            texts = load_test_documents(runs[0], home, data_of(args))
+            header = ["document", "label", *(f"{run.variant}, seed {run.seed}" for run in runs), "text"]
+            console.print(FittedTable(header, item_rows(items, texts, differing)))
+    except LabError as error:
+        console.print(str(error), highlight=False, soft_wrap=True)
 
 
 def register_command(args: argparse.Namespace) -> int:
