@@ -20,6 +20,7 @@ from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
 from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.models import models_command, models_options
+from ulmfit_lab.cli.noise import noise_command
 from ulmfit_lab.cli.overview import overview_command
 from ulmfit_lab.cli.runs import list_options, reproduce_options, travel_options
 from ulmfit_lab.cli.stages import stages_command, stages_options
@@ -91,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     report = add(
         "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
     )
+    noise = add("noise", noise_command, "show the spread over seeds, language models and test documents")
     doctor_options(add("doctor", doctor_command, "diagnose runs, trials, stages and installation, and repair them"))
     bench_options(add("bench", bench_command, "measure speed and memory, beside fastai and the machine's limit"))
     ui = add("ui", ui_command, "open MLflow on the tracked runs")
@@ -103,10 +105,10 @@ def parser() -> argparse.ArgumentParser:
     add("overview", overview_command, "list experiments with runs here and the next command (the default)")
     top.epilog = f"{grouped({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
     commands.help = argparse.SUPPRESS  # listed in groups instead
-    for each in (plan, sweep, tune, runs, report, stages):
+    for each in (plan, sweep, tune, runs, report, stages, noise):
         if each is not stages:
             _add_experiment(each, optional=each is report)
-        _experiment_options(each, several=each in (plan, runs, report))
+        _experiment_options(each, several=each in (plan, runs, report, noise))
     for each in (plan, sweep, report):
         _looks_options(each)
     report.add_argument(

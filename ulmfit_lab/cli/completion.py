@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 
 GROUPS: Mapping[str, Sequence[str]] = {
-    "experiments": ("overview", "list", "new", "plan", "sweep", "tune", "report"),
+    "experiments": ("overview", "list", "new", "plan", "noise", "sweep", "tune", "report"),
     "runs": ("runs", "compare", "reproduce", "stages", "ui"),
     "models": (
         "predict",
