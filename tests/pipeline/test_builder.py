@@ -405,5 +405,5 @@ def test_a_training_may_have_a_multiplier_of_its_own(config: RunConfig) -> None:
         {(stage.kind, stage.fingerprint) for stage in final_stage(each, 0, None).ancestry()} for each in (config, own)
     )
     assert sorted(kind for kind, _ in after - before) == ["classifier", "fine-tuned"]
-    with pytest.raises(ConfigError, match=r"lm.input_dropout = 0.25 times pretraining.drop_mult = 5.0 must be between"):
+    with pytest.raises(ConfigError, match=r"times pretraining.drop_mult = 5.0 must be at least 0 and below 1"):
         override(config, {"pretraining.drop_mult": 5.0})

@@ -109,7 +109,8 @@ def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> N
     shared.tracker.show(parent, "final/error", "Which?")
     number = shared.tracker.find_experiment("shown", "tiny")
     runs = f"#/experiments/{number}/runs"
-    pages = {"verdict": f"{runs}/{parent}", "runs": f"{runs}?viewStateShareKey=runs"}
+    views = {key: f"{runs}?viewStateShareKey={key}" for key in ("means", "runs")}
+    pages = {"verdict": f"{runs}/{parent}", **views}
     assert shared.tracker.pages()["shown (tiny)"] == pages
     tags = shared.tracker.client.get_experiment(number).tags
     assert f"({runs}/{parent})" in tags["mlflow.note.content"]
