@@ -291,5 +291,5 @@ def test_no_room_no_answer_and_odd_shares_are_errors_of_one_line(lab: Any, longe
         connect("127.0.0.1:1", None, lab.tracker, lab.display),
     ):
         pass
-    with pytest.raises(ConfigError, match="share of one GPU"), connect("auto", 1.5, lab.tracker, lab.display):
+    with pytest.raises(ConfigError, match="fraction of one GPU"), connect("auto", 1.5, lab.tracker, lab.display):
         pass
