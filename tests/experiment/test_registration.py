@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,16 @@ from typing import Any
 import pytest
 
 from ulmfit_lab.experiment.declaration import Design, Experiment
-from ulmfit_lab.experiment.registration import changes_since, declared_facts, parse_registration, read_registration
+from ulmfit_lab.experiment.registration import (
+    changes_since,
+    declared_facts,
+    parse_registration,
+    read_registration,
+    registered_in,
+)
 from ulmfit_lab.report.committed import Committed, committed_grid
 from ulmfit_lab.report.publish import publish
+from ulmfit_lab.runs.transfer import export_runs, import_runs
 from ulmfit_lab.utils.errors import DataError
 
 
@@ -34,12 +40,12 @@ def report_of(lab: Any, experiment: Experiment, folder: Path) -> str:
 def test_a_sweep_records_what_was_declared_before_its_first_run(
     swept: Any, experiment: Experiment, tmp_path: Path
 ) -> None:
-    first = parse_registration(swept.tracker.registration("starts", "tiny"), "here")
+    first = parse_registration(registered_in(swept.tracker.runs("starts", "tiny")), "here")
     assert first.runs_before == 0 and first.facts == declared_facts(experiment, "tiny", None)
     report = report_of(swept, experiment, tmp_path)
     assert f"Declared {first.time} UTC" in report and ", before the first run." in report
     assert "Changed since" not in report and "exploratory" not in report
-    assert read_registration(tmp_path) == f"{swept.tracker.registration('starts', 'tiny')}\n"
+    assert read_registration(tmp_path) == f"{registered_in(swept.tracker.runs('starts', 'tiny'))}\n"
     # a clone without the runs says the same
     _, spec = committed_grid(Committed(experiment, "tiny", tmp_path))
     assert spec.registered in report
@@ -58,10 +64,10 @@ def test_what_was_declared_after_the_first_run_is_exploratory(
 
 
 def test_a_later_sweep_does_not_change_the_record(swept: Any, experiment: Experiment, tmp_path: Path) -> None:
-    before = swept.tracker.registration("starts", "tiny")
+    before = registered_in(swept.tracker.runs("starts", "tiny"))
     wider = replace(experiment, variants={**experiment.variants, "TF-IDF": {"classifier.model": "tf-idf"}})
     assert not swept.sweep(wider).failures
-    assert swept.tracker.registration("starts", "tiny") == before
+    assert registered_in(swept.tracker.runs("starts", "tiny")) == before
     report = report_of(swept, wider, tmp_path)
     assert "contrasts added: TF-IDF - random" in report and "variant added: TF-IDF" in report
     (line,) = [line for line in report.splitlines() if line.startswith("| TF-IDF | random |")]
@@ -75,12 +81,17 @@ def test_a_changed_recipe_is_named(experiment: Experiment) -> None:
     assert list(changes_since(first, declared_facts(experiment, "tiny", {"compute.threads": 2}))) == []
 
 
-def test_a_declaration_longer_than_a_tag_is_whole(lab: Any) -> None:
-    lab.tracker.open_sweep("long", "tiny", "d1", "", {})
-    text = json.dumps({"a": "x" * 12_000})
-    lab.tracker.register("long", "tiny", text)
-    lab.tracker.register("long", "tiny", "another")
-    assert lab.tracker.registration("long", "tiny") == text
+def test_a_declaration_travels_with_its_runs(
+    swept: Any, new_lab: Callable[[str], Any], experiment: Experiment, tmp_path: Path
+) -> None:
+    export_runs("starts", "tiny", swept.tracker, tmp_path / "runs.jsonl")
+    report_of(swept, experiment, tmp_path / "made")
+    for name, source in (("export", tmp_path / "runs.jsonl"), ("csv", tmp_path / "made" / "runs.csv")):
+        other = new_lab(name)
+        import_runs(experiment, "tiny", None, other.home, None, other.tracker, source)
+        report_of(other, experiment, tmp_path / name)
+        for file in ("registered.json", "table.md"):
+            assert (tmp_path / name / file).read_bytes() == (tmp_path / "made" / file).read_bytes()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"time": 1, "commit": "", "runs_before": 0, "facts": {}}', "{"])

@@ -12,8 +12,9 @@ import pytest
 from ulmfit_lab.analysis.interim import replay_looks
 from ulmfit_lab.experiment.declaration import Experiment, run_specs, until_decided
 from ulmfit_lab.experiment.report_inputs import make_report_spec
+from ulmfit_lab.report.committed import Committed, committed_grid
 from ulmfit_lab.report.publish import publish
-from ulmfit_lab.report.write import read_runs, report_files
+from ulmfit_lab.report.write import report_files
 from ulmfit_lab.utils.errors import ConfigError, IncompleteError
 
 
@@ -63,7 +64,7 @@ def test_seeds_are_added_only_where_a_comparison_is_open_and_the_report_says_so(
     assert "| no difference shown | 10 |" in text
     assert "looked at after 6, 8, 10 seeds" in text and "would have been 30 runs" in text
     # from runs.csv alone the report has the same bytes
-    spec, table = make_report_spec(words, "tiny"), read_runs(tmp_path / "runs.csv")
+    table, spec = committed_grid(Committed(words, "tiny", tmp_path))
     again = report_files(table, spec, None, None)
     assert {name: (tmp_path / name).read_bytes() for name in again} == again
 

@@ -1,7 +1,7 @@
 """What an experiment declared when the first run of its first sweep started, and what was changed after that.
 
-The declaration is kept with its time and commit as a tag of the MLflow experiment, and beside committed results as
-`registered.json`. A report marks as exploratory what was declared later (Nosek et al. 2018, "The preregistration
+The declaration is kept with its time and commit as a tag of every run, which travels with it, and beside committed
+results as `registered.json`. A report marks as exploratory what was declared later (Nosek et al. 2018, "The preregistration
 revolution").
 """
 
@@ -18,8 +18,9 @@ from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.config.paths import fingerprint, flatten
 from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
 from ulmfit_lab.experiment.report_inputs import make_report_spec
-from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.utils.errors import DataError
+from ulmfit_lab.tracking.names import LONGEST_TAG
+from ulmfit_lab.tracking.records import REGISTERED, TrackedRun
+from ulmfit_lab.utils.errors import ConfigError, DataError
 from ulmfit_lab.utils.files import json_text
 
 FILE = "registered.json"
@@ -64,11 +65,28 @@ def declared_facts(experiment: Experiment, scale: str, overrides: Changes | None
 def register(
     experiment: Experiment, scale: str, overrides: Changes | None, runs: Iterable[TrackedRun], commit: str
 ) -> str:
-    """The registration of a sweep that is about to start, as text."""
-    before = sum(run.status == "FINISHED" for run in runs)
+    """The registration of a sweep that is about to start, as text: that of its first sweep, if runs have one.
+
+    runs: all tracked runs of the experiment at the scale
+
+    Raises ConfigError for a declaration that is too long to be kept.
+    """
+    known = list(runs)
+    if first := registered_in(known):
+        return first
+    before = sum(run.status == "FINISHED" for run in known)
     facts = declared_facts(experiment, scale, overrides)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-    return json_text({"time": now, "commit": commit, "runs_before": before, "facts": facts})
+    text = json_text({"time": now, "commit": commit, "runs_before": before, "facts": facts})
+    if len(text) > LONGEST_TAG:
+        raise ConfigError(f"{experiment.name} declares more than a tag of MLflow holds; split it into two experiments.")
+    return text
+
+
+def registered_in(runs: Iterable[TrackedRun]) -> str:
+    """The registration that the oldest of the runs that have one was made by; empty if none has one."""
+    found = [run for run in runs if run.tags.get(REGISTERED)]
+    return min(found, key=lambda run: run.start).tags[REGISTERED] if found else ""
 
 
 def parse_registration(text: str, where: str) -> Registration:

@@ -15,7 +15,7 @@ from ulmfit_lab.experiment.consistency import unknown_fields
 from ulmfit_lab.experiment.declaration import Changes, Experiment, declaration
 from ulmfit_lab.experiment.plan import plan_runs
 from ulmfit_lab.experiment.precision import resolve_precision
-from ulmfit_lab.experiment.registration import FILE, with_registration
+from ulmfit_lab.experiment.registration import FILE, registered_in, with_registration
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, make_report_spec, runs_table
 from ulmfit_lab.experiment.run_names import declared_runs, name_runs
 from ulmfit_lab.pipeline.store import StageStore
@@ -27,8 +27,7 @@ from ulmfit_lab.report.tables import console_parts, print_report, verdict_first
 from ulmfit_lab.report.tuning_figure import draw_again
 from ulmfit_lab.report.withdrawn import withdrawal_of
 from ulmfit_lab.report.write import sweep_metrics, write_files, write_report
-from ulmfit_lab.tracking.names import REGISTERED
-from ulmfit_lab.tracking.records import LoggedMetric, TrackedRun
+from ulmfit_lab.tracking.records import REGISTERED, LoggedMetric, TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
 from ulmfit_lab.utils.errors import IncompleteError, LabError
 from ulmfit_lab.utils.home import Home, redact
@@ -62,7 +61,7 @@ def publish(
     mine = declared_runs(tracked, planned)
     check_looks_unchanged(mine, experiment)
     name_runs(tracked, planned, tracker)
-    text = tracker.registration(experiment.name, scale)
+    text = registered_in(tracked)
     spec = with_registration(spec, text, experiment, overrides, f"The tag {REGISTERED}")
     runs = runs_table(mine)
     print(f"Source: {len({run.run_id for run in mine})} tracked runs in {redact(tracker.uri)}.")

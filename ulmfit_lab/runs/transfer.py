@@ -14,7 +14,7 @@ import re
 import time
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,10 @@ from ulmfit_lab.config.paths import fingerprint, rename_fields
 from ulmfit_lab.experiment.declaration import Changes, Experiment, declaration
 from ulmfit_lab.experiment.plan import plan_runs
 from ulmfit_lab.experiment.precision import resolve_precision
+from ulmfit_lab.experiment.registration import read_registration
 from ulmfit_lab.experiment.run_names import name_runs
 from ulmfit_lab.sweep.runner import mark_killed_on_interrupt
-from ulmfit_lab.tracking.records import DIVERGED, IMPORTED, LoggedMetric, TrackedRun
+from ulmfit_lab.tracking.records import DIVERGED, IMPORTED, REGISTERED, LoggedMetric, TrackedRun
 from ulmfit_lab.utils.errors import DataError, MismatchError
 from ulmfit_lab.utils.files import atomic_write, file_digest, unpacked_limit
 from ulmfit_lab.utils.home import Home
@@ -194,7 +195,10 @@ def read_table(path: Path) -> list[ExportedRun]:
     """
     rows = read_runs(path).drop_duplicates("run_id").to_dict("records")
     declared, now = fingerprint(["runs.csv", file_digest(path)]), round(time.time() * 1000)
-    return [ExportedRun(_from_row({str(name): value for name, value in row.items()}, now), declared) for row in rows]
+    registered = read_registration(path.parent).strip()
+    kept = {REGISTERED: registered} if registered else {}
+    runs = [_from_row({str(name): value for name, value in row.items()}, now) for row in rows]
+    return [ExportedRun(replace(run, tags=run.tags | kept), declared) for run in runs]
 
 
 def _from_row(row: Mapping[str, Any], now: int) -> TrackedRun:

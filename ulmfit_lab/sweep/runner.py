@@ -31,7 +31,7 @@ from ulmfit_lab.report.new_metrics import add_new_metrics, check_measurable, kee
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.tracking.lineage import add_origins, read_origin, save_origin
 from ulmfit_lab.tracking.names import NOTE
-from ulmfit_lab.tracking.records import DIVERGED
+from ulmfit_lab.tracking.records import DIVERGED, REGISTERED
 from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.training.metrics import find_metric
 from ulmfit_lab.training.progress import Point, Progress
@@ -163,15 +163,19 @@ def sweep(
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
+    registered = ""
     if plan.todo and not overrides:
-        text = register(experiment, scale, overrides, plan.finished, provenance().get("lab.commit", ""))
-        tracker.register(experiment.name, scale, text)
+        tracked = tracker.runs(experiment.name, scale)
+        registered = register(experiment, scale, overrides, tracked, provenance().get("lab.commit", ""))
     close_abandoned(experiment.name, scale, home, tracker, study)
     name_runs(plan.finished, plan.planned, tracker)
     display.plan(plan)
     before(plan)
     results: list[RunResult] = []
-    job, todo = SweepContext(experiment, parent, home, retries), unblocked_first(plan.todo, StageStore(home.stages))
+    job, todo = (
+        SweepContext(experiment, parent, home, retries, registered),
+        unblocked_first(plan.todo, StageStore(home.stages)),
+    )
     stages = {each.run_spec.label: each.stage.ancestry() for each in plan.todo}
     # an engine reports finished runs of all its workers
     shown = display.running(plan, hears=display.workers if engine else 1)
@@ -243,6 +247,8 @@ class SweepContext:
     parent: str
     home: Home
     retries: int = 0
+    registered: str = ""
+    """The experiment's first declaration, which each run keeps; empty if fields are overridden."""
 
 
 Engine = Callable[[Iterator[PlannedRun], SweepContext], Iterator[RunResult]]
@@ -303,6 +309,7 @@ def track_run(
     """Compute the stages of a run and track it in MLflow."""
     cell, stage, experiment, store = planned.run_spec, planned.stage, job.experiment, StageStore(job.home.stages)
     tags = {**run_tags(planned.run_specs), "lab.cell": stage.fingerprint, **looks_tag(experiment), **provenance()}
+    tags |= {REGISTERED: job.registered} if job.registered else {}
     params = flatten(cell.config) | {"seed": cell.seed}
     log = tracker.start_cell(job.parent, planned.run_specs[0].label, params, tags)
     observer = CellObserver(log, display, stage)

@@ -13,8 +13,6 @@ REPRODUCTIONS = "reproductions"
 """MLflow experiment of reproductions."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag that makes MLflow's UI open the experiment on its runs, not on traces."""
-REGISTERED = "lab.registered"
-"""Tags of an MLflow experiment (`.0`, `.1`, ...): its first declaration, as JSON (see `experiment.registration`)."""
 NOTE = "mlflow.note.content"
 """Tag shown as description, in Markdown."""
 LONGEST_TAG = 7900  # characters; MLflow's limit is 8,000

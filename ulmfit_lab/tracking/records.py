@@ -18,6 +18,8 @@ IMPORTED = "lab.imported"
 """Tag of an imported run: its original id."""
 LOOKS = "lab.looks"
 """Tag of a run of a sweep with interim analyses: their numbers of seeds."""
+REGISTERED = "lab.registered"
+"""Tag of a run: the first declaration of its experiment, as JSON (see `experiment.registration`)."""
 DIGITS = 8
 """Number of digits of a data digest that are shown."""
 ALSO = "lab.also"

@@ -6,7 +6,6 @@ Runs are addressed by id through `MlflowClient`; the fluent API's active run is 
 from __future__ import annotations
 
 import inspect
-import itertools
 import json
 import logging
 import os
@@ -42,7 +41,6 @@ from ulmfit_lab.tracking.names import (
     KIND,
     LONGEST_TAG,
     NOTE,
-    REGISTERED,
     REPRODUCTIONS,
     deleted_experiment,
     describe_cell,
@@ -76,8 +74,6 @@ BATCH, FLUSH_SECONDS, SYSTEM_SECONDS = 900, 10.0, 10.0
 """Metrics per call (MLflow's limit, with tags, is 1,000); 1 takes 16 ms, 1,000 take 110 ms."""
 PARAMS_A_BATCH, PAGE = 100, 1000
 PARENT = "tags.`mlflow.parentRunId`"
-LONGEST_EXPERIMENT_TAG = 4900
-"""Characters; MLflow refuses a tag of an experiment of more than 5,000."""
 LONGEST_DIGEST = 36  # characters
 
 REFUSALS = {
@@ -295,21 +291,6 @@ class Tracker:
             every = {**tags, **own, **source_tags(tags), NOTE: truncate(description)}
             run = self.client.create_run(where, run_name=f"{experiment} ({scale})", tags=every)
             return str(run.info.run_id)
-
-    def registration(self, experiment: str, scale: str) -> str:
-        """The first declaration of an experiment at a scale, as text; empty if there is none."""
-        where = self.find_experiment(experiment, scale)
-        tags = self.client.get_experiment(where).tags if where else {}
-        return "".join(itertools.takewhile(bool, (tags.get(f"{REGISTERED}.{n}", "") for n in itertools.count())))
-
-    def register(self, experiment: str, scale: str, text: str) -> None:
-        """Record the first declaration of an experiment at a scale; a later one changes nothing."""
-        with self.lock():
-            where = self.find_experiment(experiment, scale)
-            if where and f"{REGISTERED}.0" not in self.client.get_experiment(where).tags:
-                for number, start in reversed([*enumerate(range(0, len(text), LONGEST_EXPERIMENT_TAG))]):
-                    part = text[start : start + LONGEST_EXPERIMENT_TAG]
-                    self.client.set_experiment_tag(where, f"{REGISTERED}.{number}", part)
 
     def start_cell(self, parent: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
         """Start a run; tags hold experiment, scale, variant, level, seed and fingerprint (`lab.cell`)."""
