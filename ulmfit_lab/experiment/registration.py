@@ -1,8 +1,8 @@
 """What an experiment declared when the first run of its first sweep started, and what was changed after that.
 
 The declaration is kept with its time and commit as a tag of every run, which travels with it, and beside committed
-results as `registered.json`. A report marks as exploratory what was declared later (Nosek et al. 2018, "The preregistration
-revolution").
+results as `registered.json`. A report marks as exploratory what was declared later (Nosek et al. 2018, "The
+preregistration revolution").
 """
 
 from __future__ import annotations
