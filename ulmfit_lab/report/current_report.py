@@ -19,7 +19,7 @@ from ulmfit_lab.config.paths import fingerprint
 from ulmfit_lab.experiment.declaration import Changes, Experiment, declaration
 from ulmfit_lab.report.terminal_tables import FittedTable
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.utils.files import atomic_write, file_digest, json_text
+from ulmfit_lab.utils.files import atomic_write, file_digest, json_text, parse_number
 from ulmfit_lab.utils.home import Home
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -67,10 +67,14 @@ def record_of(home: Home, folder: Path) -> Path:
 def to_json(part: Any) -> dict[str, Any]:
     """A text or table as JSON holds it."""
     if isinstance(part, FittedTable):
-        return {"header": list(part.header), "rows": [list(row) for row in part.rows]}
+        rows, intervals = [list(row) for row in part.rows], [list(ends) for ends in part.intervals]
+        return {"header": list(part.header), "rows": rows, "intervals": intervals}
     return {"text": part.plain, "style": str(part.style)}
 
 
 def from_json(part: dict[str, Any]) -> RenderableType:
     """What `to_json` was given."""
-    return Text(part["text"], style=part["style"]) if "text" in part else FittedTable(part["header"], part["rows"])
+    if "text" in part:
+        return Text(part["text"], style=part["style"])
+    intervals = [(parse_number(low), parse_number(mid), parse_number(high)) for low, mid, high in part["intervals"]]
+    return FittedTable(part["header"], part["rows"], intervals)

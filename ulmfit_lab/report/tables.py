@@ -466,7 +466,10 @@ def console_parts(runs: pd.DataFrame, spec: ReportSpec) -> list[RenderableType]:
         Text(f"{spec.metric_label}, mean ± sd over {over} seeds; {better(spec)}"),
         FittedTable(header, [[cell.removesuffix(f" ({over})") for cell in row] for row in cells]),
         Text(f"\nVariant minus against, paired by seed; 95% {kind}interval; {kind}p corrected (Holm)"),
-        FittedTable(*compact_cells(rows, spec)),
+        FittedTable(
+            *compact_cells(rows, spec),
+            [(row.result.low, row.result.difference, row.result.high) for row in rows],
+        ),
         *(
             Text(f"\n{sentence}", style="bold")
             for sentence in (headline(rows, spec), *association_verdicts(runs, spec))

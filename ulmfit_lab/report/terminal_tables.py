@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,16 +19,61 @@ class FittedTable:
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    intervals: Sequence[tuple[float, float, float]] = ()
+    """Low end, middle and high end for each row: a last column draws them on a terminal, and nowhere else."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = text_table(self.header, self.rows)
-        if Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width:
+        table, bars = text_table(self.header, self.rows), [""] * len(self.rows)
+        if self.intervals and console.is_terminal:
+            bars = interval_bars(self.intervals, ascii_only=options.ascii_only)
+            drawn = text_table([*self.header, ""], [[*row, bar] for row, bar in zip(self.rows, bars, strict=True)])
+            table = drawn if fits(drawn, console, options) else table
+        if fits(table, console, options):
             yield table
             return
-        for title, *values in self.rows:
+        for (title, *values), bar in zip(self.rows, bars, strict=True):
             facts = [f"{name} {value}".strip() for name, value in zip(self.header[1:], values, strict=True) if value]
             yield Text(title)
             yield Padding(Text(", ".join(facts)), (0, 0, 0, 2))
+            if bar.strip():
+                yield Padding(Text(bar), (0, 0, 0, 2))
+
+
+def fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
+    """Whether a table fits the terminal without wrapping a cell."""
+    return Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width
+
+
+BAR = 21
+"""Characters of a drawn interval."""
+
+
+def interval_bars(intervals: Sequence[tuple[float, float, float]], *, ascii_only: bool) -> list[str]:
+    """Intervals on one axis that holds them all and 0, which is marked; empty where an end is not known.
+
+    >>> interval_bars([(-2.0, -1.0, 0.0), (0.0, 1.0, 2.0)], ascii_only=True)
+    ['[----o----|          ', '          |----o----]']
+    """
+    known = [end for ends in intervals for end in ends if math.isfinite(end)]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    if low == high:
+        return [""] * len(intervals)
+    line, left, right, middle, zero = "-[]o|" if ascii_only else "─├┤●│"
+
+    def place(value: float) -> int:
+        return round((BAR - 1) * (value - low) / (high - low))
+
+    bars = []
+    for ends in intervals:
+        if not all(map(math.isfinite, ends)):
+            bars.append("")
+            continue
+        first, centre, last = map(place, ends)
+        drawn = [" "] * BAR
+        drawn[first : last + 1] = line * (last + 1 - first)
+        drawn[first], drawn[last], drawn[place(0.0)], drawn[centre] = left, right, zero, middle
+        bars.append("".join(drawn))
+    return bars
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, narrow_values: bool = False) -> Table:
