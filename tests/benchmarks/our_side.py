@@ -199,7 +199,7 @@ def classify(spec: Spec) -> Turn:
 
     def turn() -> dict[str, float]:
         began = time.perf_counter()
-        evaluate_classifier(model, batches, device=device, precision=precision)
+        assert evaluate_classifier(model, batches, device=device, precision=precision).metrics
         return {"units": len(batches.documents), "seconds": time.perf_counter() - began}
 
     turn()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -50,24 +50,34 @@ def evaluate_language_model(
 
 @dataclass(frozen=True)
 class ClassifierEvaluation:
-    """A classifier's metrics, and its probabilities (n, C) in the order of the documents."""
+    """A classifier on documents, in their order."""
 
-    metrics: dict[str, float]
-    probabilities: np.ndarray
+    logits: Tensor
+    """(n, C)"""
+    labels: Tensor
+    """Class ids (n,)."""
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """(n, C)"""
+        return np.asarray(self.logits.softmax(1).numpy())
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """All metrics (see `metrics.classification_metrics`), computed when they are asked for."""
+        loss = {"loss": float(nn.functional.cross_entropy(self.logits, self.labels))}
+        return classification_metrics(self.probabilities, self.labels.numpy()) | loss
 
 
 def evaluate_classifier(
     model: Any, batches: Any, *, device: torch.device, precision: str = "float32"
 ) -> ClassifierEvaluation:
-    """Return all metrics (see `metrics.classification_metrics`); model is a classifier or its head."""
+    """Evaluate a classifier, or its head, on batches of documents or features."""
 
     def classified(batch: Any) -> list[Tensor]:
         return [model(*batch.inputs).float(), batch.labels]
 
-    logits, truth = over_documents(model, batches, classified, device=device, precision=precision)
-    loss = {"loss": float(nn.functional.cross_entropy(logits, truth))}
-    predictions = logits.softmax(1).numpy()
-    return ClassifierEvaluation(classification_metrics(predictions, truth.numpy()) | loss, predictions)
+    return ClassifierEvaluation(*over_documents(model, batches, classified, device=device, precision=precision))
 
 
 def compute_features(model: Any, batches: Any, *, device: torch.device, precision: str = "float32") -> np.ndarray:
