@@ -123,9 +123,9 @@ def test_the_list_of_runs_opens_on_what_was_measured(pages: Pages) -> None:
 
 
 def test_the_verdict_has_a_page_with_question_and_table(pages: Pages, experiment: Experiment) -> None:
-    pages.open(f"runs/{pages.parent}", experiment.question, "too few seeds", *(run.name for run in pages.runs))
+    pages.open(f"runs/{pages.parent}", experiment.question, "not replicated", *(run.name for run in pages.runs))
     pages.keep("verdict")
-    boxes = [pages.page.get_by_text(text).first.bounding_box() for text in ("2 seeds are too few", "Show more")]
+    boxes = [pages.page.get_by_text(text).first.bounding_box() for text in ("no claim is made", "Show more")]
     assert boxes[0] and boxes[1] and boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"], "the verdict is folded away"
     pages.open(f"runs/{pages.parent}/artifacts", "figure.png", "runs.csv")
 
@@ -149,5 +149,5 @@ def test_runs_are_compared_side_by_side(pages: Pages) -> None:
 
 def test_the_addresses_that_are_printed_are_these(pages: Pages, lab_of_pages: Any) -> None:
     (found,) = lab_of_pages.tracker.pages().values()
-    assert list(found) == ["verdict", "runs"]
+    assert list(found) == ["verdict", "runs", "means"]
     assert found["verdict"] == f"#/experiments/{pages.experiment}/runs/{pages.parent}"

@@ -7,7 +7,7 @@ tracked. Several processes may sweep at once: each run has a file lock, which is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,10 +172,8 @@ def sweep(
     display.plan(plan)
     before(plan)
     results: list[RunResult] = []
-    job, todo = (
-        SweepContext(experiment, parent, home, retries, registered),
-        unblocked_first(plan.todo, StageStore(home.stages)),
-    )
+    job = SweepContext(experiment, parent, home, retries, registered)
+    todo = order_runs(plan, StageStore(home.stages), is_alive(home, experiment.name, scale))
     stages = {each.run_spec.label: each.stage.ancestry() for each in plan.todo}
     # an engine reports finished runs of all its workers
     shown = display.running(plan, hears=display.workers if engine else 1)
@@ -218,13 +216,31 @@ def diverged_runs(plan: Plan, experiment: str, scale: str, tracker: Tracker) -> 
     return tuple((run.name, run.diverged) for run in runs if run.fingerprint in planned and run.diverged)
 
 
-def unblocked_first(todo: Iterable[PlannedRun], store: StageStore) -> Iterator[PlannedRun]:
-    """The runs in order, those whose stages another process is computing last."""
-    waiting = list(todo)
+def order_runs(plan: Plan, store: StageStore, alive: Callable[[str], bool]) -> Iterator[PlannedRun]:
+    """Yield the missing runs in the order of execution, which is decided anew after each.
+
+    Seed by seed, and within a seed the run with the most to compute first, so that no long run is left for the end.
+    Runs that need a stage that another process computes, or will compute for its current run, come last.
+
+    alive: whether a process is executing the run with a fingerprint
+    """
+
+    def seconds(run: PlannedRun) -> float:
+        return sum(plan.seconds_of.get(stage.fingerprint, 0.0) for stage in run.stage.ancestry())
+
+    waiting = sorted(plan.todo, key=lambda run: (run.run_spec.seed, -seconds(run)))
     while waiting:
-        planned = next((each for each in waiting if not store.busy(each.stage)), waiting[0])
-        waiting.remove(planned)
-        yield planned
+        current = [run for run in waiting if alive(run.stage.fingerprint)]
+        claimed = {stage.fingerprint for run in current for stage in store.missing(run.stage)}
+        free = [run for run in waiting if run not in current] or waiting
+        chosen = next((run for run in free if not is_blocked(run.stage, store, claimed)), free[0])
+        waiting.remove(chosen)
+        yield chosen
+
+
+def is_blocked(stage: Stage, store: StageStore, claimed: Container[str]) -> bool:
+    """Return whether another process computes something that the stage needs, or is about to."""
+    return store.busy(stage) or any(each.fingerprint in claimed for each in store.missing(stage))
 
 
 @dataclass(frozen=True)
