@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ulmfit_lab.experiment.declaration import Design, Experiment
+from ulmfit_lab.analysis.interim import replay_looks
+from ulmfit_lab.experiment.declaration import Design, Experiment, until_decided
 from ulmfit_lab.experiment.registration import (
     changes_since,
     declared_facts,
     parse_registration,
     read_registration,
     registered_in,
+    with_registration,
 )
+from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.committed import Committed, committed_grid
 from ulmfit_lab.report.publish import publish
 from ulmfit_lab.runs.transfer import export_runs, import_runs
@@ -79,6 +84,27 @@ def test_a_changed_recipe_is_named(experiment: Experiment) -> None:
     changed = declared_facts(experiment, "tiny", {"classifier.lr": 0.5})
     assert list(changes_since(first, changed)) == ["config of random changed", "config of fine-tuned changed"]
     assert list(changes_since(first, declared_facts(experiment, "tiny", {"compute.threads": 2}))) == []
+
+
+def test_looks_that_were_added_after_a_fixed_test_include_its_error(experiment: Experiment) -> None:
+    """Six seeds were declared first; looks after them are a second chance for the same comparison."""
+
+    def declared(experiment: Experiment) -> str:
+        facts = declared_facts(experiment, "tiny", None)
+        return json.dumps({"time": "2026-01-01 10:00", "commit": "", "runs_before": 0, "facts": facts})
+
+    fixed = replace(experiment, seeds=tuple(range(6)))
+    looked = until_decided(fixed, 10, 2)
+    own = make_report_spec(looked, "tiny")
+    planned, added = (with_registration(own, declared(each), looked, None, "here") for each in (looked, fixed))
+    assert (planned.tested_seeds, added.tested_seeds, added.looks) == (0, 6, (6, 8, 10))
+    assert not planned.exploratory and added.exploratory
+    noise = 0.7 * np.random.default_rng(3).standard_normal((2, 10))
+    measured = {
+        (variant, "", seed): noise[k, seed] - k for k, variant in enumerate(looked.variants) for seed in looked.seeds
+    }
+    (p,), (p_added,) = ([each.p for each in replay_looks(measured, spec).results.values()] for spec in (planned, added))
+    assert p < p_added <= 2 * p
 
 
 def test_a_declaration_travels_with_its_runs(

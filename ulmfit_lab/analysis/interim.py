@@ -59,7 +59,7 @@ def replay_looks(measured: Measured, spec: ReportSpec) -> SequentialState:
         results = dict(state.results)
         for level, variant, against in state.open:
             a, b = ([measured[v, level, seed] for seed in spec.seeds[:n]] for v in (variant, against))
-            results[level, variant, against] = compare_sequentially(a, b, spec.looks)
+            results[level, variant, against] = compare_sequentially(a, b, spec.looks, spec.tested_seeds)
         corrected = dict(zip(places, holm([results[place].p for place in places]), strict=True))
         undecided = tuple(place for place in places if not corrected[place] < ALPHA)
         state = SequentialState(results, corrected, undecided, needed, ended=not undecided or n == spec.looks[-1])

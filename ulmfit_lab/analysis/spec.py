@@ -150,6 +150,8 @@ class ReportSpec:
     """What was changed in the declaration since then."""
     exploratory: tuple[tuple[str, str, str], ...] = ()
     """Contrasts (variant, against, level) that were not declared as they are before the first run."""
+    tested_seeds: int = 0
+    """Number of seeds of a fixed test that was made before the looks were planned; 0 if they were declared first."""
     efficiency: tuple[tuple[str, str], ...] = ()
     """Pairs (variant, against): at which level does against reach what variant reaches?"""
 

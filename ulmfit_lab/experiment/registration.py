@@ -121,6 +121,8 @@ def with_registration(
         registered=describe_registration(first),
         changed=tuple(changes_since(first.facts, now)),
         exploratory=tuple(exploratory_contrasts(first.facts, now, spec)),
+        # without looks, the first declaration is a fixed test of all its seeds
+        tested_seeds=len(first.facts["seeds"]) if spec.looks and not first.facts["looks"] else 0,
     )
 
 

@@ -93,7 +93,7 @@ def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast
     rows = compare_variants(runs, spec)
     found, hardest = summarize_variants(runs, spec), ALPHA / max(len(spec.primary or rows), 1)
     if spec.looks:  # what is open was looked at to the end; the last look alone would have shown it
-        hardest = level_at(spec.looks, spec.looks[-1], hardest)
+        hardest = level_at(spec.looks, spec.looks[-1], hardest, spec.tested_seeds)
     chosen = [row for contrast in contrasts for row in rows if (row.variant, row.against, row.level) == contrast]
     headlines = [
         Headline(

@@ -79,8 +79,9 @@ PUBLISHED = (
     "Compatible: the published difference is within the interval found here, and 0 is not; cannot tell: both are, or "
     "nothing is claimed here. Perplexities are compared by their ratio."
 )
+TESTED_FIRST = ", planned after a fixed test of {seeds} seeds, whose error p and interval include"
 LOOKED = (
-    "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds, as planned, and "
+    "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds{planned}, and "
     "got no more seeds once they were decided. The interval is a 95% repeated confidence interval "
     "(not corrected) and p a repeated p-value, corrected over the rows of this table (Holm): both hold however many of "
     "the looks were taken. Rule: {rule}. n: seeds with which a comparison was decided, or all. The means above are "
@@ -205,7 +206,8 @@ def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:
         f"{spec.smallest_difference:g}, the smallest of interest" if spec.smallest_difference else "the size observed"
     )
     corrected = GATEKEEPING if spec.primary else HOLM
-    looked = LOOKED.format(looks=", ".join(map(str, spec.looks)), rule=RULE)
+    planned = TESTED_FIRST.format(seeds=spec.tested_seeds) if spec.tested_seeds else ", as planned"
+    looked = LOOKED.format(looks=", ".join(map(str, spec.looks)), planned=planned, rule=RULE)
     shared = listed(sorted({row.shared for row in rows if row.shared}) or [""])
     margins = "; ".join(f"{m.value:g} for {m.variant} - {m.against}, since {m.reason}" for m in spec.margins)
     return " ".join(

@@ -21,7 +21,7 @@ from ulmfit_lab.experiment.confounds import check_confounds
 from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, declaration
 from ulmfit_lab.experiment.plan import TRAINED, Plan, PlannedRun, Throughput, make_plan, plan_runs
 from ulmfit_lab.experiment.precision import resolve_precision
-from ulmfit_lab.experiment.registration import register
+from ulmfit_lab.experiment.registration import register, registered_in, with_registration
 from ulmfit_lab.experiment.replication import direction_of
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, looks_tag, make_report_spec
 from ulmfit_lab.experiment.run_names import name_runs, run_tags
@@ -122,7 +122,10 @@ def plan_sweep(
         check_looks_unchanged((finished[each.stage.fingerprint] for each in planned if each.is_done), experiment)
         found = {describe_run(each.run_spec): finished[each.stage.fingerprint] for each in planned if each.is_done}
         scaled = {cell: measured_value(run, measure) for cell, run in found.items()}
-        looks = replay_looks(scaled, make_report_spec(experiment, scale, overrides))
+        spec = make_report_spec(experiment, scale, overrides)
+        registered = registered_in(reader.runs(experiment.name, scale))
+        spec = with_registration(spec, registered, experiment, overrides, f"The tag {REGISTERED}")
+        looks = replay_looks(scaled, spec)
         planned = [each for each in planned if describe_run(each.run_spec) in looks.needed]
         return replace(make_plan(planned, store, Throughput(store)), looks=looks, finished=tuple(runs))
     return replace(make_plan(planned, store, Throughput(store)), finished=tuple(runs))
