@@ -102,7 +102,7 @@ def test_cells_with_one_fingerprint_are_one_run_with_a_row_for_each(
     assert find_named_run("shared/tf-idf/8/0", lab.tracker, tmp_path).level == "8"
 
     # and wherever the runs travel
-    export_runs("shared", "tiny", lab.tracker, tmp_path / "runs.jsonl")
+    export_runs("shared", "tiny", lab.tracker, tmp_path / "runs.jsonl", lab.home)
     for name in ("runs.jsonl", "here/runs.csv"):
         clone = new_lab("clone")
         added = import_runs(shared, "tiny", None, clone.home, None, clone.tracker, tmp_path / name)

@@ -110,7 +110,7 @@ def test_looks_that_were_added_after_a_fixed_test_include_its_error(experiment: 
 def test_a_declaration_travels_with_its_runs(
     swept: Any, new_lab: Callable[[str], Any], experiment: Experiment, tmp_path: Path
 ) -> None:
-    export_runs("starts", "tiny", swept.tracker, tmp_path / "runs.jsonl")
+    export_runs("starts", "tiny", swept.tracker, tmp_path / "runs.jsonl", swept.home)
     report_of(swept, experiment, tmp_path / "made")
     for name, source in (("export", tmp_path / "runs.jsonl"), ("csv", tmp_path / "made" / "runs.csv")):
         other = new_lab(name)

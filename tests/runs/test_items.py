@@ -13,16 +13,16 @@ import pytest
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.experiment.declaration import Experiment
-from ulmfit_lab.runs.items import Items, always_wrong, compare_items, load_items
+from ulmfit_lab.runs.items import always_wrong, compare_items, load_predictions
+from ulmfit_lab.tracking.predictions import Predictions, parse_predictions
 from ulmfit_lab.tracking.sqlite_reader import open_reader
 from ulmfit_lab.utils.errors import MismatchError
 from ulmfit_lab.utils.home import open_home
 
 
-def items(right: list[int]) -> Items:
+def items(right: list[int]) -> Predictions:
     """Predictions of documents of class 0 that are right or wrong."""
-    chosen = np.array(right, float)
-    return Items(np.zeros(len(right), int), np.stack([chosen, 1 - chosen], axis=1))
+    return Predictions(np.zeros(len(right), int), 1 - np.array(right), np.ones(len(right)))
 
 
 def test_mcnemars_test_is_the_exact_binomial_test_of_the_documents_that_differ() -> None:
@@ -52,7 +52,7 @@ def test_two_runs_are_compared_on_the_terminal(finished: Any, capsys: pytest.Cap
     assert main(["compare", *names, "--home", home, "--items", "3"]) == 0
     out = capsys.readouterr().out
     a, b = (
-        load_items(run, open_home(home))
+        load_predictions(run, open_home(home))
         for name in ("random", "tf-idf")
         for run in open_reader(open_home(home)).runs("starts", "tiny", "FINISHED")
         if (run.variant, run.seed) == (name, 0)
@@ -69,9 +69,36 @@ def test_a_report_writes_the_documents_that_all_runs_get_wrong(finished: Any, tm
     with target.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     home = open_home(options[-1])
-    found = [load_items(run, home) for run in open_reader(home).runs("starts", "tiny", "FINISHED")]
+    found = [load_predictions(run, home) for run in open_reader(home).runs("starts", "tiny", "FINISHED")]
     assert [int(row["document"]) for row in rows] == always_wrong(found) and rows
     assert all(row["label"] not in (row["random"], row["tf-idf"]) and row["text"] for row in rows)
+
+
+def test_predictions_are_read_from_the_runs_artifact_where_its_stage_is_gone(finished: Any, tmp_path: Path) -> None:
+    home = open_home(finished[1][-1])
+    shutil.copytree(home.root, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "stages")
+    for run in open_reader(home).runs("starts", "tiny", "FINISHED"):
+        stored, kept = (load_predictions(run, each) for each in (home, open_home(str(tmp_path / "copy"))))
+        assert np.array_equal(stored.labels, kept.labels) and np.array_equal(stored.predicted, kept.predicted)
+        assert kept.probability == pytest.approx(stored.probability, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"labels": [0], "predicted": [0, 1], "probability": [0.5, 0.5]},
+        {"labels": [0], "predicted": [-1], "probability": [0.5]},
+        {"labels": [0], "predicted": [0.5], "probability": [0.5]},
+        {"labels": [0], "predicted": [0], "probability": [1.5]},
+        {"labels": [0], "predicted": [0], "probability": ["x"]},
+        {"labels": 3, "predicted": [0], "probability": [0.5]},
+        {"labels": [0], "predicted": [0]},
+    ],
+)
+def test_predictions_that_are_none_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        parse_predictions(fields)
 
 
 def test_predictions_that_are_gone_are_named_with_what_to_do(finished: Any, tmp_path: Path) -> None:
@@ -79,5 +106,7 @@ def test_predictions_that_are_gone_are_named_with_what_to_do(finished: Any, tmp_
     run = open_reader(home).runs("starts", "tiny", "FINISHED")[0]
     shutil.copytree(home.root, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "stages" / "classifier")
+    for artifact in (tmp_path / "copy" / "artifacts").glob("*/artifacts/predictions.json"):
+        artifact.unlink()
     with pytest.raises(MismatchError, match=f"reproduce {run.origin} --keep-stages"):
-        load_items(run, open_home(str(tmp_path / "copy")))
+        load_predictions(run, open_home(str(tmp_path / "copy")))

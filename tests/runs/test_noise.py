@@ -13,7 +13,7 @@ import pytest
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.experiment.declaration import Design, Experiment
-from ulmfit_lab.runs.items import load_items
+from ulmfit_lab.runs.items import load_predictions
 from ulmfit_lab.runs.noise import intraclass, language_models, measure_noise, power_words
 from ulmfit_lab.training.metrics import find_metric
 
@@ -52,7 +52,7 @@ def test_a_row_is_what_the_runs_measured(nested: Any) -> None:
         own = [run for run in runs if run.variant == variant]
         errors = [100 * run.metrics["final/error"] for run in own]
         assert (row.n, row.mean, row.sd) == (4, pytest.approx(mean(errors)), pytest.approx(stdev(errors)))
-        shares = [1 - load_items(run, nested.home).right.mean() for run in own]
+        shares = [1 - load_predictions(run, nested.home).right.mean() for run in own]
         expected = mean(100 * math.sqrt(share * (1 - share) / 60) for share in shares)
         assert row.document_sd == pytest.approx(expected)
     tuned = sorted((run for run in runs if run.variant == "fine-tuned"), key=lambda run: run.seed)

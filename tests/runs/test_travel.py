@@ -15,6 +15,7 @@ import pytest
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.report.publish import publish
 from ulmfit_lab.runs.transfer import ImportResult, export_runs, from_fields, import_runs, read_export, to_fields
+from ulmfit_lab.tracking.predictions import find_predictions
 from ulmfit_lab.utils.errors import DataError, MismatchError
 
 VARIANTS = {"random": {"classifier.init": "random"}, "tf-idf": {"classifier.model": "tf-idf"}}
@@ -38,7 +39,7 @@ def made(new_lab: Callable[[str], Any], quick: Experiment) -> Any:
 def exported(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file that they travel in."""
     path = tmp_path_factory.mktemp("travel") / "runs.jsonl.gz"
-    assert export_runs("starts", "tiny", made.tracker, path) == 2
+    assert export_runs("starts", "tiny", made.tracker, path, made.home) == 2
     return path
 
 
@@ -52,7 +53,9 @@ def known_of(lab: Any) -> dict[str, Any]:
     for run in lab.tracker.runs("starts", "tiny"):
         tags = {k: v for k, v in run.tags.items() if k not in ("lab.imported", "mlflow.parentRunId")}
         facts = {**vars(run), "run_id": "", "parent": "", "tags": tags}
-        found[run.origin] = facts, lab.tracker.histories(run)
+        predictions = find_predictions(run, lab.home)
+        assert predictions is not None
+        found[run.origin] = facts, lab.tracker.histories(run), predictions.to_fields()
     return found
 
 
@@ -66,7 +69,7 @@ def test_a_sweep_begun_on_one_machine_goes_on_from_another(
     both = replace(quick, seeds=(0, 1))
     assert take_in(lab, both, exported) == ALL_NEW
     assert known_of(lab) == known_of(made)
-    assert any(len(points) > 1 for _, curves in known_of(lab).values() for points in curves.values())
+    assert any(len(points) > 1 for _, curves, _ in known_of(lab).values() for points in curves.values())
     (parent,) = {run.parent for run in lab.tracker.runs("starts", "tiny")}
     assert lab.tracker.client.get_run(parent).info.status == "KILLED"  # two of its runs are missing
     outcome = lab.sweep(both)
@@ -83,7 +86,7 @@ def test_importing_twice_makes_no_second_run_nor_does_importing_at_home_or_by_a_
     two, three = new_lab("two"), new_lab("three")
     assert take_in(made, quick, exported) == ALL_KNOWN
     assert [take_in(two, quick, exported) for _ in range(2)] == [ALL_NEW, ALL_KNOWN]
-    export_runs("starts", "tiny", two.tracker, tmp_path / "detour.jsonl")
+    export_runs("starts", "tiny", two.tracker, tmp_path / "detour.jsonl", two.home)
     assert [take_in(three, quick, path) for path in (tmp_path / "detour.jsonl", exported)] == [ALL_NEW, ALL_KNOWN]
     assert len(three.tracker.runs("starts", "tiny")) == 2
 
@@ -123,9 +126,9 @@ def test_a_report_of_imported_runs_is_the_same_bytes_also_from_runs_csv(
 
 
 def test_the_same_runs_give_the_same_bytes(made: Any, exported: Path, tmp_path: Path) -> None:
-    export_runs("starts", "tiny", made.tracker, tmp_path / "again.gz")
+    export_runs("starts", "tiny", made.tracker, tmp_path / "again.gz", made.home)
     assert (tmp_path / "again.gz").read_bytes() == exported.read_bytes()
-    export_runs("starts", "tiny", made.tracker, tmp_path / "plain.jsonl")
+    export_runs("starts", "tiny", made.tracker, tmp_path / "plain.jsonl", made.home)
     assert (tmp_path / "plain.jsonl").read_bytes() == gzip.decompress(exported.read_bytes())
 
 
@@ -204,4 +207,4 @@ def test_what_mlflow_refuses_is_one_clear_error_and_no_finished_run(
 
 def test_a_file_that_cannot_be_written_is_one_clear_error(lab: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"):
-        export_runs("starts", "tiny", lab.tracker, tmp_path / "no folder" / "runs.jsonl")
+        export_runs("starts", "tiny", lab.tracker, tmp_path / "no folder" / "runs.jsonl", lab.home)

@@ -77,7 +77,7 @@ def test_the_check_accepts_the_report_and_tells_of_other_looks(swept: Swept) -> 
 
 
 def test_runs_travel_with_their_looks(swept: Swept, new_lab: Callable[[str], Any], tmp_path: Path) -> None:
-    assert export_runs("kept", "tiny", swept.lab.tracker, tmp_path / "runs.jsonl.gz") == 22
+    assert export_runs("kept", "tiny", swept.lab.tracker, tmp_path / "runs.jsonl.gz", swept.lab.home) == 22
     there = new_lab("there")
     found = import_runs(swept.experiment, "tiny", {}, there.home, None, there.tracker, tmp_path / "runs.jsonl.gz")
     assert (found.added, found.declared) == (22, 22)

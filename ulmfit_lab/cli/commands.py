@@ -338,7 +338,7 @@ def runs_command(args: argparse.Namespace) -> int:
     home, tracker = open_lab(args, write=bool(args.source))
     experiment, overrides = load_declared(args, tracker)
     if args.export:
-        return export_runs_command(experiment, args.scale, tracker, Path(args.export))
+        return export_runs_command(experiment, args.scale, tracker, Path(args.export), home)
     return import_runs_command(experiment, args.scale, overrides, home, data_of(args), tracker, Path(args.source))
 
 

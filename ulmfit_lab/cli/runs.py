@@ -87,11 +87,11 @@ def field_of_run(run: TrackedRun, name: str) -> str:
     return "DIVERGED" if name == "status" and run.diverged else str(getattr(run, name))
 
 
-def export_runs_command(experiment: Experiment, scale: str, tracker: Tracker, path: Path) -> int:
+def export_runs_command(experiment: Experiment, scale: str, tracker: Tracker, path: Path, home: Home) -> int:
     """Write the finished runs to a file."""
     from ulmfit_lab.runs.transfer import export_runs
 
-    count = export_runs(experiment.name, scale, tracker, path)
+    count = export_runs(experiment.name, scale, tracker, path, home)
     print(f"{count} finished runs of {experiment.name} at scale {scale} written to {path}.")
     return 0
 

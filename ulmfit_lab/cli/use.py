@@ -293,10 +293,10 @@ def compare_command(args: argparse.Namespace) -> int:
 def print_items(runs: Sequence[TrackedRun], home: Home, args: argparse.Namespace, console: Any) -> None:
     """Print McNemar's test of two runs, and the first test documents on which they differ; or why that cannot be."""
     from ulmfit_lab.report.terminal_tables import FittedTable
-    from ulmfit_lab.runs.items import compare_items, item_rows, load_items, load_test_documents
+    from ulmfit_lab.runs.items import compare_items, item_rows, load_predictions, load_test_documents
 
     try:
-        items = [load_items(run, home) for run in runs]
+        items = [load_predictions(run, home) for run in runs]
         console.print(str(compare_items(*items)), highlight=False, soft_wrap=True)
         differing = [int(item) for item in (items[0].right != items[1].right).nonzero()[0]][: args.items]
         if differing:

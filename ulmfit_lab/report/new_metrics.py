@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.pipeline.labelled_data import load_prediction_metrics
 from ulmfit_lab.pipeline.store import StageStore, read_stage
+from ulmfit_lab.tracking.predictions import KINDS
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.training.metrics import CLASSIFIER, LANGUAGE_MODEL, RunMetric, prediction_metrics
 from ulmfit_lab.utils.errors import ConfigError, IncompleteError
@@ -17,16 +18,13 @@ from ulmfit_lab.utils.errors import ConfigError, IncompleteError
 if TYPE_CHECKING:
     from ulmfit_lab.tracking.tracker import Tracker
 
-CLASSIFIERS = ("classifier", "ensemble")
-"""Kinds of the stages that keep predictions."""
-
 
 def new_metrics(run: TrackedRun, store: StageStore) -> dict[str, float]:
     """The metrics of a finished run's predictions that it has not got, where the store has its last stage."""
     wanted = [prefix + metric.name for metric in prediction_metrics() for prefix in ("final/", "final/valid_")]
     if run.status != "FINISHED" or "final/error" not in run.metrics or run.metrics.keys() >= set(wanted):
         return {}
-    folders = [store.root / kind / run.fingerprint for kind in CLASSIFIERS if run.fingerprint]
+    folders = [store.root / kind / run.fingerprint for kind in KINDS if run.fingerprint]
     stored = next((each for each in (read_stage(folder, reused=True) for folder in folders) if each), None)
     found = load_prediction_metrics(stored.folder) if stored else {}
     return {f"final/{name}": value for name, value in found.items() if f"final/{name}" not in run.metrics}

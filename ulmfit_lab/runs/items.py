@@ -12,29 +12,15 @@ import numpy as np
 
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.labelled_data import LabelledData, load_labelled_data
-from ulmfit_lab.pipeline.store import StageStore, read_stage
+from ulmfit_lab.pipeline.store import StageStore
 from ulmfit_lab.runs.reproduce import config_of
+from ulmfit_lab.tracking.predictions import Predictions, find_predictions
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.utils.errors import LabError, MismatchError
 from ulmfit_lab.utils.files import atomic_write
 from ulmfit_lab.utils.home import Home
 
 WORDS_SHOWN = 40
-
-
-@dataclass(frozen=True)
-class Items:
-    """A run's test documents."""
-
-    labels: np.ndarray
-    """Class numbers (n,)."""
-    probabilities: np.ndarray
-    """(n, C)."""
-
-    @property
-    def right(self) -> np.ndarray:
-        """Whether the likeliest class is the label, (n,) bool."""
-        return np.asarray(self.probabilities.argmax(1) == self.labels)
 
 
 @dataclass(frozen=True)
@@ -57,20 +43,17 @@ class McNemar:
         )
 
 
-def load_items(run: TrackedRun, home: Home) -> Items:
-    """A run's stored test predictions; raises MismatchError if the home does not have them."""
-    for kind in ("classifier", "ensemble"):
-        folder = home.stages / kind / run.fingerprint
-        files = [folder / f"test_{what}.npy" for what in ("labels", "predictions")]
-        if read_stage(folder, reused=True) and all(file.is_file() for file in files):
-            return Items(*(np.load(file, allow_pickle=False) for file in files))
+def load_predictions(run: TrackedRun, home: Home) -> Predictions:
+    """A run's test predictions; raises MismatchError if the home does not have them."""
+    if found := find_predictions(run, home):
+        return found
     raise MismatchError(
-        f"Run {run.origin} ({run.name}) has no test predictions in {home.stages}; make them again: "
+        f"Run {run.origin} ({run.name}) has no test predictions in {home.root}; make them again: "
         f"ulmfit-lab reproduce {run.origin} --keep-stages"
     )
 
 
-def compare_items(first: Items, second: Items) -> McNemar:
+def compare_items(first: Predictions, second: Predictions) -> McNemar:
     """McNemar's exact test; raises MismatchError for other test documents."""
     from statsmodels.stats.contingency_tables import mcnemar
 
@@ -102,15 +85,11 @@ def document_text(texts: LabelledData, item: int, words: int = WORDS_SHOWN) -> s
     return " ".join(found[:words]) + (" ..." if len(found) > words else "")
 
 
-def item_rows(items: Sequence[Items], texts: LabelledData, chosen: Sequence[int]) -> list[list[str]]:
+def item_rows(items: Sequence[Predictions], texts: LabelledData, chosen: Sequence[int]) -> list[list[str]]:
     """Number, label, class that each run predicts with its probability, and text of test documents."""
     rows = []
     for item in chosen:
-        guesses = [int(each.probabilities[item].argmax()) for each in items]
-        shown = [
-            f"{texts.classes[guess]} {each.probabilities[item, guess]:.2f}"
-            for guess, each in zip(guesses, items, strict=True)
-        ]
+        shown = [f"{texts.classes[int(each.predicted[item])]} {each.probability[item]:.2f}" for each in items]
         rows.append([str(item), texts.classes[int(items[0].labels[item])], *shown, document_text(texts, item)])
     return rows
 
@@ -122,7 +101,7 @@ def write_always_wrong(runs: Sequence[TrackedRun], home: Home, data: Path | None
     """
     if not runs:
         raise LabError("There are no finished runs whose test documents could be listed.")
-    items = [load_items(run, home) for run in runs]
+    items = [load_predictions(run, home) for run in runs]
     if any(not np.array_equal(each.labels, items[0].labels) for each in items):
         raise MismatchError("The runs were tested on different documents, which cannot be listed together.")
     texts, chosen = load_test_documents(runs[0], home, data), always_wrong(items)
@@ -133,14 +112,14 @@ def write_always_wrong(runs: Sequence[TrackedRun], home: Home, data: Path | None
         for item in chosen:
             guesses: dict[str, Counter[int]] = {variant: Counter() for variant in variants}
             for run, each in zip(runs, items, strict=True):
-                guesses[run.variant][int(each.probabilities[item].argmax())] += 1
+                guesses[run.variant][int(each.predicted[item])] += 1
             named = [texts.classes[guesses[variant].most_common(1)[0][0]] for variant in variants]
             label = texts.classes[int(items[0].labels[item])]
             writer.writerow([item, label, *named, document_text(texts, item, words=10_000)])
     return len(chosen)
 
 
-def always_wrong(items: Sequence[Items]) -> list[int]:
+def always_wrong(items: Sequence[Predictions]) -> list[int]:
     """The test documents that every run gets wrong."""
     right = np.array([each.right for each in items])
     return [int(item) for item in np.flatnonzero(~right.any(axis=0))]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ulmfit_lab.analysis.replicates import STAGE, TRAINED, merge_shared
 from ulmfit_lab.analysis.statistics import smallest_difference, summarize
-from ulmfit_lab.runs.items import load_items
+from ulmfit_lab.runs.items import load_predictions
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.training.metrics import RunMetric
 from ulmfit_lab.utils.errors import MismatchError
@@ -60,7 +60,7 @@ def document_sd(runs: Iterable[TrackedRun], home: Home) -> float:
     found = []
     for run in runs:
         try:
-            right = load_items(run, home).right
+            right = load_predictions(run, home).right
         except MismatchError:
             continue
         error = 1 - right.mean()

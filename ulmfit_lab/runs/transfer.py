@@ -28,9 +28,10 @@ from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.registration import read_registration
 from ulmfit_lab.experiment.run_names import name_runs
 from ulmfit_lab.sweep.runner import mark_killed_on_interrupt
+from ulmfit_lab.tracking.predictions import FILE, Predictions, find_predictions, parse_predictions
 from ulmfit_lab.tracking.records import DIVERGED, IMPORTED, REGISTERED, LoggedMetric, TrackedRun
 from ulmfit_lab.utils.errors import DataError, MismatchError
-from ulmfit_lab.utils.files import atomic_write, file_digest, unpacked_limit
+from ulmfit_lab.utils.files import atomic_write, file_digest, json_text, unpacked_limit
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.provenance import provenance
 
@@ -58,6 +59,7 @@ class ExportedRun:
     run: TrackedRun
     declaration: str
     histories: Mapping[str, Sequence[LoggedMetric]] = field(default_factory=dict)
+    predictions: Predictions | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class ImportResult:
     """The others: with another config, code or data."""
 
 
-def export_runs(experiment: str, scale: str, tracker: Tracker, path: Path) -> int:
+def export_runs(experiment: str, scale: str, tracker: Tracker, path: Path, home: Home) -> int:
     """Write the finished runs of an experiment at a scale to a file, gzipped if its name ends in .gz.
 
     Returns the number of runs. The output is deterministic. Raises DataError if the file cannot be written.
@@ -83,7 +85,10 @@ def export_runs(experiment: str, scale: str, tracker: Tracker, path: Path) -> in
     runs = sorted(tracker.runs(experiment, scale, "FINISHED"), key=lambda run: (run.start, run.origin))
     parents = {run.parent: tracker.declaration_of(run.parent) for run in runs}
     lines = [{"format": FORMAT, "version": VERSION, "experiment": experiment, "scale": scale, "runs": len(runs)}]
-    lines += [to_fields(ExportedRun(run, parents[run.parent], tracker.histories(run))) for run in runs]
+    lines += [
+        to_fields(ExportedRun(run, parents[run.parent], tracker.histories(run), find_predictions(run, home)))
+        for run in runs
+    ]
     content = "".join(f"{json.dumps(line, sort_keys=True, allow_nan=False)}\n" for line in lines).encode()
     try:
         with atomic_write(path) as temporary:
@@ -109,6 +114,7 @@ def to_fields(traveller: ExportedRun) -> dict[str, Any]:
         "metrics": {name: parse_number(value) for name, value in run.metrics.items()},
         "declaration": traveller.declaration,
         "histories": curves,
+        **({"predictions": traveller.predictions.to_fields()} if traveller.predictions else {}),
     }
 
 
@@ -174,7 +180,9 @@ def from_fields(line: Mapping[str, Any]) -> ExportedRun:
         not 0 <= whole < LARGEST for points in measured.values() for step, _, when in points for whole in (step, when)
     ):
         raise ValueError("a step or a time of a curve is out of bounds")
-    return ExportedRun(TrackedRun(fingerprint=found.pop("cell"), **{**found, **typed}), declared, measured)
+    run = TrackedRun(fingerprint=found.pop("cell"), **{**found, **typed})
+    predictions = parse_predictions(line["predictions"]) if "predictions" in line else None
+    return ExportedRun(run, declared, measured, predictions)
 
 
 def identity_tags(found: Mapping[str, Any]) -> dict[str, str]:
@@ -270,7 +278,8 @@ def import_runs(
             parent = tracker.open_sweep(experiment.name, scale, declared, experiment.question, provenance())
             with mark_killed_on_interrupt(tracker, parent):
                 for each in members:
-                    tracker.import_run(parent, each.run, each.histories)
+                    texts = {FILE: json_text(each.predictions.to_fields())} if each.predictions else {}
+                    tracker.import_run(parent, each.run, each.histories, texts)
             tracker.finish_sweep(parent, "KILLED" if reason else "FINISHED", reason)
         if added:
             name_runs(tracker.runs(experiment.name, scale, "FINISHED"), planned, tracker)

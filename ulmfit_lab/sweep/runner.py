@@ -31,12 +31,13 @@ from ulmfit_lab.report.new_metrics import add_new_metrics, check_measurable, kee
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.tracking.lineage import add_origins, read_origin, save_origin
 from ulmfit_lab.tracking.names import NOTE
+from ulmfit_lab.tracking.predictions import FILE, stored_predictions
 from ulmfit_lab.tracking.records import DIVERGED, REGISTERED
 from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.training.metrics import find_metric
 from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.utils.errors import ConfigError, DataError, TrainingError, suggest
-from ulmfit_lab.utils.files import parse_number
+from ulmfit_lab.utils.files import json_text, parse_number
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.interrupts import allow_interrupts
 from ulmfit_lab.utils.locks import hold_lock, is_locked
@@ -342,6 +343,8 @@ def track_run(
             check_metric_measured(experiment, final)
             for path in pictures_and_texts(stage, last, store):
                 log.log_artifact(path)
+            if predictions := stored_predictions(last.folder):
+                log.log_text(json_text(predictions.to_fields()), FILE)
     except Exception as error:
         return RunResult(cell.label, failure=f"{type(error).__name__}: {error}")
     return RunResult(

@@ -365,8 +365,16 @@ class Tracker:
         found = {name: self.client.get_metric_history(run.run_id, name) for name in names}
         return {name: [(m.step, restore_infinity(m.value), m.timestamp) for m in found[name]] for name in names}
 
-    def import_run(self, parent: str, run: TrackedRun, histories: Mapping[str, Sequence[LoggedMetric]]) -> None:
+    def import_run(
+        self,
+        parent: str,
+        run: TrackedRun,
+        histories: Mapping[str, Sequence[LoggedMetric]],
+        texts: Mapping[str, str],
+    ) -> None:
         """Import a run under a parent run; it becomes FINISHED after all data is written.
+
+        texts: artifacts by name
 
         Raises LabError if MLflow rejects its data.
         """
@@ -384,6 +392,8 @@ class Tracker:
             log.log_inputs((*data, {}) for data in run.inputs)
             log.buffer += [Metric(name, value, when, step) for name, step, value, when in points]
             log.flush()
+            for name, text in texts.items():
+                log.log_text(text, name)
             self.client.set_terminated(made, run.status, run.end)
         except BaseException as error:
             if made:
