@@ -31,6 +31,15 @@ class CrossedResult:
     n_documents: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class DocumentInterval(CrossedResult):
+    """The same of a contrast, in the unit of the report."""
+
+    variant: str
+    against: str
+    level: str
+
+
 def compare_crossed(differences: np.ndarray) -> CrossedResult:
     """Mean of differences (S, N) of S seeds, or other replicates, on N documents; raises ValueError for fewer than 2.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FEWEST_SEEDS = 6
-"""Minimum number of pairs for a claim; with fewer, a signed-rank test cannot reach p < 0.05."""
+from ulmfit_lab.analysis.crossed import DocumentInterval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +149,8 @@ class ReportSpec:
     """What was changed in the declaration since then."""
     exploratory: tuple[tuple[str, str, str], ...] = ()
     """Contrasts (variant, against, level) that were not declared as they are before the first run."""
+    documents: tuple[DocumentInterval, ...] = ()
+    """Intervals over seeds and test documents together, where the predictions are known."""
     tested_seeds: int = 0
     """Number of seeds of a fixed test that was made before the looks were planned; 0 if they were declared first."""
     efficiency: tuple[tuple[str, str], ...] = ()

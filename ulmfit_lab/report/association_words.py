@@ -16,7 +16,8 @@ from ulmfit_lab.analysis.association import (
     correlations_of,
     steadiness_of,
 )
-from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ReportSpec
+from ulmfit_lab.analysis.spec import Associations, ReportSpec
+from ulmfit_lab.analysis.statistics import FEWEST_SEEDS
 
 Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""

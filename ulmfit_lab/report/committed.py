@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ulmfit_lab.experiment.consistency import check_consistency
 from ulmfit_lab.experiment.declaration import Changes, Experiment, experiment_files, load_experiments
 from ulmfit_lab.experiment.registration import FILE, read_registration, with_registration
 from ulmfit_lab.experiment.report_inputs import make_report_spec
+from ulmfit_lab.report.document_intervals import read_document_intervals
 from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.write import digests, picture_files, sidecar, text_files
 from ulmfit_lab.utils.errors import LabError
@@ -81,6 +82,7 @@ def committed_grid(committed: Committed, overrides: Changes | None = None) -> tu
     text, where = read_registration(committed.folder), str(committed.folder / FILE)
     spec = with_registration(spec, text, committed.experiment, overrides, where)
     table = check_grid(read_runs(committed.folder / RUNS), spec)
+    spec = replace(spec, documents=read_document_intervals(committed.folder, table))
     check_consistency(table, committed.experiment, committed.scale, overrides)
     return table, spec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,12 @@ from ulmfit_lab.experiment.run_names import declared_runs, name_runs
 from ulmfit_lab.pipeline.store import StageStore
 from ulmfit_lab.report.committed import Committed, committed_grid
 from ulmfit_lab.report.current_report import report_key, save_report
+from ulmfit_lab.report.document_intervals import FILE as DOCUMENTS
+from ulmfit_lab.report.document_intervals import (
+    document_intervals_json,
+    find_document_intervals,
+    read_document_intervals,
+)
 from ulmfit_lab.report.mean_runs import mean_runs
 from ulmfit_lab.report.new_metrics import keep_metrics
 from ulmfit_lab.report.tables import console_parts, print_report, verdict_first
@@ -64,10 +71,15 @@ def publish(
     text = registered_in(tracked)
     spec = with_registration(spec, text, experiment, overrides, f"The tag {REGISTERED}")
     runs = runs_table(mine)
+    # without the predictions, as of runs that were imported from a runs.csv, those of an earlier report of these runs
+    intervals = find_document_intervals(runs, spec, mine, home) or read_document_intervals(folder, runs)
+    spec = replace(spec, documents=intervals)
     print(f"Source: {len({run.run_id for run in mine})} tracked runs in {redact(tracker.uri)}.")
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
     if text:
         written += write_files({FILE: f"{text}\n".encode()}, folder)
+    if intervals:
+        written += write_files({DOCUMENTS: document_intervals_json(spec, runs)}, folder)
     parts = console_parts(runs, spec)
     Console().print(Group(*parts))
     summarise(experiment, scale, overrides, tracker, runs, spec, folder, mine)

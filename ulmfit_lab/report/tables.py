@@ -80,6 +80,11 @@ PUBLISHED = (
     "nothing is claimed here. Perplexities are compared by their ratio."
 )
 TESTED_FIRST = ", planned after a fixed test of {seeds} seeds, whose error p and interval include"
+DOCUMENTS = (
+    "The test documents are a sample too. These intervals are for further seeds on further documents of the same kind: "
+    "two crossed random factors, not corrected. The shares are of the variance of the mean difference; the rest is of "
+    "the interaction of seeds and documents."
+)
 LOOKED = (
     "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds{planned}, and "
     "got no more seeds once they were decided. The interval is a 95% repeated confidence interval "
@@ -109,6 +114,7 @@ def markdown_report(
         *checks_part(runs, spec),
         *format_extra_metrics(runs, spec),
         *(["## Comparisons", describe_tests(rows, spec), markdown(*comparison_cells(rows, spec))] if rows else []),
+        *documents_part(rows, spec),
         *holdout_part(rows, runs, spec),
         *efficiency_part(runs, spec),
         *(part if isinstance(part, str) else markdown(*part) for part in association_parts(runs, spec)),
@@ -226,6 +232,38 @@ def format_extra_metrics(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
         shown = replace(spec, metric=also.metric, metric_label=also.label, metric_scale=also.scale)
         parts += [f"## {also.label}", "Beside the measure, and not tested.", markdown(*result_cells(runs, shown))]
     return parts
+
+
+def documents_part(rows: Sequence[Comparison], spec: ReportSpec) -> list[str]:
+    """The contrasts over seeds and test documents together, and the verdicts that this wider interval does not show."""
+    levels = [spec.level_name or "level"] if spec.levels != ("",) else []
+    cells = [
+        [
+            each.variant,
+            each.against,
+            *([level_words(each.level)] if levels else []),
+            signed(each.difference, spec),
+            f"{signed(each.low, spec)} to {signed(each.high, spec)}",
+            f"{each.seeds_share:.0%}",
+            f"{each.documents_share:.0%}",
+            f"{each.n_documents:,}",
+        ]
+        for each in spec.documents
+    ]
+    header = ["variant", "against", *levels, spec.difference_label, "95% interval", "seeds", "documents", "n documents"]
+    parts = ["## Over seeds and test documents", DOCUMENTS, markdown(header, cells)] if cells else []
+    return parts + [f"{sentence}." for sentence in [these_documents_only(rows, spec)] if sentence]
+
+
+def these_documents_only(rows: Sequence[Comparison], spec: ReportSpec) -> str:
+    """The contrasts that are shown for these test documents and not for others of their kind; empty if none are."""
+    wide = {(each.variant, each.against, each.level) for each in spec.documents if each.low <= 0 <= each.high}
+    named = [
+        f"{row.variant} - {row.against}" + (f" at {level_words(row.level)}" if row.level else "")
+        for row in rows
+        if row.verdict in SHOWN and (row.variant, row.against, row.level) in wide
+    ]
+    return f"Shown for these test documents, not for others of their kind: {listed(named)}" if named else ""
 
 
 def mean_sd(summary: Summary, spec: ReportSpec) -> str:
@@ -474,7 +512,8 @@ def console_parts(runs: pd.DataFrame, spec: ReportSpec) -> list[RenderableType]:
         ),
         *(
             Text(f"\n{sentence}", style="bold")
-            for sentence in (headline(rows, spec), *association_verdicts(runs, spec))
+            for sentence in (headline(rows, spec), *association_verdicts(runs, spec), these_documents_only(rows, spec))
+            if sentence
         ),
     ]
 

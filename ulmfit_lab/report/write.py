@@ -97,7 +97,7 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) ->
 def declared(spec: ReportSpec) -> dict[str, Any]:
     """All that the report was told; what older reports did not know of only where it says something."""
     newer = {"associations", "also", "looks", "checks", "primary", "margins", "smallest_difference", "efficiency"}
-    newer |= {"registered", "changed", "exploratory", "tested_seeds"}
+    newer |= {"registered", "changed", "exploratory", "tested_seeds", "documents"}
     return {name: value for name, value in dataclasses.asdict(spec).items() if name not in newer or value}
 
 
