@@ -101,7 +101,9 @@ def test_another_declaration_is_another_sweep_of_the_same_experiment(shared: Sha
 
 def test_an_experiment_is_listed_with_its_pages_in_the_ui(shared: Shared) -> None:
     number = shared.tracker.find_experiment("words", "tiny")
-    assert shared.tracker.pages()["words (tiny)"] == {"runs": f"#/experiments/{number}/runs"}
+    assert shared.tracker.pages()["words (tiny)"] == {
+        "runs": f"#/experiments/{number}/runs?workflowType=machine_learning"
+    }
 
 
 def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> None:
@@ -109,11 +111,12 @@ def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> N
     shared.tracker.show(parent, "final/error", "Which?")
     number = shared.tracker.find_experiment("shown", "tiny")
     runs = f"#/experiments/{number}/runs"
-    views = {key: f"{runs}?viewStateShareKey={key}" for key in ("means", "runs")}
-    pages = {"verdict": f"{runs}/{parent}", **views}
+    training = "workflowType=machine_learning"
+    views = {key: f"{runs}?{training}&viewStateShareKey={key}" for key in ("means", "runs")}
+    pages = {"verdict": f"{runs}/{parent}?{training}", **views}
     assert shared.tracker.pages()["shown (tiny)"] == pages
     tags = shared.tracker.client.get_experiment(number).tags
-    assert f"({runs}/{parent})" in tags["mlflow.note.content"]
+    assert f"({runs}/{parent}?{training})" in tags["mlflow.note.content"]
     assert json.loads(tags["mlflow.sharedViewState.runs"])["orderByKey"] == "metrics.`final/error`"
 
 
@@ -325,5 +328,9 @@ def test_the_server_is_told_of_the_store_where_other_users_cannot_read_it(tmp_pa
     command, environment = server_command(Home(tmp_path), uri, "127.0.0.1", 5001)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert not any("s3cret" in argument for argument in command)
+    hosts = command[command.index("--allowed-hosts") + 1].split(",")
+    assert hosts == ["localhost:*", "127.0.0.1:*", "[::1]:*", "lab.localhost:*"], "loopback names only"
+    open_to_all, _ = server_command(Home(tmp_path), uri, "0.0.0.0", 5001)
+    assert "--allowed-hosts" not in open_to_all
     assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
     assert environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] == (tmp_path / "artifacts").as_uri()

@@ -21,7 +21,7 @@ import pytest
 
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.report.publish import publish
-from ulmfit_lab.tracking.server import server_command
+from ulmfit_lab.tracking.server import PAGE_HOST, server_command
 
 browsers = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
@@ -95,12 +95,12 @@ def pages(lab_of_pages: Any, experiment: Experiment, tmp_path_factory: pytest.Te
     publish(experiment, "tiny", {}, lab.home, None, lab.tracker, results)
     number = lab.tracker.find_experiment(experiment.name, "tiny")
     port = free_port()
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://{PAGE_HOST}:{port}"
     command, environment = server_command(lab.home, lab.tracker.uri, "127.0.0.1", port)
     with (tmp_path_factory.mktemp("server") / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
     try:
-        wait_for(address, server)
+        wait_for(f"http://127.0.0.1:{port}", server)
         with browsers.sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1400, "height": 900})
@@ -114,7 +114,9 @@ def pages(lab_of_pages: Any, experiment: Experiment, tmp_path_factory: pytest.Te
 
 def test_the_list_of_runs_opens_on_what_was_measured(pages: Pages) -> None:
     """Every cell with its variant and its measure, best first, and no page of MLflow's to find first."""
-    shown = pages.open("runs?viewStateShareKey=runs", "final/error", *(run.name for run in pages.runs))
+    shown = pages.open(
+        "runs?workflowType=machine_learning&viewStateShareKey=runs", "final/error", *(run.name for run in pages.runs)
+    )
     pages.keep("runs")
     assert "4 matching runs" in shown
     order = sorted(pages.runs, key=lambda run: run.metrics["final/error"])
@@ -123,11 +125,24 @@ def test_the_list_of_runs_opens_on_what_was_measured(pages: Pages) -> None:
 
 
 def test_the_verdict_has_a_page_with_question_and_table(pages: Pages, experiment: Experiment) -> None:
-    pages.open(f"runs/{pages.parent}", experiment.question, "not replicated", *(run.name for run in pages.runs))
+    page = f"runs/{pages.parent}?workflowType=machine_learning"
+    shown = pages.open(page, experiment.question, "are too few for a claim", *(run.name for run in pages.runs))
     pages.keep("verdict")
-    boxes = [pages.page.get_by_text(text).first.bounding_box() for text in ("no claim is made", "Show more")]
+    boxes = [pages.page.get_by_text(text).first.bounding_box() for text in ("are too few for a claim", "Show more")]
     assert boxes[0] and boxes[1] and boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"], "the verdict is folded away"
+    metrics = pages.page.get_by_text("mean/fine-tuned").first.bounding_box()
+    assert metrics and boxes[1]["y"] < metrics["y"] < 900, "the means are on the first screen"
+    assert "Assistant" not in shown, "MLflow's assistant takes a quarter of the screen at the first visit"
     pages.open(f"runs/{pages.parent}/artifacts", "figure.png", "runs.csv")
+
+
+def test_the_first_screen_of_the_means_has_each_variant_with_its_verdict(pages: Pages) -> None:
+    shown = pages.open("runs?workflowType=machine_learning&viewStateShareKey=means", "2 matching runs")
+    pages.keep("means")
+    assert "Assistant" not in shown and not any(run.name in shown for run in pages.runs)
+    for text in ("fine-tuned, mean of 2", "random, mean of 2", "verdict", "mean", "low", "high"):
+        box = pages.page.get_by_text(text, exact=True).first.bounding_box()
+        assert box and box["x"] + box["width"] <= 1400 and box["y"] < 900, text
 
 
 def test_a_run_tells_what_it_is_what_it_found_and_where_it_came_from(pages: Pages) -> None:
@@ -149,5 +164,5 @@ def test_runs_are_compared_side_by_side(pages: Pages) -> None:
 
 def test_the_addresses_that_are_printed_are_these(pages: Pages, lab_of_pages: Any) -> None:
     (found,) = lab_of_pages.tracker.pages().values()
-    assert list(found) == ["verdict", "runs", "means"]
-    assert found["verdict"] == f"#/experiments/{pages.experiment}/runs/{pages.parent}"
+    assert list(found) == ["verdict", "means", "runs"]
+    assert found["verdict"] == f"#/experiments/{pages.experiment}/runs/{pages.parent}?workflowType=machine_learning"

@@ -28,12 +28,11 @@ def view_tags(measure: str, about: str, experiment: str, parent: str) -> dict[st
 
 def means_view(measure: str) -> dict[str, Any]:
     """The state of MLflow's list of runs that shows the means of variants, best first, with their verdicts."""
-    columns = [f"tags.`{name}`" for name in ("variant", "level", "verdict")]
     return {
         "searchFilter": "tags.`lab.kind` = 'mean'",
         "orderByKey": f"metrics.`{measure}`",
         "orderByAsc": find_metric(measure).lower_is_better,
-        "selectedColumns": [*columns, *(f"metrics.`{name}`" for name in ("mean", "sd", "low", "high", "n", "p"))],
+        "selectedColumns": [*(f"metrics.`{name}`" for name in ("mean", "low", "high", "n")), "tags.`verdict`"],
     }
 
 
@@ -55,10 +54,13 @@ def runs_view(measure: str) -> dict[str, Any]:
 def pages_of(experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
     """Name -> path of the pages of an experiment (by id), relative to the UI's address."""
     summary = {"verdict": page_of(experiment, tags[SUMMARY])} if tags.get(SUMMARY) else {}
-    views = {key: f"{page_of(experiment)}?viewStateShareKey={key}" for key in ("means", "runs") if VIEW + key in tags}
-    return {**summary, "runs": page_of(experiment), **views}
+    views = {key: f"{page_of(experiment)}&viewStateShareKey={key}" for key in ("means", "runs") if VIEW + key in tags}
+    return {**summary, **(views or {"runs": page_of(experiment)})}
 
 
 def page_of(experiment: str, run: str = "") -> str:
-    """Path of a run's page, or of an experiment's list of runs, relative to the UI's address."""
-    return f"#/experiments/{experiment}/runs" + (f"/{run}" if run else "")
+    """Path of a run's page, or of an experiment's list of runs, relative to the UI's address.
+
+    The workflow type selects MLflow's pages for training, which show a run's description first.
+    """
+    return f"#/experiments/{experiment}/runs" + (f"/{run}" if run else "") + "?workflowType=machine_learning"
