@@ -11,7 +11,7 @@ import pytest
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.config.schema import TargetConfig
-from ulmfit_lab.experiment.data_summary import language_texts, summarise_target
+from ulmfit_lab.experiment.data_summary import language_texts, summarise_target, total_variation
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.pipeline.labelled_data import drawn_order
 from ulmfit_lab.sweep.runner import plan_sweep
@@ -41,7 +41,12 @@ def test_a_set_is_counted_as_by_hand(target: TargetConfig) -> None:
     assert found.cut == 3, "texts of 18, 19 and 20 words"
     assert (found.repeated, found.overlap) == (2, 2), "the validation text is no training text"
     assert "big 21 (95.5%; test 50.0%), small 1 (4.5%; test 50.0%)" in found.lines[1]
-    imbalance, overlap = found.warnings
+    # classes: |21/22 - 1/2|; all 22 training texts begin with "word", two of four test texts
+    assert total_variation(found.class_shares) == pytest.approx(21 / 22 - 1 / 2)
+    assert found.first_words["word"] == (1.0, 0.5) and total_variation(found.word_shares) == pytest.approx(0.5)
+    assert found.test_median == 2 and "'word' 100% of training, 50% of test texts" in found.lines[-1]
+    imbalance, overlap, shift = found.warnings
+    assert shift.startswith("warning: the test texts differ from the training texts: classes 45%, first words 50%")
     assert "'small' has 1 training texts and 'big' has 21" in imbalance
     assert "2 of 4 test texts are also training texts" in overlap
 
@@ -55,6 +60,17 @@ def test_held_out_tests_are_those_of_the_runs(target: TargetConfig) -> None:
 def test_an_even_set_is_not_warned_of(tmp_path: Path, sentences: Any, write_csv: Write) -> None:
     path = write_csv(tmp_path / "reviews.csv", sentences)
     assert not summarise_target(TargetConfig(path=str(path), n_valid=40), None).warnings
+
+
+def test_a_test_set_of_another_distribution_is_warned_of(tmp_path: Path, write_csv: Write) -> None:
+    """As TREC's, half of whose test questions ask what something is; by chance, small samples differ as well."""
+    texts = [(f"{('What', 'Who', 'When', 'Where')[n % 4]} is number {n} ?", "ab"[n % 2]) for n in range(400)]
+    shifted = [(f"what is {n} ?", "ab"[n % 2]) if n % 2 else texts[n] for n in range(100)]
+    train = write_csv(tmp_path / "train.csv", texts)
+    for rows, warned in ((shifted, True), (texts[:100], False)):
+        test = write_csv(tmp_path / f"test{warned}.csv", [(f"{text} indeed", label) for text, label in rows])
+        found = summarise_target(TargetConfig(path=str(train), test_path=str(test), n_valid=20), None)
+        assert [("'what'" in words and "target.holdout" in words) for words in found.warnings] == [True] * warned
 
 
 def test_what_no_run_could_use_is_refused(target: TargetConfig, tmp_path: Path, write_csv: Write) -> None:
@@ -85,7 +101,7 @@ def test_classes_that_nothing_tests_or_that_are_called_like_a_split_are_warned_o
     tmp_path: Path, write_csv: Write
 ) -> None:
     train = write_csv(tmp_path / "train.csv", [(f"text {n}", ["a", "unsup", "c"][n % 3]) for n in range(30)])
-    test = write_csv(tmp_path / "test.csv", [("one", "a"), ("two", "unsup")])
+    test = write_csv(tmp_path / "test.csv", [("text one", "a"), ("text two", "unsup")])
     warnings = summarise_target(TargetConfig(path=str(train), test_path=str(test), n_valid=1), None).warnings
     assert warnings == (
         "warning: class 'c' has no test texts.",

@@ -12,10 +12,10 @@ import pytest
 from ulmfit_lab.analysis.comparisons import compare_variants
 from ulmfit_lab.analysis.run_table import runs_frame
 from ulmfit_lab.analysis.spec import Published, ReportSpec
-from ulmfit_lab.analysis.statistics import ALPHA, smallest_difference
+from ulmfit_lab.analysis.statistics import ALPHA, Verdict, smallest_difference
 from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.figures import save_figure
-from ulmfit_lab.report.ledger import HEADER, Entry, Result, ledger_row, ledger_text, result_of
+from ulmfit_lab.report.ledger import HEADER, Entry, Result, ledger_control, ledger_row, ledger_text, result_of
 from ulmfit_lab.report.ledger_figure import draw_ledger, orient_difference
 
 CONTRAST = ("word2vec", "random", "1000")
@@ -96,6 +96,22 @@ def test_what_is_associated_has_its_verdicts_in_the_row(associated: tuple[pd.Dat
     runs, spec = associated
     told = cells(result_of(runs_frame(runs), spec, []))["verdict"].split("<br>")
     assert told == association_verdicts(runs_frame(runs), spec) and "steady" in told[0]
+
+
+def test_the_claims_of_the_whole_ledger_are_corrected_together(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    """A p of .03 is shown alone; beside one of .04 and one of .9, Holm's first step asks for .05 / 3."""
+    result = result_of(runs, spec, [CONTRAST])
+    assert ledger_control([entry(result)]).endswith("better or worse: 1; with a correction over all 1 (Holm): 1.")
+    (headline,) = result.headlines
+
+    def of(p: float, verdict: Verdict) -> Entry:
+        row = replace(headline.row, verdict=verdict, result=replace(headline.row.result, p=p))
+        return entry(replace(result, headlines=(replace(headline, row=row),)))
+
+    three = [of(0.03, "better"), of(0.04, "better"), of(0.9, "no difference shown")]
+    assert ledger_control(three).endswith("better or worse: 2; with a correction over all 3 (Holm): 0.")
+    assert ledger_control([of(0.001, "better"), *three[1:]]).endswith("(Holm): 1.")
+    assert ledger_control([entry(None)]) == "" and ledger_control([of(float("nan"), "not replicated")]) == ""
 
 
 def test_an_experiment_without_runs_is_not_run_yet(runs: pd.DataFrame, spec: ReportSpec) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulmfit_lab.analysis.statistics import FEWEST_SEEDS
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.report.publish import publish
 from ulmfit_lab.sweep.runner import plan_sweep

@@ -24,6 +24,9 @@ def test_metrics_by_hand() -> None:
     assert found["macro_f1"] == pytest.approx(0.5)
     assert found["loss"] == pytest.approx(-np.log([0.7, 0.6, 0.3, 0.25]).mean())
     assert found["brier"] == pytest.approx((0.14 + 0.24 + 0.74 + 0.875) / 4)
+    # two of four labels are 0, and two of four guesses are right: no better than the majority class
+    assert found["above_majority"] == 0.0
+    assert classification_metrics(np.eye(3)[LABELS], LABELS)["above_majority"] == 0.5
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])

@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ulmfit_lab.analysis.spec import Associations, Predictor, ReportSpec
-from ulmfit_lab.analysis.statistics import ALPHA, FEWEST_SEEDS, ROUNDING
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, Predictor, ReportSpec
+from ulmfit_lab.analysis.statistics import ALPHA, ROUNDING
 
 RESAMPLES, SEED = 9999, 0
 FEWEST_MODELS = 6

@@ -13,10 +13,9 @@ from ulmfit_lab.analysis.interim import Place, replay_looks
 from ulmfit_lab.analysis.manipulation_checks import Voids, find_failed_checks
 from ulmfit_lab.analysis.replicates import Replicates, find_replicates
 from ulmfit_lab.analysis.run_table import measured_in, trained_runs
-from ulmfit_lab.analysis.spec import Published, ReportSpec, level_words
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Published, ReportSpec, level_words
 from ulmfit_lab.analysis.statistics import (
     ALPHA,
-    FEWEST_SEEDS,
     MarginVerdict,
     PairedResult,
     Summary,

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ulmfit_lab.analysis.crossed import DocumentInterval
+if TYPE_CHECKING:  # imports NumPy, which a declaration does without
+    from ulmfit_lab.analysis.crossed import DocumentInterval
+
+FEWEST_SEEDS = 6
+"""Minimum number of pairs for a claim; with fewer, a signed-rank test cannot reach p < 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True)

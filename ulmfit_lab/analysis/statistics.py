@@ -14,8 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-FEWEST_SEEDS = 6
-"""Minimum number of pairs for a claim; with fewer, a signed-rank test cannot reach p < 0.05."""
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS
 
 Verdict = Literal["better", "worse", "no difference shown", "too few seeds", "not replicated", "void"]
 """Not replicated: of what differs there is one realisation. Void: the runs are no test of what is compared."""

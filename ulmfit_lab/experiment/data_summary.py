@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import blake2b
@@ -26,6 +27,10 @@ IMBALANCE = 10
 OVERLAP = 0.01
 """Share of test texts that are in the training texts, from which a warning is given."""
 CLASSES_SHOWN = 12
+SHIFT = 0.1
+"""Total variation distance between training and test texts, of classes or first words, that may cause a warning."""
+FIRST_WORDS = 10
+"""Number of the most frequent first words that are compared; the others count as one."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,36 @@ class TargetSummary:
     """Duplicate training texts, ignoring whitespace."""
     overlap: int
     """Test texts that are in the training texts, ignoring whitespace."""
+    first_words: Mapping[str, tuple[float, float]]
+    """Most frequent first words of texts -> their shares of the training and of the test texts."""
+    test_median: float
+    """Median number of words of a test text."""
+
+    @property
+    def class_shares(self) -> list[tuple[float, float]]:
+        """Shares of each class of the training and of the test texts."""
+        return [(count / self.training, self.tested[name] / self.testing) for name, count in self.classes.items()]
+
+    @property
+    def word_shares(self) -> list[tuple[float, float]]:
+        """The same of the most frequent first words, and of all others together."""
+        train, test = (1 - sum(shares[part] for shares in self.first_words.values()) for part in (0, 1))
+        return [*self.first_words.values(), (train, test)]
+
+    def is_shifted(self, shares: Sequence[tuple[float, float]]) -> bool:
+        """Whether the test texts differ by `SHIFT` or more, and by twice as much as samples of one population would."""
+        spread = sum((max(p * (1 - p), 0.0) * (1 / self.training + 1 / self.testing)) ** 0.5 for p, _ in shares)
+        return total_variation(shares) >= max(SHIFT, 2 * spread * (2 / math.pi) ** 0.5 / 2)
+
+    @property
+    def shift(self) -> str:
+        """How the test texts differ from the training texts, as one line."""
+        word, (train, test) = max(self.first_words.items(), key=lambda each: abs(each[1][0] - each[1][1]))
+        return (
+            f"classes {total_variation(self.class_shares):.0%}, first words {total_variation(self.word_shares):.0%} "
+            f"(most: {word!r} {train:.0%} of training, {test:.0%} of test texts), "
+            f"median words {self.median:,.0f} and {self.test_median:,.0f}"
+        )
 
     @property
     def documents(self) -> str:
@@ -76,6 +111,7 @@ class TargetSummary:
             f"  classes: {', '.join(shown)}",
             f"  words: {length}; {cut}",
             f"  duplicate training texts: {repeated}; test texts in the training texts: {overlap}",
+            f"  difference of test from training texts (total variation): {self.shift}",
         )
 
     @property
@@ -98,6 +134,11 @@ class TargetSummary:
             found.append(
                 f"warning: {self.overlap:,} of {self.testing:,} test texts are also training texts; "
                 "remove them from one of the two."
+            )
+        if self.is_shifted(self.class_shares) or self.is_shifted(self.word_shares):
+            found.append(
+                f"warning: the test texts differ from the training texts: {self.shift}; target.holdout tests on "
+                "held-out training texts as well."
             )
         return tuple(found)
 
@@ -148,28 +189,46 @@ def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
         cut=int(np.sum(lengths > target.max_length)) if target.max_length else 0,
         repeated=len(digests) - len(known),
         overlap=sum(test.digests[number] in known for number in tested),
+        first_words=share_first_words([train.first[n] for n in pool], [test.first[n] for n in tested]),
+        test_median=float(np.median(test.lengths[tested])),
     )
+
+
+def total_variation(shares: Iterable[tuple[float, float]]) -> float:
+    """Total variation distance between two distributions over the same values, 0 to 1."""
+    return sum(abs(train - test) for train, test in shares) / 2
+
+
+def share_first_words(train: Sequence[str], test: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """The most frequent first words of both together -> their shares of the training and of the test texts."""
+    counts = Counter(train), Counter(test)
+    shares = {
+        word: (counts[0][word] / len(train), counts[1][word] / len(test)) for word in sorted(counts[0] | counts[1])
+    }
+    return dict(sorted(shares.items(), key=lambda each: -sum(each[1]))[:FIRST_WORDS])
 
 
 @dataclass(frozen=True)
 class TextFacts:
-    """Label, number of words and digest of each text."""
+    """Label, number of words, digest and first word of each text."""
 
     labels: list[str]
     lengths: np.ndarray
     digests: list[bytes]
+    first: list[str]
 
 
 @cache
 def read_texts(source: SourceConfig, data: Path | None) -> TextFacts:
     """Read a source, cached; raises DataError for a text without a label."""
-    labels, lengths, digests = [], [], []
+    labels, lengths, digests, first = [], [], [], []
     for document in read_labelled(source, data):
         words = document.text.split()
         labels.append(str(document.label))
         lengths.append(len(words))
+        first.append(words[0].lower())
         digests.append(blake2b(" ".join(words).encode(), digest_size=16).digest())
-    return TextFacts(labels, np.array(lengths, dtype=np.int64), digests)
+    return TextFacts(labels, np.array(lengths, dtype=np.int64), digests, first)
 
 
 def language_texts(plan: Plan) -> Iterator[str]:

@@ -20,8 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.analysis.spec import Associations, ExtraMetric, ManipulationCheck, Margin, Published
-from ulmfit_lab.analysis.statistics import FEWEST_SEEDS
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ExtraMetric, ManipulationCheck, Margin, Published
 from ulmfit_lab.config.bounds import field_bounds
 from ulmfit_lab.config.paths import fingerprint, flatten, override
 from ulmfit_lab.config.scales import SCALES

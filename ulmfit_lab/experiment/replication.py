@@ -10,8 +10,8 @@ import pandas as pd
 
 from ulmfit_lab.analysis.comparisons import listed
 from ulmfit_lab.analysis.replicates import BACKWARDS, STAGE, TRAINED, find_replicates
-from ulmfit_lab.analysis.spec import ReportSpec, level_words
-from ulmfit_lab.analysis.statistics import FEWEST_SEEDS, equivalence_power, smallest_difference
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS, ReportSpec, level_words
+from ulmfit_lab.analysis.statistics import equivalence_power, smallest_difference
 from ulmfit_lab.config.paths import flatten
 from ulmfit_lab.experiment.plan import PlannedRun
 from ulmfit_lab.experiment.run_names import declared_runs

@@ -29,7 +29,7 @@ from ulmfit_lab.pipeline.labelled_data import (
     save_confusion,
     save_labels,
 )
-from ulmfit_lab.pipeline.store import StageContext
+from ulmfit_lab.pipeline.store import StageContext, StageResult
 from ulmfit_lab.pipeline.text_stages import Streams, load_streams, split_corpus, unlabelled_documents
 from ulmfit_lab.training.curves import draw_curves
 from ulmfit_lab.training.evaluation import (
@@ -68,7 +68,17 @@ def fine_tune(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, 
     torch.manual_seed(seed)
     model = restore_language_model(vocabulary, work.inputs["language model"], config)
     streams = load_streams(*unlabelled_documents(work.inputs, config, seed), vocabulary)
-    return _train_language_model(work, "fine-tuning", config, config.fine_tuning, seed, model, vocabulary, streams)
+    unseen = unseen_share([streams.train], vocabulary, work.inputs["language model"])
+    recipe = config.fine_tuning
+    summary = _train_language_model(work, "fine-tuning", config, recipe, seed, model, vocabulary, streams)
+    return summary | {"unseen_tokens": unseen}
+
+
+def unseen_share(texts: Sequence[np.ndarray], vocabulary: Vocabulary, model: StageResult) -> float:
+    """Return the share of token ids whose word is not in the vocabulary of a language model's stage."""
+    known = set(Vocabulary.load(model.folder / "vocabulary.json").words)
+    unseen = np.array([word not in known for word in vocabulary.words])
+    return float(unseen[np.concatenate(texts)].mean())
 
 
 def with_own_dropout(config: RunConfig, recipe: LanguageModelTrainingConfig) -> RunConfig:
@@ -227,6 +237,9 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
     padding = {"padding": padding_share(documents["train"].epoch(0))}
     held = {f"holdout_{name}": value for name, value in found["holdout"].metrics.items()} if "holdout" in found else {}
     summary = summarize_training(result, recipe, tested.metrics | padding | held)
+    if recipe.init == "pretrained":
+        read = texts.select(*parts["train"], vocabulary, config)[0]
+        summary |= {"unseen_tokens": unseen_share(read, vocabulary, work.inputs["language model"])}
     return summary | {"labels": len(draw), "classes": list(texts.classes)}
 
 

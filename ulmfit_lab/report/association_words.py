@@ -16,8 +16,7 @@ from ulmfit_lab.analysis.association import (
     correlations_of,
     steadiness_of,
 )
-from ulmfit_lab.analysis.spec import Associations, ReportSpec
-from ulmfit_lab.analysis.statistics import FEWEST_SEEDS
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ReportSpec
 
 Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""

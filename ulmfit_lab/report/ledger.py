@@ -19,7 +19,7 @@ from ulmfit_lab.analysis.comparisons import (
 )
 from ulmfit_lab.analysis.sequential import level_at
 from ulmfit_lab.analysis.spec import Published, ReportSpec, level_words
-from ulmfit_lab.analysis.statistics import ALPHA, smallest_difference
+from ulmfit_lab.analysis.statistics import ALPHA, holm, smallest_difference
 from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.tables import difference_words, format_duration, markdown, signed
 
@@ -115,12 +115,27 @@ def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast
     return Result(spec, tuple(headlines), tuple(asked or beside), cost, associated)
 
 
+def ledger_control(entries: Sequence[Entry]) -> str:
+    """How many contrasts that answer a claim are shown, and how many after a correction over all claims; or nothing."""
+    found = [each.row for entry in entries if entry.result for each in entry.result.headlines]
+    tested = [row for row in found if not math.isnan(row.result.p)]
+    if not tested:
+        return ""
+    shown = [row.verdict in SHOWN for row in tested]
+    kept = sum(own and p < ALPHA for own, p in zip(shown, holm([row.result.p for row in tested]), strict=True))
+    return (
+        f"Over the whole ledger: contrasts that answer a claim and were tested: {len(tested)}; better or worse: "
+        f"{sum(shown)}; with a correction over all {len(tested)} (Holm): {kept}."
+    )
+
+
 def ledger_text(entries: Sequence[Entry], figure: str) -> str:
     """The ledger in Markdown; figure: name of the picture's file, empty where nothing was run."""
     picture = [f"![Difference of every headline contrast]({figure})"] if figure else []
     table = markdown(HEADER, [ledger_row(entry) for entry in entries])
     looked = [LOOKED] if any(entry.result and entry.result.spec.looks for entry in entries) else []
-    return "\n\n".join([INTRODUCTION, *picture, table, NOTES, *looked]) + "\n"
+    control = [words] if (words := ledger_control(entries)) else []
+    return "\n\n".join([INTRODUCTION, *picture, table, *control, NOTES, *looked]) + "\n"
 
 
 def ledger_row(entry: Entry) -> list[str]:

@@ -393,6 +393,8 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
             if each is not stage:
                 origins.append(read_origin(stored.folder, name, fresh, log.client.tracking_uri))
             began |= averaging(stored, each, PREFIX.get(each.kind, "") + direction_of(each, stage))
+            if "unseen_tokens" in stored.summary:
+                began["final/unseen_tokens"] = float(stored.summary["unseen_tokens"])
             diverged += [f"{name}: {stored.summary['diverged']}"] if "diverged" in stored.summary else []
         if each.kind in PREFIX and not fresh:
             log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
@@ -406,7 +408,14 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
         tags[DIVERGED] = "; ".join(diverged)
         about += f"\n\n**Diverged**: {tags[DIVERGED]}"
     log.set_tags(tags | {NOTE: add_origins(about, origins)})
-    return values | began | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+    gap = loss_gap(store.find(stage))
+    return values | began | gap | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+
+
+def loss_gap(stored: StageResult | None) -> dict[str, float]:
+    """Last validation loss minus last training loss of a trained stage; empty if it recorded no such curves."""
+    last = {name: value for point in stored.points() for name, value in point.values.items()} if stored else {}
+    return {"final/loss_gap": last["valid_loss"] - last["loss"]} if {"valid_loss", "loss"} <= last.keys() else {}
 
 
 def averaging(stored: StageResult, stage: Stage, prefix: str) -> dict[str, float]:

@@ -111,6 +111,13 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(brier_score_loss(labels, probabilities, labels=classes, scale_by_half=False))
 
 
+def above_majority(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the accuracy minus that of always predicting the most frequent class of the labels."""
+    import numpy as np
+
+    return accuracy(probabilities, labels) - float(np.bincount(labels).max()) / len(labels)
+
+
 METRICS: tuple[Metric, ...] = (
     Metric(
         name="loss",
@@ -152,6 +159,14 @@ METRICS: tuple[Metric, ...] = (
         compute=brier,
     ),
     Metric(
+        name="above_majority",
+        label="accuracy above the majority class (points)",
+        about="accuracy minus the share of the most frequent class; 0 or less if nothing was learned",
+        lower_is_better=False,
+        scale=100.0,
+        compute=above_majority,
+    ),
+    Metric(
         name="perplexity",
         label="perplexity",
         about="exp(loss) of a language model",
@@ -171,6 +186,21 @@ METRICS: tuple[Metric, ...] = (
         about="sd of a language model's validation accuracy over the last half of its epochs",
         models=(LANGUAGE_MODEL,),
         prefixes=("final/valid_", "final/lm_"),
+    ),
+    Metric(
+        name="loss_gap",
+        label="validation minus training loss",
+        about="last validation loss minus last training loss, in nats; training loss includes dropout and penalties",
+        models=(CLASSIFIER, LANGUAGE_MODEL),
+        prefixes=("final/",),
+    ),
+    Metric(
+        name="unseen_tokens",
+        label="tokens of words that pretraining did not see (%)",
+        about="share of the training tokens, at the move to the target's vocabulary, whose word has no pretrained row",
+        scale=100.0,
+        models=(CLASSIFIER, LANGUAGE_MODEL),
+        prefixes=("final/",),
     ),
     Metric(
         name="padding",
