@@ -6,13 +6,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS
+from ulmfit_lab.data.vocabulary import SPECIALS, Vocabulary
 from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.pipeline.training_stages import unseen_share
 from ulmfit_lab.report.publish import publish
 from ulmfit_lab.sweep.runner import plan_sweep
 from ulmfit_lab.training import metrics
@@ -66,3 +69,37 @@ def test_a_metric_that_cannot_be_worked_out_is_told_in_a_line(
     with pytest.raises(IncompleteError, match="has no finite final/new.*reproduce .* --keep-stages") as refused:
         plan_sweep(looks, "tiny", None, before.home, None, before.tracker)
     assert "\n" not in str(refused.value)
+
+
+def test_what_shows_that_a_manipulation_took_effect_is_measured(lab: Any, experiment: Experiment) -> None:
+    """The gap between validation and training loss, and the share of tokens that pretraining did not see."""
+    short = {**experiment.scales["tiny"], "general.max_tokens": 1_000}
+    assert not lab.sweep(replace(experiment, seeds=(0,), scales={"tiny": short})).failures
+    runs = {run.variant: run for run in lab.tracker.runs("starts", "tiny", "FINISHED")}
+    for run in runs.values():
+        curves = lab.tracker.histories(run)
+        last = {name: curves[f"classifier/{name}"][-1][1] for name in ("loss", "valid_loss")}
+        assert run.metrics["final/loss_gap"] == pytest.approx(last["valid_loss"] - last["loss"])
+        assert run.metrics["final/above_majority"] == pytest.approx(run.metrics["final/accuracy"] - 0.5, abs=0.2)
+    assert 0 < runs["fine-tuned"].metrics["final/unseen_tokens"] < 0.5
+    assert "final/unseen_tokens" not in runs["random"].metrics
+
+
+def test_unseen_tokens_by_hand(tmp_path: Path) -> None:
+    """Two of five tokens are of a word that the language model's vocabulary does not have."""
+    old, new = (Vocabulary((*SPECIALS, *words)) for words in (("a", "b"), ("b", "c")))
+    old.save(tmp_path / "vocabulary.json")
+    b, c = new.ids["b"], new.ids["c"]
+    model = SimpleNamespace(folder=tmp_path)
+    assert unseen_share([np.array([b, c, b]), np.array([0, c])], new, model) == 0.4  # type: ignore[arg-type]
+
+
+def test_a_report_that_is_made_later_does_not_change_the_duration_of_the_sweep(
+    before: Any, baselines: Experiment, tmp_path: Path
+) -> None:
+    ends = []
+    for _ in range(2):
+        publish(baselines, "tiny", None, before.home, None, before.tracker, tmp_path)
+        (parent,) = {run.parent for run in before.tracker.runs("starts", "tiny", "FINISHED")}
+        ends.append(before.tracker.client.get_run(parent).info.end_time)
+    assert ends[0] == ends[1] == max(run.end for run in before.tracker.runs("starts", "tiny", "FINISHED"))

@@ -130,6 +130,7 @@ def summarise(
     )
     report = verdict_first((folder / "table.md").read_text(encoding="utf-8"))
     figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
+    ended = max((run.end for run in tracked if run.end), default=None)
     tracker.log_means(parent, mean_runs(runs, spec, compare_variants(runs, spec), curves))
-    tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED")
+    tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED", ended)
     tracker.show(parent, experiment.metric, experiment.question)

@@ -202,14 +202,14 @@ class RunLog:
         """Log a file as artifact."""
         self.client.log_artifact(self.run_id, str(path), folder)
 
-    def finish(self, status: str, reason: str = "") -> None:
-        """Flush and end the run."""
+    def finish(self, status: str, reason: str = "", end: int | None = None) -> None:
+        """Flush and end the run; end: time in milliseconds (default: now)."""
         try:
             if reason:
                 self.set_tags({"lab.reason": reason})
             self.flush()
         finally:
-            self.client.set_terminated(self.run_id, status)
+            self.client.set_terminated(self.run_id, status, end)
 
     @contextmanager
     def machine_load(self, every: float = SYSTEM_SECONDS, *, go_on: bool = False) -> Iterator[None]:
@@ -469,15 +469,24 @@ class Tracker:
             self.client.set_experiment_tag(where, name, value)
 
     def summarise_sweep(
-        self, parent: str, metrics: Mapping[str, float], description: str, artifacts: Sequence[Path], status: str
+        self,
+        parent: str,
+        metrics: Mapping[str, float],
+        description: str,
+        artifacts: Sequence[Path],
+        status: str,
+        end: int | None = None,
     ) -> None:
-        """Log means, tables and figures to the parent run, and end it."""
+        """Log means, tables and figures to the parent run, and end it.
+
+        end: time in milliseconds, that of the last run, so that a later report does not change the sweep's duration
+        """
         log = RunLog(self.client, parent)
         log.set_tags({NOTE: truncate(description)})
         for path in artifacts:
             log.log_artifact(path)
         log.log_final(dict(zip(metric_names(metrics), metrics.values(), strict=True)))
-        log.finish(status)
+        log.finish(status, end=end)
 
 
 def open_tracker(home: Home, tracking_uri: str | None = None, *, moved: bool = True) -> Tracker:
