@@ -12,10 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 DOTS := (while sleep 5 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint bench docs reference format clean
+.PHONY: help install demo test test-fast lint bench docs reference screenshots format clean
 
 help:  ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
@@ -69,6 +69,9 @@ docs: $(VENV)/dev  ## Write the API reference from the docstrings into docs/api
 reference: $(VENV)/installed  ## Write docs/config.md and the picture of docs/architecture.md from the code
 	@$(BIN)/python -m ulmfit_lab.config.reference > docs/config.md
 	@$(BIN)/python docs/draw_rooms.py
+
+screenshots: $(VENV)/dev  ## Take the pictures of docs/images from the finished demo (needs Chromium)
+	@$(BIN)/python docs/make_screenshots.py
 
 format: $(VENV)/dev  ## Put the code into the house's format
 	@$(BIN)/ruff check --fix $(CHECKED)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,3 +168,12 @@ def test_the_addresses_that_are_printed_are_these(pages: Pages, lab_of_pages: An
     (found,) = lab_of_pages.tracker.pages().values()
     assert list(found) == ["verdict", "means", "runs"]
     assert found["verdict"] == f"#/experiments/{pages.experiment}/runs/{pages.parent}?workflowType=machine_learning"
+
+
+def test_make_screenshots_takes_a_picture_of_each_page(pages: Pages, lab_of_pages: Any, tmp_path: Path) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_screenshots.py"))
+    (found,) = lab_of_pages.tracker.pages().values()
+    script["take_screenshots"](pages.page, pages.address, found, tmp_path)
+    for name in script["PAGES"]:
+        content = (tmp_path / f"{name}.png").read_bytes()
+        assert content.startswith(b"\x89PNG") and len(content) > 20_000
