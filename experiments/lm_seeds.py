@@ -1,8 +1,8 @@
 """Train the language models that the ledger's comparisons share: one recipe, eight seeds.
 
 Text: IMDb's unlabelled reviews and WikiText-2's training split, the named set `imdb-wiki`, read once: 15.3 million
-tokens. In float32 with one thread, so that a sweep continues on any processor. `ulmfit-lab stages --export FILE --for lm_seeds --kind
-pretrained` takes the models to another machine.
+tokens. In float32 with one thread, so that a sweep continues on any processor. `ulmfit-lab stages --export FILE --for
+lm_seeds --kind pretrained` takes the models to another machine.
 """
 
 from ulmfit_lab.config.scales import DEMO_PRETRAINING, LM_SEEDS
