@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.bench import bench_command, bench_options
 from ulmfit_lab.cli.cluster import cluster_options, engine_of
-from ulmfit_lab.cli.common import data_of, open_lab, open_runs, print_failures, trouble_with_files
-from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
+from ulmfit_lab.cli.common import data_of, describe_file_error, open_lab, open_runs, print_failures
+from ulmfit_lab.cli.completion import SHELLS, completion_script, format_groups
 from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.models import models_command, models_options
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        if not (trouble := trouble_with_files(error)):
+        if not (trouble := describe_file_error(error)):
             raise
         print(f"error: {trouble}", file=sys.stderr)
         return 2
@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     prompt = add("completion", completion_command, "print a shell's completion script")
     prompt.add_argument("shell", choices=SHELLS, help='your shell; bash: eval "$(ulmfit-lab completion bash)"')
     add("overview", overview_command, "list experiments with runs here and the next command (the default)")
-    top.epilog = f"{grouped({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
+    top.epilog = f"{format_groups({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
     commands.help = argparse.SUPPRESS  # listed in groups instead
     for each in (plan, sweep, tune, runs, report, stages, noise):
         if each is not stages:
