@@ -18,7 +18,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "import-fastai",
         "export-fastai",
     ),
-    "the lab itself": ("doctor", "bench", "completion"),
+    "tools": ("doctor", "bench", "completion"),
 }
 """Group -> its commands."""
 SHELLS = ("bash", "zsh", "tcsh")
