@@ -76,7 +76,8 @@ def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str,
     assert status == 0 and "7 finished runs" in out
     again = ("runs", *OWN[1:], "--target.path", csv, "--general.path", csv, "--lm.drop-mult", "0.5", "--import")
     status, out, _ = run(*again, str(tmp_path / "runs.jsonl.gz"))
-    assert status == 0 and "0 runs imported; 7 were here already." in out and "7 belong to cells of today's" in out
+    assert status == 0 and "0 runs imported; 7 were already present." in out
+    assert "7 runs in runs.jsonl.gz match the current declaration, 0 do not." in out
     fast = next(r["run_id"] for r in runs if r["variant"] == "TF-IDF")
     status, out, _ = run("reproduce", fast, "--reuse-stages")
     assert status == 0 and "Reproduced: all" in out
@@ -130,12 +131,12 @@ def rows(labels: str, n: int = 60) -> list[tuple[str, str]]:
         ((*OWN, "--lm.dropmult", "0.5"), "lm.drop-mult"),
         ((*OWN, "--lm.drop-mult", "-1"), "lm.drop_mult = -1"),
         (("list", "--nonsense"), "--nonsense"),
-        (("sweep", "word2vec_vs_lm", "--levels", "many"), "whole numbers, as target.n_labels has"),
-        (("sweep", "word2vec_vs_lm", "--levels", "0.5"), "whole numbers, as target.n_labels has"),
+        (("sweep", "word2vec_vs_lm", "--levels", "many"), "whole numbers, the type of target.n_labels"),
+        (("sweep", "word2vec_vs_lm", "--levels", "0.5"), "whole numbers, the type of target.n_labels"),
         (("sweep", "word2vec_vs_lm", "--levels", "-5"), "target.n_labels = -5"),
         (("plan", "word2vec_vs_lm", "--seeds", "1000000000"), "at most 1000"),
         ((*OWN, "--target.path", "x" * 5000), "cannot be opened"),
-        (("report", "--seeds", "1"), "all committed results are meant"),
+        (("report", "--seeds", "1"), "need an EXPERIMENT"),
         (("reproduce", "not hex"), "is not a run id"),
     ],
 )

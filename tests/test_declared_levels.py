@@ -41,5 +41,5 @@ def test_levels_are_of_the_crossed_fields_type(
     assert experiment.levels_at("tiny") == expected
     assert [type(level) for level in experiment.levels_at("tiny")] == [type(level) for level in expected]
     assert len(run_specs(experiment, "tiny")) == 2 * len(expected) * len(experiment.seeds)
-    with pytest.raises(ConfigError, match=f"as {across} has|at least"):
+    with pytest.raises(ConfigError, match=f"the type of {across}|at least"):
         load_declared(Namespace(experiment=str(path), scale="tiny", **options | {"levels": "-nothing"}))

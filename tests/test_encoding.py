@@ -115,7 +115,7 @@ def test_every_command_works_where_the_locale_is_ascii(
     question = 'Is 1 +/- 0 x 2 -> 3, "\\u0436\\u0443\\u043a"?'
     for shown in (listed, planned, swept, reported):
         assert question in " ".join(shown.split())
-    assert "mean +/- sd over 1 seeds" in reported and "what the runs say" in checked
+    assert "mean +/- sd over 1 seeds" in reported and "consistent with the runs" in checked
     assert "A fine film +/- \\u0436" in table
     kept = tmp_path / "results" / "tiny" / "plain" / "table.md"
     assert "Mean ± sd" in kept.read_text(encoding="utf-8")

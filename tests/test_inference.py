@@ -376,7 +376,7 @@ def test_generate_neighbours_and_compare_print_what_they_found(command: Any, lab
     [
         (("predict", "--run", "used/nothing/0", "text"), "No finished run"),
         (("predict", "--run", "used/TF-IDF/0", "text"), "stores no classifier"),
-        (("predict", "--run", "used/both/0", "text", "--file", "x.csv"), "not from both"),
+        (("predict", "--run", "used/both/0", "text", "--file", "x.csv"), "exclude each other"),
         (("predict", "--run", "used/both/0", "--file", "absent.csv"), "absent.csv"),
         (("predict", "--run", "used/both/0", "text", "--html", "/no/such/folder/x.html"), "cannot be written"),
         (("export-fastai", "--run", "used/word2vec/0", "--to", "x.pth"), "has no language model"),

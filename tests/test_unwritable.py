@@ -1,6 +1,6 @@
-"""A home that may not be written is read, and what would write says so in one line.
+"""A home that is not writable can be read; commands that write end with an error of one line.
 
-Root may write everything, so that where the tests run as root the commands run without that right.
+Root ignores file permissions; if the tests run as root, the commands run without that capability.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ for command in json.loads(sys.argv[1]):
 
 
 def without_rights() -> list[str]:
-    """What comes before a command that is to be bound by permissions."""
+    """Return a command prefix that makes root respect file permissions."""
     if os.geteuid():
         return []
     if shutil.which("setpriv") is None:
-        pytest.skip("root is not bound by permissions, and setpriv, which takes that right away, is not installed")
+        pytest.skip("root ignores file permissions, and setpriv is not installed")
     return ["setpriv", RIGHTS]
 
 
 @dataclass
 class Locked:
-    """A folder whose home may not be written, and what commands say in it."""
+    """A folder whose home is not writable."""
 
     folder: Path
 
     def run(self, *commands: list[str]) -> dict[str, tuple[str, str, str]]:
-        """Command -> status, standard output, standard error; all in one process that may write nothing there."""
+        """Run commands in one process; returns command -> status, standard output, standard error."""
         start = [*without_rights(), sys.executable, "-c", ALL, json.dumps(commands)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "ULMFIT_LAB_HOME": str(self.folder / "home")}
         environment |= {"HOME": str(self.folder / "nobody"), "MPLCONFIGDIR": str(self.folder.parent)}
@@ -75,7 +75,7 @@ class Locked:
 def locked(
     new_lab: Callable[[str], Any], experiment: Experiment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Locked]:
-    """A finished sweep, whose home and working folder may only be read."""
+    """A finished sweep whose home and working folder are not writable."""
     folder = tmp_path_factory.mktemp("locked")
     quick = replace(experiment, seeds=(0,), variants={"random": {"classifier.init": "random"}}, baseline="random")
     quick = replace(quick, variants=quick.variants | {"TF-IDF": {"classifier.model": "tf-idf"}})
@@ -96,7 +96,7 @@ def locked(
 NAMED = ("starts", "--scale", "tiny")
 
 
-def test_a_home_that_may_not_be_written_is_read(locked: Locked) -> None:
+def test_commands_read_a_home_that_is_not_writable(locked: Locked) -> None:
     before = {path: path.stat().st_mtime_ns for path in locked.folder.rglob("*")}
     found = locked.run(
         ["plan", *NAMED],
@@ -113,7 +113,7 @@ def test_a_home_that_may_not_be_written_is_read(locked: Locked) -> None:
     assert {path: path.stat().st_mtime_ns for path in locked.folder.rglob("*")} == before
 
 
-def test_what_would_write_says_so_in_one_line_before_it_begins(locked: Locked) -> None:
+def test_commands_that_write_end_with_an_error_of_one_line(locked: Locked) -> None:
     found = locked.run(["sweep", *NAMED], ["report", *NAMED], ["doctor", "--fix"], ["new", "mine"])
     for name in ("sweep", "report", "doctor"):
         status, _, said = found[name]
@@ -124,7 +124,7 @@ def test_what_would_write_says_so_in_one_line_before_it_begins(locked: Locked) -
 
 
 def test_a_store_is_read_with_what_its_log_holds(tmp_path: Path, migrated: Path) -> None:
-    """Of a database that is being written the last lines are in its log; nothing may be written beside it."""
+    """The latest transactions of an open database are in its log; reading must not write files next to it."""
     path = tmp_path / "what? 100%#" / "mlflow.db"
     path.parent.mkdir()
     shutil.copy(migrated, path)
@@ -153,7 +153,7 @@ LOOK = "import sys; from pathlib import Path;"
 LOOK += "from ulmfit_lab.utils.locks import is_locked; print(is_locked(Path(sys.argv[1])))"
 
 
-def test_a_lock_that_may_only_be_read_is_looked_at(tmp_path: Path) -> None:
+def test_a_read_only_lock_file_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "cell.lock"
     with hold_lock(path):
         pass
@@ -172,7 +172,7 @@ def test_a_lock_that_may_only_be_read_is_looked_at(tmp_path: Path) -> None:
     assert not is_locked(path)
 
 
-def test_a_home_of_nobody_known_is_refused() -> None:
+def test_a_home_of_an_unknown_user_is_an_error() -> None:
     from ulmfit_lab.utils.errors import DataError
 
     with pytest.raises(DataError, match="ULMFIT_LAB_HOME"):

@@ -56,7 +56,7 @@ def test_no_process_is_left_of_a_bench_that_is_ended(tmp_path: Path, number: sig
         bench.wait()
     told = log.read_text(encoding="utf-8")
     assert "Traceback" not in told
-    assert re.match(r"The benchmarks are loaded.*\nproducts \.\.\.\n  2 processes start\n  round 1 of 2: ", told), told
+    assert re.match(r"Loading the benchmarks.*\nproducts \.\.\.\n  2 processes start\n  round 1 of 2: ", told), told
     if number != signal.SIGKILL:
         assert bench.returncode == 130 and "interrupted" in told
 

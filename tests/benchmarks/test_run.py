@@ -87,7 +87,7 @@ def test_bad_arguments_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["bench", "text", "--fastai", str(tmp_path / "none"), "--home", str(tmp_path)]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert main(["bench", "text", "--readme", str(tmp_path / "none"), "--home", str(tmp_path)]) == 2
-    assert "is no file" in capsys.readouterr().err
+    assert "is not a file" in capsys.readouterr().err
 
 
 def test_a_torn_file_is_refused(tmp_path: Path) -> None:

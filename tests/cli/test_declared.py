@@ -38,7 +38,7 @@ def test_files_that_a_pattern_stands_for_become_it_again(pattern: str) -> None:
 
 @pytest.mark.usefixtures("notes")
 def test_files_that_no_pattern_stands_for_are_told_to_be_quoted() -> None:
-    with pytest.raises(ConfigError, match=r"--unlabelled.path takes one .*not more/1.txt and 1 more.* in quotes"):
+    with pytest.raises(ConfigError, match=r"--unlabelled.path takes one .*more/1.txt and 1 more.*quote the pattern"):
         one_value_each(["--unlabelled.path", "more/1.txt", "notes/22.txt"])
 
 

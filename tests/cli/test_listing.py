@@ -28,7 +28,7 @@ def command(finished: Any, capsys: pytest.CaptureFixture[str]) -> Any:
 
 def test_runs_are_those_of_the_only_scale_that_has_some(command: Any) -> None:
     status, out, err = command("runs")
-    assert status == 0 and out.endswith("4 runs.\n") and err.startswith("Scale tiny, the only one")
+    assert status == 0 and out.endswith("4 runs.\n") and err.startswith("Using scale tiny, the only one")
     assert command("plan")[1].startswith("starts at scale tiny")
     assert command("runs", "--scale", "demo")[1] == "0 runs.\n"
 

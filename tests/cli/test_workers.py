@@ -31,6 +31,6 @@ def test_fewer_than_one_worker_is_an_error(workers: int) -> None:
 
 
 def test_shares_of_gpus_are_for_a_cluster() -> None:
-    refused = pytest.raises(ConfigError, match="--gpus-per-run is for a cluster")
+    refused = pytest.raises(ConfigError, match="--gpus-per-run requires --cluster")
     with refused, engine_of(asked(gpus_per_run=0.5), None, None, None):  # type: ignore[arg-type]
         pass

@@ -91,4 +91,4 @@ def test_plan_tells_the_options_to_paste(
     assert main(["plan", *options]) == 0
     out = capsys.readouterr().out
     assert "256 (now)" in out and "512 (now)" in out
-    assert "The largest that fit: --pretraining.batch-size 512 --classifier.batch-size 512" in out
+    assert "Largest batch sizes that fit: --pretraining.batch-size 512 --classifier.batch-size 512" in out

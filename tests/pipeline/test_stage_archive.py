@@ -238,4 +238,4 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest.Capt
     assert main(["stages", "--kind", "pretraned", *home]) == 2
     assert "Did you mean 'pretrained'" in capsys.readouterr().err
     assert main(["stages", "--lm.drop-mult", "0.5", *home]) == 2
-    assert "only with --for EXPERIMENT" in capsys.readouterr().err
+    assert "add --for EXPERIMENT" in capsys.readouterr().err

@@ -71,4 +71,4 @@ def test_the_command_prints_the_rows_or_says_what_to_run(
     out = capsys.readouterr().out
     assert "sd over test documents" in out and "fine-tuned" in out
     assert main(["noise", str(module), *options, "--classifier.lr", "0.7"]) == 2
-    assert "make some: ulmfit-lab sweep starts --scale tiny --seeds 3" in capsys.readouterr().err
+    assert "run: ulmfit-lab sweep starts --scale tiny --seeds 3" in capsys.readouterr().err

@@ -89,5 +89,5 @@ def test_a_search_goes_on_while_the_best_is_at_an_edge(
     shown = capsys.readouterr()
     table = pd.read_csv(next(tmp_path.glob("results/**/tuning.csv")))
     assert len(table) == 3, "the last search's trials"
-    assert "searching again over classifier.lr 1e-07 to 8e-07, logarithmic" in shown.err
+    assert "widening the search to classifier.lr 1e-07 to 8e-07, logarithmic" in shown.err
     assert table["classifier.lr"].max() > 2e-7

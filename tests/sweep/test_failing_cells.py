@@ -105,4 +105,4 @@ def test_the_command_lists_what_failed_and_its_status_says_so(
     told = capsys.readouterr()
     assert "1 runs finished" in told.out
     assert "FAILED diverging, seed 0: TrainingError: The loss is nan at step" in told.err
-    assert "1 runs failed; the same command tries them again." in told.err
+    assert "1 runs failed; repeat the command to retry them." in told.err

@@ -1,4 +1,4 @@
-"""The command that measures speed and size; slow imports wait until it is needed."""
+"""The `bench` command. Slow modules are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -12,34 +12,44 @@ from pathlib import Path
 from ulmfit_lab.utils.files import json_text
 
 FASTAI = ".venv-fastai/bin/python"
-"""Where `make bench` puts the environment that has fastai."""
+"""Python of the environment that `make bench` creates for fastai."""
 RESULTS = "results/benchmarks"
 
 
 def bench_options(bench: argparse.ArgumentParser) -> None:
-    """Options of `bench`."""
-    bench.add_argument("what", metavar="WHAT", nargs="*", help="subjects to measure (default: all; see the table)")
-    bench.add_argument("--only", metavar="A,B", help="the same, as one word")
-    bench.add_argument("--device", metavar="D", help="measure what there is for a GPU, on this device; see docs/gpu.md")
-    bench.add_argument("--budget", type=float, metavar="S", help="seconds in all; what takes longer is left out")
+    """Add the options of `bench`."""
+    bench.add_argument("what", metavar="WHAT", nargs="*", help="benchmarks to run (default: all)")
+    bench.add_argument("--only", metavar="A,B", help="the same, as a comma-separated list")
+    bench.add_argument("--device", metavar="D", help="run the GPU benchmarks on this device; see docs/gpu.md")
     bench.add_argument(
-        "--minutes", type=float, default=5.0, metavar="M", help="with --device: time of awd_lstm_wikitext2"
+        "--budget", type=float, metavar="S", help="time limit in seconds; benchmarks that exceed it are skipped"
     )
-    bench.add_argument("--again", action="store_true", help="with --device: measure what was measured before, too")
+    bench.add_argument(
+        "--minutes",
+        type=float,
+        default=5.0,
+        metavar="M",
+        help="with --device: minutes for awd_lstm_wikitext2 (default: 5)",
+    )
+    bench.add_argument("--again", action="store_true", help="with --device: repeat finished benchmarks")
     bench.add_argument("--json", action="store_true", help="print one JSON object")
     bench.add_argument(
-        "--quick", action="store_true", help="tiny sizes, to see that it works; written to --results only"
+        "--quick",
+        action="store_true",
+        help="tiny sizes, as a test; files are written only with --results",
     )
-    bench.add_argument("--fastai", metavar="PYTHON", help=f"Python of an environment with fastai (default: {FASTAI})")
+    bench.add_argument("--fastai", metavar="PYTHON", help=f"Python interpreter with fastai (default: {FASTAI})")
     bench.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
-    bench.add_argument("--results", metavar="DIR", help=f"default: {RESULTS}, with --device {RESULTS}/gpu")
-    bench.add_argument("--readme", metavar="FILE", help="put the targets' table between this file's markers, too")
+    bench.add_argument(
+        "--results", metavar="DIR", help=f"output folder (default: {RESULTS}; with --device: {RESULTS}/gpu)"
+    )
+    bench.add_argument("--readme", metavar="FILE", help="update the table between the markers of this file")
 
 
 def bench_command(args: argparse.Namespace) -> int:
-    """Measure, write, and print the tables or the JSON object; tell of every row and round as it comes."""
+    """Run the benchmarks, write their files, and print tables or JSON; progress goes to standard error."""
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    tell("The benchmarks are loaded ...")
+    tell("Loading the benchmarks ...")
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("benchmarks").setLevel(logging.INFO)
     find_benchmarks()
@@ -50,7 +60,7 @@ def bench_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.utils.home import data_dir, open_home
 
     if args.readme and not Path(args.readme).is_file():
-        raise ConfigError(f"--readme {args.readme} is no file; nothing was measured.")
+        raise ConfigError(f"--readme {args.readme} is not a file; give an existing file.")
     results = Path(args.results or (RESULTS if args.device is None else f"{RESULTS}/gpu"))
     found = run(
         [*args.what, *(args.only.split(",") if args.only else ())],
@@ -69,25 +79,27 @@ def bench_command(args: argparse.Namespace) -> int:
         put_table(Path(args.readme), results)
     if args.json:
         print(json_text(found, indent=1))
-    elif args.device is None:  # with a device each table was told when it was measured
+    elif args.device is None:  # with --device, tables are printed during the run
         print(tables(found), end="")
     return 0
 
 
 def find_benchmarks() -> None:
-    """Make `benchmarks`, a folder of the tests, importable; raises ConfigError where there is no checkout."""
+    """Make `tests/benchmarks` importable; raises ConfigError outside a clone of the repository."""
     from ulmfit_lab.utils.errors import ConfigError
     from ulmfit_lab.utils.provenance import CHECKOUT
 
     tests = CHECKOUT / "tests"
     if not (tests / "benchmarks").is_dir():
-        raise ConfigError("The benchmarks are in the repository and not in the installed package; run it in a clone.")
+        raise ConfigError(
+            "The installed package does not contain the benchmarks; run bench in a clone of the repository."
+        )
     if str(tests) not in sys.path:
         sys.path.append(str(tests))
 
 
 def put_table(readme: Path, results: Path) -> None:
-    """Write the table of all that was measured so far into a README that has its markers."""
+    """Replace the table between the markers of a README."""
     from benchmarks.rows import with_table
 
     from ulmfit_lab.utils.files import atomic_write
@@ -98,12 +110,12 @@ def put_table(readme: Path, results: Path) -> None:
 
 
 def fastai_python(given: str | None) -> Path | None:
-    """The Python that has fastai: the one that was said, that of `make bench`, or this one; none where none has it."""
+    """Return a Python interpreter with fastai, or None: `given`, that of `make bench`, or the current one."""
     from ulmfit_lab.utils.errors import ConfigError
 
     path = Path(given or FASTAI)
     if path.exists():
-        return path.absolute()  # not resolved: a link into the environment is what makes it one
+        return path.absolute()  # not resolved: the symlink's location selects the virtual environment
     if given:
-        raise ConfigError(f"--fastai {given} does not exist; name the Python of an environment that has fastai.")
+        raise ConfigError(f"--fastai {given} does not exist; give the Python of an environment with fastai.")
     return Path(sys.executable) if find_spec("fastai") else None

@@ -1,4 +1,4 @@
-"""Where `sweep` runs its cells: in this process and its workers, or on a cluster."""
+"""Options of `sweep` for a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ if TYPE_CHECKING:
 
 
 def cluster_options(sweep: argparse.ArgumentParser) -> None:
-    """How a cluster is named and shared out."""
-    sweep.add_argument("--cluster", metavar="ADDRESS", help="run on a Ray cluster: auto, an address, or local")
-    sweep.add_argument("--gpus-per-run", type=float, metavar="N", help="with --cluster: GPUs, or a share (default: 1)")
+    """Add the options that select a cluster and the GPUs per run."""
+    sweep.add_argument("--cluster", metavar="ADDRESS", help="run on a Ray cluster: auto, local or an address")
+    sweep.add_argument(
+        "--gpus-per-run", type=float, metavar="N", help="with --cluster: GPUs per run; may be a fraction (default: 1)"
+    )
 
 
 @contextmanager
 def engine_of(
     args: argparse.Namespace, experiment: Experiment, overrides: Changes | None, tracker: Any
 ) -> Iterator[tuple[Engine | None, ProgressDisplay]]:
-    """What runs the cells, where not this process, and the display of their progress."""
+    """Yield the cluster's engine, or None to execute runs in this process, and the progress display."""
     from ulmfit_lab.sweep.display import ProgressDisplay
 
     display = ProgressDisplay(workers=worker_arguments(args) + 1)
     if args.cluster is None:
         if args.gpus_per_run is not None:
-            raise ConfigError("--gpus-per-run is for a cluster; give --cluster, or leave it out.")
+            raise ConfigError("--gpus-per-run requires --cluster; add --cluster or remove --gpus-per-run.")
         yield None, display
         return
     from ulmfit_lab.experiment.declaration import run_specs

@@ -1,7 +1,7 @@
-"""The command line: list, plan, sweep, tune, runs, reproduce, report, doctor, bench, ui, and what uses a run's model.
+"""The command line.
 
-Each command is a function of the parsed arguments that returns the exit status. Everything it does is a few calls of
-the library; nothing is computed here. Slow imports (torch, mlflow, optuna) wait until a command needs them.
+Each command is a function of the parsed arguments that calls the library and returns the exit status. Slow modules
+(torch, mlflow, optuna) are imported when a command needs them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.bench import bench_command, bench_options
 from ulmfit_lab.cli.cluster import cluster_options, engine_of
-from ulmfit_lab.cli.common import data_of, open_lab, open_runs, print_failures, trouble_with_files
-from ulmfit_lab.cli.completion import SHELLS, completion_script, grouped
+from ulmfit_lab.cli.common import data_of, describe_file_error, open_lab, open_runs, print_failures
+from ulmfit_lab.cli.completion import SHELLS, completion_script, format_groups
 from ulmfit_lab.cli.declared import load_declared, results_folder
 from ulmfit_lab.cli.doctor import doctor_command, doctor_options
 from ulmfit_lab.cli.models import models_command, models_options
 from ulmfit_lab.cli.noise import noise_command
 from ulmfit_lab.cli.overview import overview_command
-from ulmfit_lab.cli.runs import list_options, reproduce_options, travel_options
+from ulmfit_lab.cli.runs import list_options, reproduce_options, transfer_options
 from ulmfit_lab.cli.stages import stages_command, stages_options
 from ulmfit_lab.cli.terminal import check_decoded, show_in_ascii
 from ulmfit_lab.cli.tune import tune_command
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from ulmfit_lab.sweep.runner import SweepResult
 
 EPILOG = """
-Any field of a run's config can be replaced for all variants, by its dotted path:
+Options can override any config field, by its dotted path, for all variants:
   ulmfit-lab sweep word2vec_vs_lm --lm.drop-mult 0.5 --target.path reviews.csv
-  ulmfit-lab plan word2vec_vs_lm --config-help      lists the fields
+  ulmfit-lab plan word2vec_vs_lm --config-help      list the fields
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; a user's error is one line on stderr and exit status 2, a failed run is status 1."""
+    """Run a command; returns its exit status: 1 for failed runs or checks, 2 for user errors, 130 if interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     show_in_ascii()
     try:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command is None:
             args = parser().parse_args(["overview", *arguments])
         if rest and not hasattr(args, "scale"):
-            raise ConfigError(f"{args.command} does not take {rest[0]!r}; see ulmfit-lab {args.command} --help.")
+            raise ConfigError(f"{args.command} does not accept {rest[0]!r}; see ulmfit-lab {args.command} --help.")
         args.rest, args.argv = rest, arguments
         with allow_interrupts():
             status: int = args.run(args)
@@ -61,19 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; repeat the command to resume", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
     except OSError as error:
-        if not (trouble := trouble_with_files(error)):
+        if not (message := describe_file_error(error)):
             raise
-        print(f"error: {trouble}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         return 2
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """Return the parser of all commands."""
     top = argparse.ArgumentParser(
         prog="ulmfit-lab",
         usage="ulmfit-lab [-h] COMMAND ...",
@@ -84,60 +84,63 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=False, metavar="COMMAND", prog="ulmfit-lab")
     add = partial(_command, commands)
     add("list", list_command, "list the experiments and their questions")
-    plan = add("plan", plan_command, "show the runs and stages of a sweep and its predicted time")
-    sweep = add("sweep", sweep_command, "make the missing runs of an experiment, then report")
-    tune = add("tune", tune_command, "search each variant's hyperparameters on validation data, with an equal budget")
-    runs = add("runs", runs_command, "list the tracked runs of an experiment, export or import them")
-    again = add("reproduce", reproduce_command, "run a tracked run again and compare its numbers bit for bit")
-    report = add(
-        "report", report_command, "write table, figure and runs.csv of an experiment, or of all with the ledger"
-    )
-    noise = add("noise", noise_command, "show the spread over seeds, language models and test documents")
-    doctor_options(add("doctor", doctor_command, "diagnose runs, trials, stages and installation, and repair them"))
-    bench_options(add("bench", bench_command, "measure speed and memory, beside fastai and the machine's limit"))
-    ui = add("ui", ui_command, "open MLflow on the tracked runs")
-    stages = add("stages", stages_command, "list finished stages, export or import them")
+    plan = add("plan", plan_command, "show the runs, stages and predicted time of a sweep")
+    sweep = add("sweep", sweep_command, "execute the missing runs of an experiment, then report")
+    tune = add("tune", tune_command, "search each variant's hyperparameters on validation data, with equal budgets")
+    runs = add("runs", runs_command, "list, export or import the tracked runs of an experiment")
+    reproduce = add("reproduce", reproduce_command, "execute a tracked run again and compare its metrics exactly")
+    report = add("report", report_command, "write table, figure and runs.csv of one or all experiments, and the ledger")
+    noise = add("noise", noise_command, "show the variance over seeds, language models and test documents")
+    doctor_options(add("doctor", doctor_command, "check runs, trials, stages and installation, and repair them"))
+    bench_options(add("bench", bench_command, "compare speed and memory with fastai and the hardware's limits"))
+    ui = add("ui", ui_command, "start the MLflow UI")
+    stages = add("stages", stages_command, "list, export or import finished stages")
     stages_options(stages)
     models_options(add("models", models_command, "list the language models that a run can start from"))
     use_commands(add)
-    prompt = add("completion", completion_command, "print a shell's completion script")
-    prompt.add_argument("shell", choices=SHELLS, help='your shell; bash: eval "$(ulmfit-lab completion bash)"')
-    add("overview", overview_command, "list experiments with runs here and the next command (the default)")
-    top.epilog = f"{grouped({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
-    commands.help = argparse.SUPPRESS  # listed in groups instead
+    completion = add("completion", completion_command, "print a shell completion script")
+    completion.add_argument("shell", choices=SHELLS, help='shell; for bash, run: eval "$(ulmfit-lab completion bash)"')
+    add("overview", overview_command, "list experiments with runs, and the next command (the default)")
+    top.epilog = f"{format_groups({name: each.description or '' for name, each in commands.choices.items()})}\n{EPILOG}"
+    commands.help = argparse.SUPPRESS  # the epilog lists the commands
     for each in (plan, sweep, tune, runs, report, stages, noise):
         if each is not stages:
             _add_experiment(each, optional=each is report)
         _experiment_options(each, several=each in (plan, runs, report, noise))
     for each in (plan, sweep, report):
-        _looks_options(each)
+        _interim_options(each)
     report.add_argument(
-        "--items", metavar="FILE", help="also write the test documents that every run gets wrong, as CSV"
+        "--items", metavar="FILE", help="also write the test documents that all runs misclassify, as CSV"
     )
-    report.add_argument("--check", action="store_true", help="only check that what is written is what runs.csv gives")
+    report.add_argument("--check", action="store_true", help="check that committed files are consistent with runs.csv")
     for each, what in ((sweep, "runs"), (tune, "variants")):
-        at_once = "; with --cluster, how many at once" if each is sweep else ""
-        each.add_argument("--workers", type=int, metavar="N", help=f"processes that share the {what}{at_once}")
+        cluster = "; with --cluster: concurrent runs" if each is sweep else ""
+        each.add_argument("--workers", type=int, metavar="N", help=f"processes that share the {what}{cluster}")
         for hidden in ("--worker", "--on-word"):
             each.add_argument(hidden, action="store_true", help=argparse.SUPPRESS)
-    sweep.add_argument("--retries", type=int, default=0, metavar="N", help="times a failing run is tried again")
+    sweep.add_argument("--retries", type=int, default=0, metavar="N", help="retries of a failed run (default: 0)")
     cluster_options(sweep)
     tune.add_argument(
-        "--budget", type=int, metavar="N", help="trials a variant (default: the experiment's; others go to custom/)"
+        "--budget",
+        type=int,
+        metavar="N",
+        help="trials per variant (default: the experiment's); results go to custom/",
     )
-    plan.add_argument("--fit-batch", action="store_true", help="try batch sizes: which fit the device, and how fast")
-    travel_options(runs)
+    plan.add_argument(
+        "--fit-batch", action="store_true", help="measure which batch sizes fit the device, and their speed"
+    )
+    transfer_options(runs)
     list_options(runs)
-    reproduce_options(again)
-    for each in (sweep, tune, report, again):
+    reproduce_options(reproduce)
+    for each in (sweep, tune, report, reproduce):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
-    ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
+    ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     ui.add_argument("--port", type=int, default=5000, help="port to listen on (default: 5000)")
     return top
 
 
 def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(
+    command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
@@ -145,37 +148,43 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.set_defaults(run=run)
-    made.add_argument("--home", metavar="DIR", help="where state lives (default: $ULMFIT_LAB_HOME or ./.ulmfit_lab)")
-    made.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: SQLite in the home folder)")
-    return made
+    command.set_defaults(run=run)
+    command.add_argument("--home", metavar="DIR", help="home folder (default: $ULMFIT_LAB_HOME or ./.ulmfit_lab)")
+    command.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow store (default: $MLFLOW_TRACKING_URI or SQLite in the home)",
+    )
+    return command
 
 
 def _add_experiment(command: argparse.ArgumentParser, *, optional: bool) -> None:
-    text = "name of an experiment, or a .py file" + (" (default: all that have committed results)" if optional else "")
+    text = "name of an experiment, or a .py file" + (" (default: all with committed results)" if optional else "")
     command.add_argument("experiment", metavar="EXPERIMENT", nargs="?" if optional else None, help=text)
 
 
 def _experiment_options(command: argparse.ArgumentParser, *, several: bool) -> None:
     default = None if several else "small"
-    text = "small; the one that has runs, if only one has" if several else "small"
+    text = "the one with runs, or else small" if several else "small"
     command.add_argument("--scale", default=default, help=f"tiny, demo, small or paper (default: {text})")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
-    command.add_argument("--seeds", type=int, metavar="N", help="use the first N seeds 0..N-1 only")
-    command.add_argument("--levels", metavar="A,B", help="values of the crossed field, such as numbers of labels")
-    command.add_argument("--config-help", action="store_true", help="list the config fields that can be replaced")
+    command.add_argument("--seeds", type=int, metavar="N", help="use only the first N seeds, 0 to N-1")
+    command.add_argument("--levels", metavar="A,B", help="levels of the factor, such as numbers of labels")
+    command.add_argument("--config-help", action="store_true", help="list the config fields")
 
 
-def _looks_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--max-seeds", type=int, metavar="N", help="with --until-decided: seeds at most")
-    command.add_argument("--batch-seeds", type=int, default=2, metavar="N", help="seeds added at a time (default: 2)")
+def _interim_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--max-seeds", type=int, metavar="N", help="with --until-decided: maximum number of seeds")
     command.add_argument(
-        "--until-decided", action="store_true", help="add seeds only where a comparison is open, up to --max-seeds"
+        "--batch-seeds", type=int, default=2, metavar="N", help="seeds added per interim analysis (default: 2)"
+    )
+    command.add_argument(
+        "--until-decided", action="store_true", help="add seeds only to undecided contrasts, up to --max-seeds"
     )
 
 
 def completion_command(args: argparse.Namespace) -> int:
-    """Print the script."""
+    """Print the completion script of a shell."""
     from ulmfit_lab.experiment.declaration import experiment_files
 
     print(completion_script(parser(), args.shell, list(experiment_files())))
@@ -183,7 +192,7 @@ def completion_command(args: argparse.Namespace) -> int:
 
 
 def list_command(args: argparse.Namespace) -> int:
-    """Print every experiment's name and question; status 1 where one cannot be loaded."""
+    """Print name and question of each experiment. Return 1 if one cannot be loaded."""
     from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
 
     found, failed = load_experiments(experiment_files())
@@ -194,7 +203,7 @@ def list_command(args: argparse.Namespace) -> int:
 
 
 def plan_command(args: argparse.Namespace) -> int:
-    """Print cells, stages and predicted time."""
+    """Print runs, stages and predicted time of a sweep."""
     from rich.console import Console
 
     from ulmfit_lab.doctor.installation import warn_of_bfloat16
@@ -241,13 +250,13 @@ def plan_command(args: argparse.Namespace) -> int:
 
 
 def sweep_command(args: argparse.Namespace) -> int:
-    """Run the missing cells, then report if all are there."""
-    with start_workers(args.argv, 0 if args.cluster else worker_arguments(args)) as others:
-        return sweep_with(others, args)
+    """Execute the missing runs, then report if none is missing. Return 1 if a run failed."""
+    with start_workers(args.argv, 0 if args.cluster else worker_arguments(args)) as workers:
+        return sweep_with(workers, args)
 
 
-def sweep_with(others: WorkerPool, args: argparse.Namespace) -> int:
-    """The same, with workers that share the cells."""
+def sweep_with(workers: WorkerPool, args: argparse.Namespace) -> int:
+    """Execute the missing runs with these workers, then report."""
     from ulmfit_lab.experiment.confounds import difference_lines
     from ulmfit_lab.sweep.display import format_time_left
 
@@ -263,50 +272,51 @@ def sweep_with(others: WorkerPool, args: argparse.Namespace) -> int:
     options: dict[str, Any] = {"overrides": overrides, "home": home, "data": data_of(args), "tracker": tracker}
     with engine_of(args, experiment, overrides, tracker) as (engine, display):
         run = partial(sweep, experiment, args.scale, display=display, engine=engine, retries=args.retries, **options)
-        before: set[str] = set()
+        previous: set[str] = set()
         while True:
-            outcome = shared(run, others, args)
+            outcome = run_with_workers(run, workers, args)
             if outcome.finished:
                 spent, saved = format_time_left(outcome.computed_seconds), format_time_left(outcome.reused_seconds)
-                print(f"{outcome.finished} runs finished: {spent} of computing; stages reused saved {saved}.")
+                print(f"{outcome.finished} runs finished in {spent} of computing; reused stages saved {saved}.")
             todo = {each.stage.fingerprint for each in outcome.plan.todo}
-            if not experiment.design.looks or outcome.failures or args.worker or todo in (set(), before):
-                break  # else there may be something new to look at
-            before = todo
-            others.start()
+            if not experiment.design.looks or outcome.failures or args.worker or todo in (set(), previous):
+                break  # otherwise the next interim analysis may be due
+            previous = todo
+            workers.start()
     if outcome.in_other_processes:
-        print(f"{outcome.in_other_processes} runs are being made by another process.")
+        print(f"{outcome.in_other_processes} runs are being executed by other processes.")
     print_failures(outcome.diverged, "DIVERGED")
     print_failures(outcome.failures)
     if outcome.failures:
-        print(f"{len(outcome.failures)} runs failed; the same command tries them again.", file=sys.stderr)
+        print(f"{len(outcome.failures)} runs failed; repeat the command to retry them.", file=sys.stderr)
         return 1
     if not outcome.in_other_processes and not args.worker:
-        return write_report_here(args)
+        return write_report(args)
     return 0
 
 
-def shared(run: Callable[..., SweepResult], others: WorkerPool, args: argparse.Namespace) -> SweepResult:
-    """Run a sweep with as many processes as are asked for."""
+def run_with_workers(run: Callable[..., SweepResult], workers: WorkerPool, args: argparse.Namespace) -> SweepResult:
+    """Run a sweep in this process and the workers."""
 
-    def before(plan: Plan) -> None:
+    def begin(plan: Plan) -> None:
         if plan.todo:
             if not args.worker:
-                warn_of_data(plan, args)
-            others.begin()
+                print_data_summary(plan, args)
+            workers.begin()
 
-    outcome = run(before=before)
+    outcome = run(before=begin)
     if not outcome.plan.todo:
         return outcome
-    others.wait()
-    # what a worker left behind, if one was killed; with looks the next one finds it
-    return run() if (others.size or args.cluster) and outcome.in_other_processes and not outcome.plan.looks else outcome
+    workers.wait()
+    # execute the runs of a killed worker; with interim analyses, the next iteration does
+    incomplete = outcome.in_other_processes and not outcome.plan.looks
+    return run() if incomplete and (workers.size or args.cluster) else outcome
 
 
-def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
-    """Say in a line what the runs are trained and tested on, and what is odd of it.
+def print_data_summary(plan: Plan, args: argparse.Namespace) -> None:
+    """Print a summary of each labelled set and warnings about it.
 
-    Raises DataError where no run can use its labelled set; where some can, the others tell their own errors.
+    Raises DataError if no run can use its labelled set. Otherwise, runs that cannot use theirs fail separately.
     """
     from ulmfit_lab.experiment.data_summary import summarise_target, targets_of
 
@@ -328,7 +338,7 @@ def warn_of_data(plan: Plan, args: argparse.Namespace) -> None:
 
 
 def runs_command(args: argparse.Namespace) -> int:
-    """Print the tracked runs, or let them travel: into a file, or in from one."""
+    """List, export or import tracked runs."""
     from ulmfit_lab.cli.runs import export_runs_command, import_runs_command, list_runs, run_filters
 
     if not args.export and not args.source:
@@ -343,7 +353,7 @@ def runs_command(args: argparse.Namespace) -> int:
 
 
 def reproduce_command(args: argparse.Namespace) -> int:
-    """Make a run again; status 1 where a number differs."""
+    """Execute a run again. Return 1 if a metric differs."""
     from ulmfit_lab.cli.runs import reproduce_and_print
 
     home, tracker = open_lab(args)
@@ -352,17 +362,17 @@ def reproduce_command(args: argparse.Namespace) -> int:
 
 
 def report_command(args: argparse.Namespace) -> int:
-    """Report one experiment; check a committed report, or do what is done for all of them at once."""
+    """Write the report of an experiment; with --check, or without an experiment, handle committed results."""
     if args.check or args.experiment is None:
         args.scale = args.scale or "small"
         from ulmfit_lab.cli.results import committed_command
 
         return committed_command(args)
-    return write_report_here(args)
+    return write_report(args)
 
 
-def write_report_here(args: argparse.Namespace) -> int:
-    """Write the report from the tracked runs or, where there are none, from runs.csv; print its table."""
+def write_report(args: argparse.Namespace) -> int:
+    """Write the report from the tracked runs, or from runs.csv if there are none, and print its table."""
     if show_current_report(args):
         return write_items(args) if getattr(args, "items", None) else 0
     from ulmfit_lab.report.publish import publish
@@ -377,7 +387,7 @@ def write_report_here(args: argparse.Namespace) -> int:
 
 
 def write_items(args: argparse.Namespace) -> int:
-    """Write the test documents that every run of an experiment gets wrong."""
+    """Write the test documents that all runs of an experiment misclassify."""
     from ulmfit_lab.experiment.plan import plan_runs
     from ulmfit_lab.experiment.precision import resolve_precision
     from ulmfit_lab.experiment.run_names import declared_runs
@@ -390,12 +400,12 @@ def write_items(args: argparse.Namespace) -> int:
     planned = plan_runs(experiment, args.scale, overrides, data_of(args), (), home.imported)
     runs = declared_runs(tracked, planned)
     count = write_always_wrong(runs, home, data_of(args), Path(args.items))
-    print(f"{count} test documents that all {len(runs)} runs get wrong: {args.items}")
+    print(f"Written: {args.items}, {count} test documents that all {len(runs)} runs misclassify")
     return 0
 
 
 def show_current_report(args: argparse.Namespace) -> bool:
-    """Print the report, and return true, where it was written from the runs and the code of today."""
+    """Print the report if it is up to date with runs and code; return whether it is."""
     from rich.console import Console, Group
 
     from ulmfit_lab.experiment.plan import plan_runs
@@ -415,12 +425,12 @@ def show_current_report(args: argparse.Namespace) -> bool:
     if parts is None:
         return False
     Console().print(Group(*parts))
-    print(f"{folder} was written from these {len({run.run_id for run in runs})} runs: nothing to do.")
+    print(f"{folder} is up to date with its {len({run.run_id for run in runs})} runs; nothing to do.")
     return True
 
 
 def ui_command(args: argparse.Namespace) -> int:
-    """Serve MLflow until interrupted."""
+    """Serve the MLflow UI until interrupted."""
     from ulmfit_lab.tracking.server import serve
 
     home, tracker = open_lab(args, write=False)

@@ -1,4 +1,4 @@
-"""What the commands share: the lab's home with its tracking store, and the folder of data sets."""
+"""Functions shared by the commands: opening the home, the tracking store and the data folder; error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def open_lab(args: argparse.Namespace, *, write: bool = True) -> tuple[Home, Any]:
-    """The home folder and the tracker on its store; to be read alone, where nothing will be written."""
+    """Return the home and a tracker of its store.
+
+    write: whether the home must be writable
+    """
     from ulmfit_lab.tracking.tracker import open_tracker
     from ulmfit_lab.utils.home import open_home
 
@@ -24,7 +27,10 @@ def open_lab(args: argparse.Namespace, *, write: bool = True) -> tuple[Home, Any
 
 
 def open_runs(args: argparse.Namespace, *, write: bool = False) -> tuple[Home, RunReader]:
-    """The home folder and the reader of its store's runs; write: whether the command may write to the home."""
+    """Return the home and a reader of its tracked runs; faster than `open_lab`.
+
+    write: whether the home must be writable
+    """
     from ulmfit_lab.tracking.sqlite_reader import open_reader
     from ulmfit_lab.utils.home import open_home
 
@@ -33,29 +39,29 @@ def open_runs(args: argparse.Namespace, *, write: bool = False) -> tuple[Home, R
 
 
 def data_of(args: argparse.Namespace) -> Path | None:
-    """The folder of named data sets, if the user has said one."""
+    """Return the folder of named data sets, or None if it is not set."""
     from ulmfit_lab.utils.home import data_dir
 
     return data_dir(args.data_dir)
 
 
-def trouble_with_files(error: OSError) -> str:
-    """What is wrong with a folder or a disk, and what to do; empty for an error that is not one of them.
+def describe_file_error(error: OSError) -> str:
+    """Return a message for an error of permissions, paths or disk space; empty for other errors.
 
-    >>> trouble_with_files(PermissionError(errno.EACCES, "Permission denied", "/lab/stages"))
-    '/lab/stages: Permission denied; set ULMFIT_LAB_HOME, --home or --results to a folder that you may write.'
-    >>> trouble_with_files(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+    >>> describe_file_error(PermissionError(errno.EACCES, "Permission denied", "/lab/stages"))
+    '/lab/stages: Permission denied; set ULMFIT_LAB_HOME, --home or --results to a writable folder.'
+    >>> describe_file_error(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
     ''
     """
-    hints = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on the disk")
+    hints = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free disk space")
     folders = errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST
-    hints |= dict.fromkeys(folders, "set ULMFIT_LAB_HOME, --home or --results to a folder that you may write")
+    hints |= dict.fromkeys(folders, "set ULMFIT_LAB_HOME, --home or --results to a writable folder")
     hint = hints.get(error.errno or 0)
     return f"{error.filename or 'A file'}: {error.strerror}; {hint}." if hint else ""
 
 
 def print_failures(failures: Iterable[tuple[str, str]], what: str = "FAILED") -> None:
-    """List what failed, or what else became of runs, on standard error: names that share a reason on one line."""
+    """Print failures (name, reason) to standard error, one line per reason."""
     names: dict[str, list[str]] = {}
     for name, reason in failures:
         names.setdefault(reason, []).append(name)

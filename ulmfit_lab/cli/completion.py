@@ -1,4 +1,4 @@
-"""What helps at the prompt: commands listed in groups, and completion for shells."""
+"""Groups of commands for --help, and shell completion."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "import-fastai",
         "export-fastai",
     ),
-    "the lab itself": ("doctor", "bench", "completion"),
+    "tools": ("doctor", "bench", "completion"),
 }
-"""Every command, under what it is about."""
+"""Group -> its commands."""
 SHELLS = ("bash", "zsh", "tcsh")
 
 
-def grouped(helps: Mapping[str, str]) -> str:
-    """Commands with their help, group by group.
+def format_groups(helps: Mapping[str, str]) -> str:
+    """Format the commands and their help texts by group.
 
-    >>> print(grouped({"list": "list the experiments", "ui": "open MLflow"}))
+    >>> print(format_groups({"list": "list the experiments", "ui": "open MLflow"}))
     experiments:
       list           list the experiments
     <BLANKLINE>
@@ -41,7 +41,7 @@ def grouped(helps: Mapping[str, str]) -> str:
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str, experiments: Sequence[str]) -> str:
-    """The script that a shell reads to complete commands, options, files and names of experiments."""
+    """Return a shell script that completes commands, options, files and names of experiments."""
     import shtab
 
     names = " ".join(experiments)
@@ -54,7 +54,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str, experiments: 
     }
     for action in actions_of(parser):
         if isinstance(action, argparse._SubParsersAction):
-            action.help = None  # what help leaves out, shtab leaves out
+            action.help = None  # shtab omits commands whose help is SUPPRESS
         if action.metavar in kinds:
             action.complete = kinds[action.metavar]  # type: ignore[attr-defined]
     script: str = shtab.complete(parser, shell=shell, preamble=function if shell == "bash" else "")
@@ -62,7 +62,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str, experiments: 
 
 
 def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """All options and arguments of a parser and of its commands."""
+    """Yield all options and arguments of a parser and its subcommands."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):

@@ -1,4 +1,4 @@
-"""The experiment that a command line means, with the fields it replaces, and where its results go."""
+"""The experiment of a command line, its config overrides, and the folder of its results."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def choose_scale(name: str, reader: RunReader) -> str:
-    """The scale at which an experiment has runs; "small" where it has none.
+    """Return the scale at which an experiment has runs, or "small" if it has none.
 
-    Raises ConfigError where it has runs at several scales.
+    Raises ConfigError if it has runs at several scales.
     """
     from ulmfit_lab.config.scales import SCALES
 
@@ -31,14 +31,14 @@ def choose_scale(name: str, reader: RunReader) -> str:
     if len(found) > 1:
         raise ConfigError(f"{name} has runs at the scales {', '.join(found)}; choose one with --scale.")
     if found and found != ["small"]:
-        print(f"Scale {found[0]}, the only one at which {name} has runs.", file=sys.stderr)
+        print(f"Using scale {found[0]}, the only one with runs of {name}.", file=sys.stderr)
     return found[0] if found else "small"
 
 
 def load_declared(args: argparse.Namespace, reader: RunReader | None = None) -> tuple[Experiment, dict[str, Any]]:
-    """The experiment as declared, with the command line's seeds, levels and replaced fields.
+    """Return the experiment with the seeds and levels of the command line, and the config overrides.
 
-    reader: where no --scale was given, and none has a default, the scale is the one that has runs there
+    reader: where to look for runs if the command has no default scale and --scale is missing
     """
     from ulmfit_lab.experiment.declaration import MOST_SEEDS, base_config, load_experiment, until_decided
 
@@ -53,42 +53,42 @@ def load_declared(args: argparse.Namespace, reader: RunReader | None = None) -> 
     if getattr(args, "max_seeds", None) is not None:
         experiment = until_decided(experiment, args.max_seeds, args.batch_seeds)
     if getattr(args, "until_decided", False) and not experiment.design.looks:
-        raise ConfigError(f"{experiment.name} declares no looks; say how far to go with --max-seeds N.")
+        raise ConfigError(f"{experiment.name} declares no interim analyses; add --max-seeds N.")
     if args.levels is not None:
         experiment = replace(
-            experiment, levels={**experiment.levels, args.scale: _levels(args.levels, experiment, base)}
+            experiment, levels={**experiment.levels, args.scale: _parse_levels(args.levels, experiment, base)}
         )
-    overrides = _overrides(base, ["--help"] if args.config_help else args.rest)
+    overrides = _parse_overrides(base, ["--help"] if args.config_help else args.rest)
     return experiment, overrides
 
 
-def _levels(text: str, experiment: Experiment, base: Any) -> tuple[Any, ...]:
-    """The values of the crossed field that a text names, of the field's type and within its bounds."""
+def _parse_levels(text: str, experiment: Experiment, base: Any) -> tuple[Any, ...]:
+    """Parse comma-separated levels into valid values of the factor."""
     from ulmfit_lab.config.paths import field_types, override
 
     if not experiment.factor:
-        raise ConfigError(f"{experiment.name} crosses no field with its variants, so it takes no --levels.")
+        raise ConfigError(f"{experiment.name} has no factor; remove --levels.")
     kind = field_types(type(base))[experiment.factor]
     try:
-        found = tuple(dict.fromkeys(level_of(part.strip(), kind) for part in text.split(",")))
+        found = tuple(dict.fromkeys(parse_level(part.strip(), kind) for part in text.split(",")))
     except ValueError:
-        name = {int: "whole numbers", float: "numbers"}.get(kind, f"of {kind}")
+        name = {int: "whole numbers", float: "numbers"}.get(kind, f"values of {kind}")
         raise ConfigError(
-            f"--levels {text!r} must be {name}, as {experiment.factor} has, with commas between."
+            f"--levels {text!r} must be comma-separated {name}, the type of {experiment.factor}."
         ) from None
     for level in found:
         override(base, {experiment.factor: level})
     return found
 
 
-def level_of(text: str, kind: Any) -> Any:
-    """A value of a config field's type; raises ValueError where the text is none.
+def parse_level(text: str, kind: Any) -> Any:
+    """Parse a value of a config field's type; raises ValueError for invalid text.
 
-    >>> level_of("0.5", float), level_of("20", int), level_of("false", bool), level_of("en", Literal["en", "de"])
-    (0.5, 20, False, 'en')
+    >>> parse_level("0.5", float), parse_level("false", bool), parse_level("en", Literal["en", "de"])
+    (0.5, False, 'en')
     """
     if get_origin(kind) in (Union, UnionType):
-        return level_of(text, next(each for each in get_args(kind) if each is not NoneType))
+        return parse_level(text, next(each for each in get_args(kind) if each is not NoneType))
     if get_origin(kind) is Literal or kind is bool:
         named = {str(each).lower(): each for each in (get_args(kind) or (True, False))}
         if text.lower() not in named:
@@ -97,8 +97,8 @@ def level_of(text: str, kind: Any) -> Any:
     return kind(text)
 
 
-def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
-    """The fields that the command line replaces, parsed by tyro."""
+def _parse_overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
+    """Parse the config overrides with tyro; returns path -> value."""
     if not rest:
         return {}
     import tyro
@@ -106,14 +106,14 @@ def _overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
     from ulmfit_lab.config.paths import flatten
 
     parsed = flatten(tyro.cli(type(base), default=base, args=one_value_each(rest), prog="ulmfit-lab ... "))
-    named = {_path(token, parsed) for token in rest if token.startswith("--")}
+    named = {_field_of_option(token, parsed) for token in rest if token.startswith("--")}
     return {path: value for path, value in parsed.items() if path in named}
 
 
 def one_value_each(rest: Sequence[str]) -> list[str]:
-    """The options, with a pattern in place of the files that a shell put there.
+    """Replace the files of an expanded shell pattern by the pattern.
 
-    Raises ConfigError where a path is given several values that no pattern stands for.
+    Raises ConfigError if an option has several files that do not correspond to one pattern.
     """
     tokens: list[str] = []
     for is_option, group in groupby(rest, lambda token: token.startswith("-")):
@@ -125,27 +125,30 @@ def one_value_each(rest: Sequence[str]) -> list[str]:
 
 
 def _pattern_of(files: Sequence[str], option: str) -> str:
-    """The pattern with one star that these files, and no others, match."""
-    start = commonprefix(files)  # noqa: RUF071 - of characters, as patterns go
+    """Return a pattern with one star that matches exactly these files; raises ConfigError if there is none."""
+    start = commonprefix(files)  # noqa: RUF071 - prefix in characters, not path components
     end = commonprefix([file[len(start) :][::-1] for file in files])[::-1]  # noqa: RUF071
     pattern = f"{glob.escape(start)}*{glob.escape(end)}"
     if set(glob.glob(pattern)) != set(files):
         raise ConfigError(
             f"{option} takes one file, folder or pattern, not {files[0]} and {len(files) - 1} more; "
-            "put a pattern in quotes, as in 'notes/*.txt'."
+            "quote the pattern, as in 'notes/*.txt'."
         )
     return pattern
 
 
-def _path(token: str, known: dict[str, Any]) -> str:
-    """The field that an option such as --lm.drop-mult or --lm.no-tie-weights names."""
+def _field_of_option(token: str, known: dict[str, Any]) -> str:
+    """Return the config field of an option such as --lm.drop-mult or --lm.no-tie-weights."""
     path = token[2:].partition("=")[0].replace("-", "_")
     head, _, last = path.rpartition(".")
     return path if path in known else f"{head}.{last.removeprefix('no_')}"
 
 
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:
-    """results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at another, results/custom/ for a changed one."""
+    """Return the folder of an experiment's results.
+
+    results/EXPERIMENT at the small scale, results/SCALE/EXPERIMENT at others, results/custom/ for a changed declaration
+    """
     from ulmfit_lab.experiment.declaration import declaration
     from ulmfit_lab.report.folders import folder_of
 

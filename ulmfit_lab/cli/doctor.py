@@ -1,4 +1,4 @@
-"""The command that says what is wrong with a home, and repairs it; slow imports wait until it needs them."""
+"""The `doctor` command. Slow modules are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 
 
 def doctor_options(doctor: argparse.ArgumentParser) -> None:
-    """Options of `doctor`."""
-    text = "experiments, or .py files, to compare with their runs (default: all that have runs)"
+    """Add the options of `doctor`."""
+    text = "experiments or .py files to check (default: all with runs)"
     doctor.add_argument("experiments", metavar="EXPERIMENT", nargs="*", help=text)
-    doctor.add_argument("--fix", action="store_true", help="repair what can be repaired; nothing finished is deleted")
+    doctor.add_argument("--fix", action="store_true", help="repair problems; finished results are never deleted")
     doctor.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
 
 
 def doctor_command(args: argparse.Namespace) -> int:
-    """Print a line for everything that is amiss, with --fix repair it; status 1 where something is left."""
+    """Print problems and notes; with --fix repair the problems. Return 1 if problems remain."""
     from ulmfit_lab.doctor.checks import Diagnosis, examine, repair
     from ulmfit_lab.doctor.files import Finding, check_stages, check_store
     from ulmfit_lab.doctor.installation import installation, missing_packages
@@ -29,7 +29,7 @@ def doctor_command(args: argparse.Namespace) -> int:
     try:
         tracker = open_tracker(home, uri, moved=False)
     except LabError as error:
-        found = Diagnosis([check_store(home, uri, error), *check_stages(home)], ["Runs and trials were not looked at."])
+        found = Diagnosis([check_store(home, uri, error), *check_stages(home)], ["Runs and trials were not checked."])
     else:
         found = examine(home, tracker, args.experiments, data_dir(args.data_dir))
     findings = [*(Finding(*each) for each in missing_packages(home)), *found.findings]
@@ -37,12 +37,12 @@ def doctor_command(args: argparse.Namespace) -> int:
         print(f"PROBLEM {finding}")
     for note in found.notes:
         print(f"note: {note}")
-    left = len(findings)
+    remaining = len(findings)
     if args.fix:
-        unmended = list(repair(findings, home))
-        for finding, why in unmended:
-            print(f"LEFT {finding.problem}: {why}", file=sys.stderr)
-        print(f"{left - len(unmended)} of {left} problems repaired.")
-        left = len(unmended)
-    print(f"{left} problems are left." if left else "Nothing is amiss.")
-    return 1 if left else 0
+        unrepaired = list(repair(findings, home))
+        for finding, why in unrepaired:
+            print(f"NOT REPAIRED {finding.problem}: {why}", file=sys.stderr)
+        remaining = len(unrepaired)
+        print(f"{len(findings) - remaining} of {len(findings)} problems repaired.")
+    print(f"{remaining} problems remain." if remaining else "No problems found.")
+    return 1 if remaining else 0

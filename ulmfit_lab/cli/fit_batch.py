@@ -1,4 +1,4 @@
-"""What `plan --fit-batch` prints."""
+"""Output of `plan --fit-batch`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_batch_sizes(plan: Plan, console: Console) -> None:
-    """Try batch sizes for the models of a plan, and print them with the option that takes the largest one."""
+    """Try batch sizes for the models of a plan; print the results and the options for the largest that fit."""
     from ulmfit_lab.experiment.batch_size import SHARE, find_fitting_batch_sizes, largest
     from ulmfit_lab.report.terminal_tables import text_table
 
@@ -34,12 +34,12 @@ def print_batch_sizes(plan: Plan, console: Console) -> None:
         if found := largest(tried):
             options.append(f"--{group}.batch-size {found.size}")
     if not options:
-        console.print("No batch that was tried fits, or no model is trained here.")
+        console.print("No batch size fits, or no model is trained.")
         return
-    console.print(f"The largest that fit: {' '.join(options)}", highlight=False, soft_wrap=True)
+    console.print(f"Largest batch sizes that fit: {' '.join(options)}", highlight=False, soft_wrap=True)
     console.print(
-        f"On a CPU a batch fits in {SHARE:.0%} of the free memory. Nothing was changed: another batch size is another "
-        "recipe, whose learning rate is searched anew.",
+        f"On a CPU a batch may use {SHARE:.0%} of the free memory. The config is unchanged: a new batch size needs "
+        "a new search for the learning rate.",
         highlight=False,
         soft_wrap=True,
     )

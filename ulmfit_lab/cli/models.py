@@ -1,4 +1,4 @@
-"""Commands for language models to start from: what there is, and export of a run's own."""
+"""The commands `models` and `export-model`: language models that a run can start from."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 def models_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `models`."""
-    command.add_argument("name", metavar="NAME", nargs="?", help="a model, to print its card")
+    command.add_argument("name", metavar="NAME", nargs="?", help="print the model card of this model")
 
 
 def export_model_options(command: argparse.ArgumentParser) -> None:
     """Add the options of `export-model`."""
-    command.add_argument("--name", required=True, metavar="NAME", help="what runs call it: --imported NAME")
+    command.add_argument("--name", required=True, metavar="NAME", help="name of the model, for --imported NAME")
     command.add_argument(
-        "--to", required=True, metavar="DIR", help="folder to write NAME/forwards or NAME/backwards to"
+        "--to", required=True, metavar="DIR", help="output folder, for NAME/forwards or NAME/backwards"
     )
-    command.add_argument("--float16", action="store_true", help="store the weights in half the size")
+    command.add_argument("--float16", action="store_true", help="store the weights in float16")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
 
 
 def models_command(args: argparse.Namespace) -> int:
-    """Print the language models that a run can start from, or the card of one."""
+    """Print the language models that a run can start from, or one model card."""
     from rich.console import Console
 
     from ulmfit_lab.pipeline.imported_models import list_models
@@ -43,32 +43,32 @@ def models_command(args: argparse.Namespace) -> int:
     if args.name:
         print_cards(args.name, models)
         return 0
-    rows = [*(known_row(model, home) for model in models), *trained_rows(home)]
+    rows = [*(imported_row(model, home) for model in models), *trained_rows(home)]
     header = ["model", "origin", "direction", "language", "words", "size", "MB", "perplexity"]
-    Console().print(text_table(header, rows) if rows else "There are no language models here.")
+    Console().print(text_table(header, rows) if rows else "No language models found.")
     return 0
 
 
 def print_cards(name: str, models: list[ImportedModel]) -> None:
-    """Print the cards of the models of a name; raises ConfigError where there is none."""
+    """Print the model cards of a name; raises ConfigError if there is none."""
     from ulmfit_lab.inference.model_export import format_model_card
 
     found = [model for model in models if model.name == name]
     if not found:
         raise ConfigError(f"There is no model named {name!r}. {suggest(name, {model.name for model in models})}")
     for model in found:
-        print(format_model_card(model) if model.card else f"{model.folder}: imported from fastai, without a card.")
+        print(format_model_card(model) if model.card else f"{model.folder}: imported from fastai, no model card.")
 
 
-def known_row(model: ImportedModel, home: Home) -> list[str]:
-    """A row of the table for an imported or shipped model."""
+def imported_row(model: ImportedModel, home: Home) -> list[str]:
+    """Return the table row of an imported or shipped model."""
     origin = "imported" if model.folder.is_relative_to(home.imported) else "shipped"
     names = [model.name, origin, model.direction, model.language]
     return [*names, *model_cells(model.sizes.words, model.sizes, model.folder, model.card.get("final", {}))]
 
 
 def trained_rows(home: Home) -> Iterator[list[str]]:
-    """A row for each language model that was pretrained in this home."""
+    """Yield the table rows of the language models pretrained in this home."""
     from ulmfit_lab.config.schema import LanguageModelConfig
     from ulmfit_lab.data.vocabulary import Vocabulary
     from ulmfit_lab.pipeline.store import StageStore
@@ -83,7 +83,7 @@ def trained_rows(home: Home) -> Iterator[list[str]]:
 
 
 def model_cells(words: int, sizes: Any, folder: Path, final: Mapping[str, Any]) -> list[str]:
-    """Words, sizes, MB and perplexity: on test text or, where none was held out, on validation text."""
+    """Return vocabulary size, model sizes, MB and perplexity on test text, or else on validation text."""
     perplexity = final.get("perplexity", final.get("valid_perplexity"))
     return [
         f"{words:,}",
@@ -94,7 +94,7 @@ def model_cells(words: int, sizes: Any, folder: Path, final: Mapping[str, Any]) 
 
 
 def export_model_command(args: argparse.Namespace) -> int:
-    """Write a run's language model with its card."""
+    """Write a run's language model and its model card."""
     from ulmfit_lab.cli.use import choose_run
     from ulmfit_lab.inference.model_export import export_model
 

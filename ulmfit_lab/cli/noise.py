@@ -1,4 +1,4 @@
-"""The command that shows how noisy an experiment's measure is."""
+"""The `noise` command: variance of an experiment's metric."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ulmfit_lab.utils.errors import IncompleteError
 
 
 def noise_command(args: argparse.Namespace) -> int:
-    """Print the spread over runs, language models and test documents, and what numbers of seeds can show."""
+    """Print standard deviations over seeds and test documents, and the power of different numbers of seeds."""
     from rich.console import Console
 
     from ulmfit_lab.experiment.plan import plan_runs
@@ -32,7 +32,7 @@ def noise_command(args: argparse.Namespace) -> int:
     rows = measure_noise(declared_runs(tracked, planned), measure, home)
     if not rows:
         hint = f"ulmfit-lab sweep {experiment.name} --scale {args.scale} --seeds 3"
-        raise IncompleteError(f"{experiment.name} has no two finished runs of a variant; make some: {hint}")
+        raise IncompleteError(f"{experiment.name} has no variant with two finished runs; run: {hint}")
     header = ["variant", spec.level_name or "level", "n", measure.label, "sd", "sd over test documents", "ICC of LM"]
     cells = [
         [row.variant, row.level, str(row.n), *("" if math.isnan(v) else f"{v:.2f}" for v in numbers)]

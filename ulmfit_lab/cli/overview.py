@@ -1,4 +1,4 @@
-"""What `ulmfit-lab` says without a command: which experiments have runs here, and what to do next."""
+"""The `overview` command, the default: experiments with runs, and the next command."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 FIRST = """No runs in {home} yet.
 
-  ulmfit-lab list                     the experiments and their questions
-  ulmfit-lab sweep demo --scale demo  a first result, in a few minutes
-  ulmfit-lab new my_question          an experiment of your own
-  ulmfit-lab --help                   all commands"""
+  ulmfit-lab list                     list the experiments
+  ulmfit-lab sweep demo --scale demo  run the demo (a few minutes)
+  ulmfit-lab new my_question          create an experiment
+  ulmfit-lab --help                   list all commands"""
 
 
 def overview_command(args: argparse.Namespace) -> int:
-    """Print each experiment and scale with runs, how many have which status, and the next command."""
+    """Print the number of runs by status of each experiment and scale, and the next command."""
     from ulmfit_lab.utils.home import open_home
 
     home = open_home(args.home, args.tracking_uri, write=False)
@@ -36,7 +36,7 @@ def overview_command(args: argparse.Namespace) -> int:
 
 
 def overview_lines(home: Home, reader: RunReader) -> list[str]:
-    """A line for each experiment and scale with runs, and one with the next command."""
+    """Return a line per experiment and scale with runs, and the next command."""
     from ulmfit_lab.config.scales import SCALES
     from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
 
@@ -54,5 +54,5 @@ def overview_lines(home: Home, reader: RunReader) -> list[str]:
             following.append((todo == "report", f"ulmfit-lab {todo} {name} --scale {scale}"))
     if lines:
         _, command = min(following)  # unfinished sweeps first
-        lines = [f"Runs in {home.root}:", *lines, "", f"Next: {command}", "In the browser: ulmfit-lab ui"]
+        lines = [f"Runs in {home.root}:", *lines, "", f"Next: {command}", "Browse the runs: ulmfit-lab ui"]
     return lines

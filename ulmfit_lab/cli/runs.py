@@ -1,4 +1,4 @@
-"""What commands say of runs that are listed, travel or are made again; slow imports wait until a command needs them."""
+"""The commands `runs` and `reproduce`. Slow modules are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -20,42 +20,48 @@ if TYPE_CHECKING:
     from ulmfit_lab.utils.home import Home
 
 FILTERS = ("variant", "level", "seed", "status", "data")
-"""Fields of a run by which `runs` can choose."""
+"""Fields by which `runs` filters."""
 
 
-def travel_options(runs: argparse.ArgumentParser) -> None:
-    """Options of `runs` that let runs travel."""
-    way = runs.add_mutually_exclusive_group()
-    way.add_argument("--export", metavar="FILE", help="write the finished runs to a file (.jsonl or .jsonl.gz)")
-    way.add_argument("--import", metavar="FILE", dest="source", help="take in runs from such a file, or from runs.csv")
+def transfer_options(runs: argparse.ArgumentParser) -> None:
+    """Add the options of `runs` for export and import."""
+    direction = runs.add_mutually_exclusive_group()
+    direction.add_argument("--export", metavar="FILE", help="export the finished runs (.jsonl or .jsonl.gz)")
+    direction.add_argument(
+        "--import", metavar="FILE", dest="source", help="import runs from an exported file or a runs.csv"
+    )
 
 
 def reproduce_options(again: argparse.ArgumentParser) -> None:
-    """Options of `reproduce`."""
-    again.add_argument("run_id", metavar="RUN_ID", help="a run's id, or the first digits of it")
+    """Add the options of `reproduce`."""
+    again.add_argument("run_id", metavar="RUN_ID", help="id of a run, or its first digits")
     again.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     stages = again.add_mutually_exclusive_group()
-    stages.add_argument("--fresh-home", action="store_true", help="compute every stage anew (the default)")
-    stages.add_argument("--reuse-stages", action="store_true", help="compute the last stage anew, reuse the others")
-    stages.add_argument("--keep-stages", action="store_true", help="compute what the home lacks, and keep it there")
+    stages.add_argument("--fresh-home", action="store_true", help="recompute all stages (the default)")
+    stages.add_argument("--reuse-stages", action="store_true", help="recompute only the last stage")
+    stages.add_argument("--keep-stages", action="store_true", help="compute missing stages and store them in the home")
 
 
 def list_options(runs: argparse.ArgumentParser) -> None:
-    """Options of `runs` that choose which runs are printed, and how."""
-    runs.add_argument("--format", choices=("table", "json", "csv"), default="table", help="how to print them")
+    """Add the options of `runs` for filters and output format."""
+    runs.add_argument(
+        "--format", choices=("table", "json", "csv"), default="table", help="output format (default: table)"
+    )
     for name in FILTERS:
-        runs.add_argument(f"--{name}", metavar=name.upper(), dest=f"only_{name}", help=f"only runs of this {name}")
+        runs.add_argument(
+            f"--{name}", metavar=name.upper(), dest=f"only_{name}", help=f"list only runs with this {name}"
+        )
 
 
 def run_filters(args: argparse.Namespace) -> dict[str, str]:
-    """What the command line asks of the runs that are printed."""
+    """Return the filters of the command line as field -> value."""
     return {name: value for name in FILTERS if (value := getattr(args, f"only_{name}")) is not None}
 
 
 def list_runs(
     experiment: Experiment, scale: str, reader: RunReader, how: str = "table", filters: Mapping[str, str] | None = None
 ) -> int:
-    """Print the tracked runs of which every filter is true; raises ConfigError for a value that no run has."""
+    """Print the tracked runs that match all filters; raises ConfigError if a filter matches no run."""
     found = [run for one in reader.runs(experiment.name, scale) for run in one.declared_runs()]
     for name, value in (filters or {}).items():
         known = sorted({field_of_run(run, name) for run in found})
@@ -83,16 +89,16 @@ def list_runs(
 
 
 def field_of_run(run: TrackedRun, name: str) -> str:
-    """What a run has in the field of a filter, as it is printed."""
+    """Return a field of a run as text; the status of a diverged run is DIVERGED."""
     return "DIVERGED" if name == "status" and run.diverged else str(getattr(run, name))
 
 
 def export_runs_command(experiment: Experiment, scale: str, tracker: Tracker, path: Path, home: Home) -> int:
-    """Write the finished runs to a file."""
+    """Export the finished runs to a file."""
     from ulmfit_lab.runs.transfer import export_runs
 
     count = export_runs(experiment.name, scale, tracker, path, home)
-    print(f"{count} finished runs of {experiment.name} at scale {scale} written to {path}.")
+    print(f"{count} finished runs of {experiment.name} at scale {scale} exported to {path}.")
     return 0
 
 
@@ -105,17 +111,16 @@ def import_runs_command(
     tracker: Tracker,
     path: Path,
 ) -> int:
-    """Take in the runs of a file, and say which of them a sweep need not make again."""
+    """Import the runs of a file; print how many of them belong to the current declaration."""
     from ulmfit_lab.runs.transfer import import_runs
 
     found = import_runs(experiment, scale, overrides, home, data, tracker, path)
-    print(f"{found.added} runs imported; {found.known} were here already.")
+    print(f"{found.added} runs imported; {found.known} were already present.")
     if found.repeated:
-        print(f"{found.repeated} were left out: their cells have another finished run.")
-    which = f"{found.declared} belong to cells of today's declaration, {found.undeclared} do not"
-    print(f"Of the runs in {path.name}, {which}.")
+        print(f"{found.repeated} skipped: another run with the same fingerprint is finished.")
+    print(f"{found.declared} runs in {path.name} match the current declaration, {found.undeclared} do not.")
     if found.undeclared:
-        print("Those that do not were made with another config, code or data; a sweep makes their cells itself.")
+        print("Runs that do not match used another config, code or data; a sweep executes the declared runs itself.")
     return 0
 
 
@@ -129,7 +134,7 @@ def reproduce_and_print(
     reuse_stages: bool,
     keep_stages: bool = False,
 ) -> int:
-    """Make a run again and print each metric beside the tracked one."""
+    """Execute a run again and compare its metrics with the tracked ones. Return 1 if a metric differs."""
     from rich.console import Console
 
     from ulmfit_lab.report.terminal_tables import text_table
@@ -142,7 +147,7 @@ def reproduce_and_print(
         print(f"warning: {caution}", file=sys.stderr)
     how = {"reuse_stages": reuse_stages, "keep_stages": keep_stages}
     found = reproduce(run, home, data, tracker, ProgressDisplay(), **how)
-    cells = [[m.name, repr(m.tracked), repr(m.again), "" if m.is_equal else "differs"] for m in found.compared]
-    Console().print(text_table(["metric", "tracked", "again", ""], cells))
+    rows = [[m.name, repr(m.tracked), repr(m.again), "" if m.is_equal else "differs"] for m in found.compared]
+    Console().print(text_table(["metric", "tracked", "reproduced", ""], rows))
     print(f"{found.verdict}\nTracked as run {found.run_id}.")
     return 0 if found.reproduced else 1

@@ -1,4 +1,4 @@
-"""The command that lists finished stages and takes them from one home to another."""
+"""The `stages` command: listing, export and import of finished stages."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def stages_options(command: argparse.ArgumentParser) -> None:
-    """Add the options of `stages`; the experiment is optional."""
+    """Add the options of `stages`."""
     task = command.add_mutually_exclusive_group()
     task.add_argument("--list", action="store_true", help="list the finished stages (the default)")
     task.add_argument(
         "--export",
         metavar="FILE",
-        help="write them, and what they were made from, to an archive; tokens only with --kind tokens",
+        help="write the stages and their inputs to an archive; tokens only with --kind tokens",
     )
     task.add_argument("--import", metavar="FILE", dest="source", help="add the stages of an archive to the home")
-    command.add_argument("--for", metavar="EXPERIMENT", dest="experiment", help="only stages of an experiment's runs")
-    command.add_argument("--kind", metavar="KIND", help="only stages of a kind, such as pretrained or fine-tuned")
+    command.add_argument("--for", metavar="EXPERIMENT", dest="experiment", help="only stages of this experiment")
+    command.add_argument("--kind", metavar="KIND", help="only stages of this kind, such as pretrained")
 
 
 def stages_command(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def stages_command(args: argparse.Namespace) -> int:
     store = StageStore(home.stages)
     if args.source:
         found = import_stages(Path(args.source), store)
-        print(f"{len(found.added)} stages added, {found.known} were here already.")
+        print(f"{len(found.added)} stages added, {found.known} were already present.")
         return 0
     stages = choose_stages(args, store)
     if args.export:
@@ -51,14 +51,14 @@ def stages_command(args: argparse.Namespace) -> int:
 
 
 def choose_stages(args: argparse.Namespace, store: StageStore) -> list[StageResult]:
-    """The finished stages that the command line asks for; raises ConfigError for a kind that does not exist."""
+    """Return the finished stages that the options select; raises ConfigError for an unknown kind."""
     from ulmfit_lab.pipeline.store import VERSIONS
 
     if args.kind and args.kind not in VERSIONS:
-        raise ConfigError(f"There is no kind of stage {args.kind!r}. {suggest(args.kind, VERSIONS)}")
+        raise ConfigError(f"Unknown kind of stage {args.kind!r}. {suggest(args.kind, VERSIONS)}")
     if not args.experiment:
         if args.rest:
-            raise ConfigError(f"stages takes {args.rest[0]!r} only with --for EXPERIMENT.")
+            raise ConfigError(f"{args.rest[0]!r} requires an experiment; add --for EXPERIMENT.")
         found = list(store.finished())
     else:
         found = experiment_stages(args, store)
@@ -66,7 +66,7 @@ def choose_stages(args: argparse.Namespace, store: StageStore) -> list[StageResu
 
 
 def experiment_stages(args: argparse.Namespace, store: StageStore) -> list[StageResult]:
-    """The finished stages of an experiment's runs, inputs first."""
+    """Return the finished stages of an experiment's runs, inputs first."""
     from ulmfit_lab.sweep.runner import plan_sweep
 
     experiment, overrides = load_declared(args)
@@ -77,7 +77,7 @@ def experiment_stages(args: argparse.Namespace, store: StageStore) -> list[Stage
 
 
 def print_stages(stages: list[StageResult]) -> None:
-    """Print a line for each stage: kind, fingerprint, size, time that computing it took."""
+    """Print kind, fingerprint, size and computing time of each stage."""
     from rich.console import Console
 
     from ulmfit_lab.report.tables import format_duration

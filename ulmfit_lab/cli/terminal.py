@@ -1,4 +1,4 @@
-"""What goes to and comes from a terminal whose encoding is not UTF-8: shown in ASCII, never a UnicodeError."""
+"""Output to terminals that are not UTF-8: other characters are replaced by ASCII and never raise UnicodeError."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ASCII = {
     "±": "+/-", "×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "←": "<-", "↵": "\\n", "�": "?",
     "·": ".", "•": "*", "≤": "<=", "≥": ">=", "≈": "~", "‘": "'", "’": "'", "“": '"', "”": '"', "\xa0": " ",
 }  # fmt: skip
-"""How a character is written where it cannot be encoded; any other is written as its escape, such as \\u0439."""
+"""Replacements of characters that cannot be encoded; others are written as an escape such as \\u0439."""
 HANDLER = "ulmfit-lab-ascii"
 
 
-def in_ascii(error: UnicodeError) -> tuple[bytes, int]:
-    """Error handler of an encoder; the bytes of a file name that were not decoded are written as they were.
+def replace_with_ascii(error: UnicodeError) -> tuple[bytes, int]:
+    """Replace characters that cannot be encoded; undecodable bytes of file names are written unchanged.
 
     >>> "0.1 ± 0.2 ж".encode("latin-1", HANDLER), "0.1 ± 0.2 ж".encode("ascii", HANDLER)
     (b'0.1 \\xb1 0.2 \\\\u0436', b'0.1 +/- 0.2 \\\\u0436')
@@ -34,16 +34,16 @@ def _bytes_of(character: str) -> bytes:
     return ASCII.get(character, character).encode("ascii", "backslashreplace")
 
 
-codecs.register_error(HANDLER, in_ascii)
+codecs.register_error(HANDLER, replace_with_ascii)
 
 
 def show_in_ascii() -> None:
-    """Have standard output and error write in ASCII what they cannot encode; standard input is never read as ASCII."""
+    """Make standard output and error use the replacements; read standard input as UTF-8 if the locale is ASCII."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=HANDLER)
     if isinstance(sys.stdin, TextIOWrapper) and codecs.lookup(sys.stdin.encoding).name == "ascii":
-        sys.stdin.reconfigure(encoding="utf-8")  # of which ASCII is a part
+        sys.stdin.reconfigure(encoding="utf-8")  # a superset of ASCII
 
 
 def shows_unicode() -> bool:
@@ -52,10 +52,10 @@ def shows_unicode() -> bool:
 
 
 def check_decoded(arguments: Iterable[str]) -> None:
-    """Raise ConfigError for an argument that the locale could not decode: neither MLflow nor a file could hold it."""
+    """Raise ConfigError for an argument that the locale cannot decode."""
     for argument in arguments:
         if any("\udc80" <= character <= "\udcff" for character in argument):
             raise ConfigError(
-                f"The argument {argument!r} is no text in this locale's encoding ({sys.getfilesystemencoding()}); set "
+                f"The argument {argument!r} cannot be decoded with the locale's {sys.getfilesystemencoding()}; set "
                 "LC_ALL=C.UTF-8 or PYTHONUTF8=1, or rename the file."
             )

@@ -1,4 +1,4 @@
-"""The command that searches recipes."""
+"""The `tune` command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ulmfit_lab.cli.workers import start_workers, wait_for_start, worker_argumen
 
 
 def tune_command(args: argparse.Namespace) -> int:
-    """Search each variant's recipe; print the winners, ready to be pasted into the experiment."""
+    """Search each variant's hyperparameters; print the best ones as code for the experiment."""
     from ulmfit_lab.analysis.tuning_table import best_tries, values_words
     from ulmfit_lab.experiment.search_space import format_space
     from ulmfit_lab.sweep.display import ProgressDisplay
@@ -30,26 +30,27 @@ def tune_command(args: argparse.Namespace) -> int:
         outcome = search()
         others.wait()
         if others.size and outcome.table is None and not outcome.failures:
-            outcome = search()  # what the others searched, or left behind
+            outcome = search()  # collects the workers' trials, and runs those of a killed worker
         while outcome.table is not None and not args.worker and (wider := widen_search(experiment, outcome)):
             experiment = wider
             space = ", ".join(f"{p} {values_words(v)}" for p, v in format_space(wider.search.space).items())
-            print(f"A best trial is at the edge of a range; searching again over {space}.", file=sys.stderr)
+            print(f"A best trial is at the edge of a range; widening the search to {space}.", file=sys.stderr)
             search = partial(tune, experiment, args.scale, overrides=overrides, budget=args.budget, **options)
             outcome = search()
     print_failures(outcome.failures)
     if outcome.failures:
-        print("The search is not complete; the same command goes on with it.", file=sys.stderr)
+        print("The search is incomplete; repeat the command to resume it.", file=sys.stderr)
         return 1
     if outcome.table is None:
-        print(f"Searched by another process, which shows the winners: {', '.join(outcome.elsewhere)}.")
+        print(f"Other processes are searching {', '.join(outcome.elsewhere)}; they will print the results.")
         return 0
     written = publish_tuning(outcome, home, tracker, results_folder(args, experiment, overrides))
     print(best_tries(outcome.table).to_string(index=False))
     found = winners(outcome.table, experiment)
-    print(f"\nBest on validation data, for {experiment.name}:\n{recipes_text(found, experiment, args.scale)}")
-    for variant, mine in edges(outcome.table, outcome.facts).items():
-        at = " and ".join(f"{path} at the {edge} edge of its range" for path, edge in mine.items())
-        print(f"warning: the best trial of {variant} has {at}: a better value may lie beyond.", file=sys.stderr)
+    print(f"\nBest hyperparameters on validation data, for {experiment.name}:")
+    print(recipes_text(found, experiment, args.scale))
+    for variant, fields in edges(outcome.table, outcome.facts).items():
+        at = " and ".join(f"{path} at the {edge} edge of its range" for path, edge in fields.items())
+        print(f"warning: the best trial of {variant} has {at}; better values may be outside.", file=sys.stderr)
     print("Written: " + ", ".join(str(path) for path in written))
     return 0

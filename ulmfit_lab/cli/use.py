@@ -1,4 +1,4 @@
-"""Commands that use what was trained, or bring in what others trained; slow imports wait until a command needs them."""
+"""Commands that use trained models or import others; `new`. Slow modules are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -25,72 +25,84 @@ if TYPE_CHECKING:
     from ulmfit_lab.tracking.records import TrackedRun
     from ulmfit_lab.utils.home import Home
 
-LONGEST = 60
-"""Characters of a text that a table shows."""
+MAX_CHARACTERS = 60
+"""Maximum length of a text in a table."""
 
-RUN = "a run's id or its first digits, or EXPERIMENT/VARIANT/SEED"
-Add = Callable[[str, Any, str], argparse.ArgumentParser]
+RUN = "id of a run, its first digits, or EXPERIMENT/VARIANT[/LEVEL]/SEED"
+AddCommand = Callable[[str, Any, str], argparse.ArgumentParser]
 
 
-def use_commands(add: Add) -> None:
+def use_commands(add: AddCommand) -> None:
     """Add the commands and their options."""
-    new = add("new", new_command, "write the module of an experiment of your own, ready to run")
-    new.add_argument("name", metavar="NAME", help="its name: letters, digits and underscores")
-    taken = add("import-fastai", import_command, "import a language model that fastai 0.7, 1 or 2 saved")
-    taken.add_argument("--weights", required=True, metavar="FILE", help="the weights (.pth or .h5)")
-    taken.add_argument("--vocab", required=True, metavar="FILE", help="its words: itos.pkl, a JSON list, or a .txt")
-    taken.add_argument("--name", required=True, help="what runs call it: --imported NAME")
-    taken.add_argument("--backwards", action="store_true", help="the model reads from the end")
-    given = add("export-fastai", export_command, "write a run's language model as fastai 2 does")
-    given.add_argument("--to", required=True, metavar="FILE", help="where to write the weights (.pth)")
-    exported = add("export-model", export_model_command, "write a run's language model as one to start from")
-    export_model_options(exported)
-    labels = add("predict", predict_command, "predict the labels of texts with a run's classifier")
-    labels.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
-    labels.add_argument("--file", metavar="FILE", help="texts from a CSV, TSV, JSONL, parquet or text file")
-    labels.add_argument(
+    new = add("new", new_command, "write the module of a new experiment, ready to run")
+    new.add_argument("name", metavar="NAME", help="name: letters, digits and underscores")
+    fastai_import = add("import-fastai", import_command, "import a language model saved by fastai 0.7, 1 or 2")
+    fastai_import.add_argument("--weights", required=True, metavar="FILE", help="weights (.pth or .h5)")
+    fastai_import.add_argument(
+        "--vocab", required=True, metavar="FILE", help="vocabulary: itos.pkl, a JSON list, or .txt"
+    )
+    fastai_import.add_argument("--name", required=True, help="name of the model, for --imported NAME")
+    fastai_import.add_argument("--backwards", action="store_true", help="the model reads text backwards")
+    fastai_export = add("export-fastai", export_command, "write a run's language model in fastai 2's format")
+    fastai_export.add_argument("--to", required=True, metavar="FILE", help="output file of the weights (.pth)")
+    model_export = add(
+        "export-model", export_model_command, "export a run's language model for other runs to start from"
+    )
+    export_model_options(model_export)
+    classify = add("predict", predict_command, "predict the labels of texts with a run's classifier")
+    classify.add_argument("text", nargs="*", metavar="TEXT", help="texts (default: the lines of standard input)")
+    classify.add_argument("--file", metavar="FILE", help="read texts from a CSV, TSV, JSONL, parquet or text file")
+    classify.add_argument(
         "--text-column",
         default="",
         metavar="NAME",
-        help="column(s) of the texts (default: those of the run's training)",
+        help="column(s) of the texts (default: those of the training data)",
     )
-    labels.add_argument("--json", action="store_true", help="print a JSON object a line")
-    labels.add_argument("--explain", action="store_true", help="show what each word adds to the guess")
-    labels.add_argument("--html", metavar="FILE", help="write what --explain shows as a page")
-    more = add("generate", generate_command, "continue a text with a run's language model")
-    more.add_argument("--prompt", default="", metavar="TEXT", help="start of the text")
-    more.add_argument("--tokens", type=int, default=50, metavar="N", help="most tokens (default: 50)")
-    more.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0: the likeliest (default: 0.8)")
-    more.add_argument("--seed", type=int, default=0, metavar="N", help="another seed, another text (default: 0)")
-    logged = add("register", register_command, "log a run's classifier to MLflow, for mlflow.pyfunc.load_model")
-    logged.add_argument("--name", default="", metavar="NAME", help="register it too, as a new version of this model")
-    close = add("neighbours", neighbours_command, "show the nearest words of each word, model beside model")
-    close.add_argument("words", nargs="+", metavar="WORD", help="words to look up")
-    close.add_argument("--count", type=int, default=10, metavar="N", help="neighbours of each (default: 10)")
-    beside = add("compare", compare_command, "show runs side by side: config, metrics, variants over shared seeds")
-    beside.add_argument("runs", nargs="+", metavar="RUN", help=RUN)
-    beside.add_argument(
-        "--items", type=int, default=10, metavar="N", help="test documents shown on which two runs differ (default: 10)"
+    classify.add_argument("--json", action="store_true", help="print one JSON object per line")
+    classify.add_argument("--explain", action="store_true", help="show the contribution of each word to the prediction")
+    classify.add_argument("--html", metavar="FILE", help="write the explanations as an HTML page")
+    continue_text = add("generate", generate_command, "continue a text with a run's language model")
+    continue_text.add_argument("--prompt", default="", metavar="TEXT", help="start of the text")
+    continue_text.add_argument(
+        "--tokens", type=int, default=50, metavar="N", help="maximum number of tokens (default: 50)"
     )
-    beside.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
-    for each in (given, exported, labels, more, logged, close):
-        several: dict[str, Any] = {"action": "append"} if each is close else {}
+    continue_text.add_argument(
+        "--temperature", type=float, default=0.8, metavar="T", help="0: most likely tokens only (default: 0.8)"
+    )
+    continue_text.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    register = add("register", register_command, "log a run's classifier to MLflow, for mlflow.pyfunc.load_model")
+    register.add_argument("--name", default="", metavar="NAME", help="also register it, as a new version of this model")
+    neighbours = add("neighbours", neighbours_command, "show the nearest words of each word in the models of runs")
+    neighbours.add_argument("words", nargs="+", metavar="WORD", help="words to look up")
+    neighbours.add_argument("--count", type=int, default=10, metavar="N", help="neighbours per word (default: 10)")
+    compare = add("compare", compare_command, "compare runs: config, metrics, and variants over shared seeds")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help=RUN)
+    compare.add_argument(
+        "--items",
+        type=int,
+        default=10,
+        metavar="N",
+        help="number of differing test documents to show (default: 10)",
+    )
+    compare.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
+    for each in (fastai_export, model_export, classify, continue_text, register, neighbours):
+        several: dict[str, Any] = {"action": "append"} if each is neighbours else {}
         each.add_argument("--run", required=True, metavar="RUN", dest="run_name", help=RUN, **several)
-    for each in (given, exported, labels, more, logged, close, beside):
+    for each in (fastai_export, model_export, classify, continue_text, register, neighbours, compare):
         each.add_argument("--results", default="results", metavar="DIR", help="folder of results (default: results)")
 
 
 def new_command(args: argparse.Namespace) -> int:
-    """Write the module, and say what comes next."""
+    """Write the module of a new experiment, and print the next command."""
     from ulmfit_lab.experiment.template import new_experiment
 
     print(f"Written: {new_experiment(args.name, Path('experiments'))}")
-    print(f"Look at what it would do: ulmfit-lab plan {args.name} --scale demo")
+    print(f"Show its plan: ulmfit-lab plan {args.name} --scale demo")
     return 0
 
 
 def import_command(args: argparse.Namespace) -> int:
-    """Take in a model, and say how to use it."""
+    """Import a language model, and print the options that use it."""
     from ulmfit_lab.pipeline.imported_models import import_fastai, model_option
     from ulmfit_lab.utils.home import open_home
 
@@ -99,13 +111,13 @@ def import_command(args: argparse.Namespace) -> int:
     changes = {"imported": args.name, **found.required_config} | ({"lm.backwards": True} if args.backwards else {})
     usual = {"lm.tie_weights": True, "vocabulary.units": "words"}
     options = {path: value for path, value in changes.items() if usual.get(path) != value}
-    print(f"{found.sizes.words:,} words, {found.sizes.n_layers} layers: kept in {found.folder}.")
-    print("Use it in a sweep: " + " ".join(model_option(path, value) for path, value in options.items()))
+    print(f"{found.sizes.words:,} words, {found.sizes.n_layers} layers; stored in {found.folder}.")
+    print("Options to use it in a sweep: " + " ".join(model_option(path, value) for path, value in options.items()))
     return 0
 
 
 def export_command(args: argparse.Namespace) -> int:
-    """Write a run's language model and its words."""
+    """Write a run's language model and its vocabulary."""
     from ulmfit_lab.inference.predict import load_language_model
     from ulmfit_lab.pipeline.imported_models import export_fastai
 
@@ -117,7 +129,7 @@ def export_command(args: argparse.Namespace) -> int:
 
 
 def predict_command(args: argparse.Namespace) -> int:
-    """Print label and probabilities of each text, and what they rest on if asked."""
+    """Print label and probabilities of each text, with an explanation if requested."""
     from rich.console import Console
 
     from ulmfit_lab.inference.predict import explain, labels_of, load_classifier, predict
@@ -131,7 +143,7 @@ def predict_command(args: argparse.Namespace) -> int:
 
     home, run = choose_run(args, args.run_name)
     trained = load_classifier(run, home)
-    documents = documents_of(args, trained)
+    documents = read_documents(args, trained)
     scores = predict(trained, documents)
     labels = labels_of(trained, scores)
     explained: list[Explanation | None] = []
@@ -153,12 +165,12 @@ def predict_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def documents_of(args: argparse.Namespace, trained: TrainedClassifier) -> list[Document]:
-    """The documents that a command line gives: its own texts, the rows of a file, or the lines of standard input."""
+def read_documents(args: argparse.Namespace, trained: TrainedClassifier) -> list[Document]:
+    """Read the documents of the command line, of --file, or of standard input (one per line)."""
     from ulmfit_lab.inference.predict import read_file, read_plain
 
     if args.file and args.text:
-        raise ConfigError("Texts come from the command line or from --file, not from both; leave one out.")
+        raise ConfigError("TEXT and --file exclude each other; remove one of them.")
     if args.file:
         return read_file(trained, args.file, args.text_column)
     return read_plain(trained, args.text or [line.rstrip("\n") for line in sys.stdin])
@@ -171,10 +183,10 @@ def prediction_lines(
     scores: np.ndarray,
     explained: Sequence[Explanation | None],
 ) -> Iterator[str]:
-    """A JSON object for each document; with its words and their values where it is explained.
+    """Yield a JSON object per document, with its words and their attributions if it is explained.
 
-    `text` is a list where the run reads several columns. Label and probabilities are null where nothing is left to
-    read, as `note` then says.
+    `text` is a list if the run reads several columns. If preprocessing leaves no words, label and probabilities are
+    null and `note` gives the reason.
     """
     from ulmfit_lab.report.explanations import NOTHING
 
@@ -195,13 +207,13 @@ def prediction_lines(
 def prediction_table(
     classes: Sequence[str], documents: Sequence[Document], labels: Sequence[str | None], scores: np.ndarray
 ) -> Table:
-    """A row for each document, its text cut to one line."""
+    """Return a table with a row per document; texts are cut to one line."""
     from ulmfit_lab.report.explanations import NOTHING, printable
     from ulmfit_lab.report.terminal_tables import text_table
 
     cells = [
         [
-            printable(" ".join(" | ".join(document.fields).split())[:LONGEST]),
+            printable(" ".join(" | ".join(document.fields).split())[:MAX_CHARACTERS]),
             NOTHING if label is None else label,
             *("" if label is None else f"{share:.3f}" for share in row),
         ]
@@ -211,17 +223,17 @@ def prediction_table(
 
 
 def write_page(path: Path, page: str) -> None:
-    """Write a page, whole or not at all."""
+    """Write a page atomically; raises DataError if it cannot be written."""
     try:
         with atomic_write(path) as temporary:
             temporary.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}; name a file in a folder that exists.") from error
+        raise DataError(f"{path} cannot be written: {error.strerror}; give a file in a writable folder.") from error
     print(f"Written: {path}", file=sys.stderr)
 
 
 def generate_command(args: argparse.Namespace) -> int:
-    """Print a text that a run's language model goes on with."""
+    """Print a text that a run's language model continues from the prompt."""
     from ulmfit_lab.inference.predict import generate, load_language_model
 
     home, run = choose_run(args, args.run_name)
@@ -231,7 +243,7 @@ def generate_command(args: argparse.Namespace) -> int:
 
 
 def neighbours_command(args: argparse.Namespace) -> int:
-    """Print the nearest words of each word, a column for every model that has vectors."""
+    """Print the nearest words of each word, one column per model."""
     from rich.console import Console
 
     from ulmfit_lab.inference.predict import embedding_tables, nearest_words
@@ -253,7 +265,7 @@ def neighbours_command(args: argparse.Namespace) -> int:
 
 
 def compare_command(args: argparse.Namespace) -> int:
-    """Print the fields in which runs differ, their metrics, and their variants over shared seeds."""
+    """Print the config fields that differ, the metrics, and paired tests of the runs' variants over shared seeds."""
     from rich.console import Console
 
     from ulmfit_lab.report.tables import format_p_value
@@ -267,7 +279,7 @@ def compare_command(args: argparse.Namespace) -> int:
     fields = [[path, *("" if v is None else v for v in values)] for path, values in found.fields.items()]
     metrics = [[name, *("" if v is None else f"{v:.6g}" for v in values)] for name, values in found.metrics.items()]
     side_by_side = partial(text_table, narrow_values=True)
-    console.print(side_by_side(["field", *names], fields) if fields else "The configs are the same.")
+    console.print(side_by_side(["field", *names], fields) if fields else "The configs are equal.")
     console.print(side_by_side(["metric", *names], metrics))
     rows = [
         [
@@ -284,14 +296,14 @@ def compare_command(args: argparse.Namespace) -> int:
         header = ["pair", found.measure.label, "95% interval", "p (Holm)", "verdict", "seeds"]
         console.print(text_table(header, rows))
     else:
-        console.print("The runs' variants share no two seeds, so they are not compared in pairs.")
+        console.print("No paired test: the variants of the runs share fewer than two seeds.")
     if len(found.runs) == 2 and all("final/error" in run.metrics for run in found.runs):
         print_items(found.runs, home, args, console)
     return 0
 
 
 def print_items(runs: Sequence[TrackedRun], home: Home, args: argparse.Namespace, console: Any) -> None:
-    """Print McNemar's test of two runs, and the first test documents on which they differ; or why that cannot be."""
+    """Print McNemar's test of two runs and the first test documents on which they differ, or why it is not possible."""
     from ulmfit_lab.report.terminal_tables import FittedTable
     from ulmfit_lab.runs.items import compare_items, item_rows, load_predictions, load_test_documents
 
@@ -308,7 +320,7 @@ def print_items(runs: Sequence[TrackedRun], home: Home, args: argparse.Namespace
 
 
 def register_command(args: argparse.Namespace) -> int:
-    """Log a run's classifier as a model of MLflow's, and say how to load it."""
+    """Log a run's classifier as an MLflow model, and print how to load it."""
     import tempfile
 
     from ulmfit_lab.inference import serving
@@ -319,18 +331,18 @@ def register_command(args: argparse.Namespace) -> int:
     _, tracker = open_lab(args)
     home, run = choose_run(args, args.run_name)
     trained = load_classifier(run, home)
-    with tempfile.TemporaryDirectory(prefix="ulmfit-lab-") as place:
-        folder = Path(place) / "classifier"
+    with tempfile.TemporaryDirectory(prefix="ulmfit-lab-") as temporary:
+        folder = Path(temporary) / "classifier"
         serving.write_served(trained, folder)
-        reads, gives = serving.inputs(trained), serving.columns(trained.classes)
-        uri = tracker.log_model(run.run_id, folder, serving.__name__, reads, gives, args.name)
-    print(f"Logged with run {run.run_id}. Where MLFLOW_TRACKING_URI is {redact(tracker.uri)}:")
-    print(f"  mlflow.pyfunc.load_model({uri!r}).predict({example_rows(reads)})")
+        inputs, outputs = serving.inputs(trained), serving.columns(trained.classes)
+        uri = tracker.log_model(run.run_id, folder, serving.__name__, inputs, outputs, args.name)
+    print(f"Logged with run {run.run_id}. To load it, set MLFLOW_TRACKING_URI to {redact(tracker.uri)}:")
+    print(f"  mlflow.pyfunc.load_model({uri!r}).predict({example_rows(inputs)})")
     return 0
 
 
 def choose_run(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
-    """The home, and the run of this name."""
+    """Return the home and the run with this name."""
     from ulmfit_lab.runs.lookup import find_named_run
 
     home, reader = open_runs(args)

@@ -1,4 +1,4 @@
-"""Further processes that share a command's work."""
+"""Worker processes that share the runs of a command."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BEGIN = b"begin\n"
 
 @dataclass
 class WorkerPool:
-    """Workers that run the same command; locks share the work out.
+    """Worker processes with the same command; file locks assign each run to one process.
 
-    A worker imports what it needs while the command plans, which takes either of them seconds, and waits for its word.
+    To start faster, workers import modules while the command plans, and wait for `begin`.
     """
 
     argv: Sequence[str]
@@ -29,7 +29,7 @@ class WorkerPool:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
-        """Start the workers."""
+        """Start the workers; they wait for `begin`."""
         command = [sys.executable, "-m", "ulmfit_lab", *self.argv, "--workers", "1", "--worker", "--on-word"]
         self.processes = [
             subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=DEVNULL, stderr=DEVNULL)
@@ -37,20 +37,20 @@ class WorkerPool:
         ]
 
     def begin(self) -> None:
-        """Have them work."""
+        """Tell the workers to begin."""
         for process in self.processes:
-            with suppress(BrokenPipeError):  # it has ended; what it would have done is found later
+            with suppress(BrokenPipeError):  # the worker has ended; other processes execute its runs
                 cast(IO[bytes], process.stdin).write(BEGIN)
 
     def wait(self) -> None:
-        """Until they have no work left."""
+        """Wait until all workers have ended."""
         for process in self.processes:
             process.wait()
             cast(IO[bytes], process.stdin).close()
 
 
 def worker_arguments(args: argparse.Namespace) -> int:
-    """How many processes are to share the work beside this one."""
+    """Return the number of workers besides this process; raises ConfigError if --workers is below 1."""
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers {args.workers} must be 1 or more.")
     return (args.workers or 1) - 1
@@ -58,22 +58,24 @@ def worker_arguments(args: argparse.Namespace) -> int:
 
 @contextmanager
 def start_workers(argv: Sequence[str], size: int) -> Iterator[WorkerPool]:
-    """Workers that are started now, and ended at the end."""
-    made = WorkerPool(argv, size)
-    made.start()
+    """Start workers; terminate them on exit."""
+    pool = WorkerPool(argv, size)
+    pool.start()
     try:
-        yield made
+        yield pool
     finally:
-        for process in made.processes:
+        for process in pool.processes:
             process.terminate()
             process.wait()
             cast(IO[bytes], process.stdin).close()
 
 
 def wait_for_start(waits: bool) -> bool:
-    """In a worker that waits: whether it was told to begin, once it has; it was not where the command has ended.
+    """Wait in a worker for the command's `begin`; return whether it came.
 
-    From then on it ends when the command does.
+    Returns False if the command has ended. After `begin`, the worker ends when the command ends.
+
+    waits: False returns True at once
     """
     if not waits:
         return True

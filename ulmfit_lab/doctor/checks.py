@@ -62,7 +62,7 @@ def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | Non
     findings += check_stages(home)
     used = wanted | {name for run in runs if run.status in ("FINISHED", "RUNNING") for name in stages_of(run)}
     unused = unused_stages(home.stages, used)
-    return Diagnosis(findings, [*notes, *find_repeated_runs(mine), *missing_data(mine, home), *unused_words(unused)])
+    return Diagnosis(findings, [*notes, *find_repeated_runs(mine), *missing_data(mine, home), *unused_notes(unused)])
 
 
 def repair(findings: Iterable[Finding], home: Home) -> Iterator[tuple[Finding, str]]:
@@ -107,7 +107,7 @@ def find_zombie_runs(runs: Iterable[TrackedRun], home: Home, tracker: Tracker) -
         alive = is_alive(home, run.experiment, run.scale)
         if run.status == "RUNNING" and not alive(run.fingerprint):
             close = partial(tracker.close_abandoned, run.experiment, run.scale, alive)
-            yield Finding(f"{format_words(run)} is RUNNING in MLflow, but its process has ended", hint, close, True)
+            yield Finding(f"{format_run(run)} is RUNNING in MLflow, but its process has ended", hint, close, True)
     for parent, run in parents.items():
         if tracker.client.get_run(parent).info.status == "RUNNING" and not busy(home):
             close = partial(tracker.finish_sweep, parent, "KILLED", "its process ended without closing the run")
@@ -120,9 +120,9 @@ def find_repeated_runs(runs: Iterable[TrackedRun]) -> Iterator[str]:
     finished = [run for run in runs if run.status == "FINISHED" and not run.experiment.endswith(TUNING)]
     counts = Counter((run.experiment, run.scale, run.fingerprint) for run in finished)
     last = {(run.experiment, run.scale, run.fingerprint): run for run in finished}
-    for cell, count in counts.items():
+    for key, count in counts.items():
         if count > 1:
-            yield f"{format_words(last[cell])} is one of {count} equal finished runs; reports use the newest."
+            yield f"{format_run(last[key])} is one of {count} equal finished runs; reports use the newest."
 
 
 def check_study(runs: Sequence[TrackedRun], home: Home, experiment: Experiment | None) -> Iterator[Finding]:
@@ -131,7 +131,7 @@ def check_study(runs: Sequence[TrackedRun], home: Home, experiment: Experiment |
     name, alive = sweep_name(*where), is_alive(home, *where)
     journal = home.studies / f"{name}.journal"
     again = partial(rebuild, home, name, runs, experiment)
-    finished = format_measured(runs, experiment)
+    finished = measured_runs(runs, experiment)
     if not finished and not journal.exists() and not home.database:
         return
     try:
@@ -142,25 +142,25 @@ def check_study(runs: Sequence[TrackedRun], home: Home, experiment: Experiment |
         what = f"{which} cannot be read ({why.splitlines()[0]})"
         yield Finding(what, "--fix moves it aside and creates the study again from the runs", again)
         return
-    for number, cell in running.items():
-        if not alive(cell):
+    for number, fingerprint in running.items():
+        if not alive(fingerprint):
             what = f"Trial {number} of the study {name} is running in Optuna, but its process has ended"
             yield Finding(what, "the next sweep or --fix closes it as failed", partial(study.reap, alive), True)
-    for cell, run in finished.items():
-        if cell not in complete and not alive(cell):
-            what = f"{format_words(run)} is FINISHED in MLflow, but has no complete trial in the study {name}"
+    for fingerprint, run in finished.items():
+        if fingerprint not in complete and not alive(fingerprint):
+            what = f"{format_run(run)} is FINISHED in MLflow, but has no complete trial in the study {name}"
             yield Finding(what, "--fix adds it", partial(add_trial, study, run, experiment), True)
-    for cell in sorted(complete - {run.fingerprint for run in runs if run.status == "FINISHED"}):
-        what = f"Run {cell} is complete in the study {name}, but not FINISHED in MLflow"
+    for fingerprint in sorted(complete - {run.fingerprint for run in runs if run.status == "FINISHED"}):
+        what = f"Run {fingerprint} is complete in the study {name}, but not FINISHED in MLflow"
         yield Finding(what, "sweep again, or --fix moves the study aside and creates it from the runs", again)
 
 
-def format_measured(runs: Iterable[TrackedRun], experiment: Experiment | None) -> Mapping[str, TrackedRun]:
+def measured_runs(runs: Iterable[TrackedRun], experiment: Experiment | None) -> Mapping[str, TrackedRun]:
     """Fingerprint -> finished run, not imported, with a finite metric; empty without an experiment."""
     if experiment is None:
         return {}
-    made = [run for run in runs if run.status == "FINISHED" and IMPORTED not in run.tags]
-    return {run.fingerprint: run for run in made if math.isfinite(run.metrics.get(experiment.metric, math.nan))}
+    finished = [run for run in runs if run.status == "FINISHED" and IMPORTED not in run.tags]
+    return {run.fingerprint: run for run in finished if math.isfinite(run.metrics.get(experiment.metric, math.nan))}
 
 
 def add_trial(study: Study, run: TrackedRun, experiment: Experiment | None) -> None:
@@ -179,7 +179,7 @@ def rebuild(home: Home, name: str, runs: Iterable[TrackedRun], experiment: Exper
         move_aside(home, journal)
     lower = find_metric(experiment.metric).lower_is_better if experiment else True
     study = open_study(home, name, lower_is_better=lower)
-    for run in format_measured(runs, experiment).values():
+    for run in measured_runs(runs, experiment).values():
         add_trial(study, run, experiment)
 
 
@@ -194,16 +194,16 @@ def planned(
     """Fingerprints of all declared stages; appends a note on how many declared runs are finished."""
     try:
         experiment, overrides = resolve_precision(experiment, scale, None, lambda: runs, home)
-        cells = plan_runs(experiment, scale, overrides, data, (), home.imported)
+        declared = plan_runs(experiment, scale, overrides, data, (), home.imported)
     except LabError as error:
         notes.append(f"{experiment.name} ({scale}) is not compared with its declaration: {error}")
         return set()
-    wanted = {each.stage.fingerprint for each in cells}
+    wanted = {each.stage.fingerprint for each in declared}
     finished = {run.fingerprint for run in runs if run.status == "FINISHED"}
     counts = f"{len(wanted & finished)} of {len(wanted)} declared runs are finished"
     others = f", and {len(finished - wanted)} that are not declared" if finished - wanted else ""
     notes.append(f"{experiment.name} ({scale}): {counts}{others}.")
-    return {stage.fingerprint for each in cells for stage in each.stage.ancestry()}
+    return {stage.fingerprint for each in declared for stage in each.stage.ancestry()}
 
 
 def missing_data(runs: Iterable[TrackedRun], home: Home) -> Iterator[str]:
@@ -219,7 +219,7 @@ def missing_data(runs: Iterable[TrackedRun], home: Home) -> Iterator[str]:
         yield f"{what}; their metrics are kept, and stages are computed again when needed."
 
 
-def unused_words(unused: Sequence[UnusedStages]) -> Iterator[str]:
+def unused_notes(unused: Sequence[UnusedStages]) -> Iterator[str]:
     """Notes on unused stages, largest first, and the total size of the rest."""
     ranked = sorted(unused, key=lambda each: -each.size)
     for each in ranked[:SHOWN]:
@@ -235,6 +235,6 @@ def stages_of(run: TrackedRun) -> set[str]:
     return named | {run.fingerprint}
 
 
-def format_words(run: TrackedRun) -> str:
+def format_run(run: TrackedRun) -> str:
     """Format a run for a message."""
     return f"Run {run.run_id[:8]} of {run.experiment} ({run.scale}), {run.name},"

@@ -109,15 +109,15 @@ def lock_of(home: Home, folder: Path) -> Path:
 
 def remove(home: Home, folder: Path) -> None:
     """Delete an unfinished stage; raises LabError if a process has resumed it."""
-    _holding(home.stages / f"{folder.name}.lock", lambda: shutil.rmtree(folder))
+    _act_with_lock(home.stages / f"{folder.name}.lock", lambda: shutil.rmtree(folder))
 
 
 def set_aside(home: Home, folder: Path) -> None:
     """Move a stage out of the store; raises LabError if a process is computing it."""
-    _holding(lock_of(home, folder), lambda: move_aside(home, folder))
+    _act_with_lock(lock_of(home, folder), lambda: move_aside(home, folder))
 
 
-def _holding(lock: Path, act: Callable[[], object]) -> None:
+def _act_with_lock(lock: Path, act: Callable[[], object]) -> None:
     try:
         with hold_lock(lock):
             act()
@@ -153,7 +153,7 @@ def check_store(home: Home, uri: str, error: LabError) -> Finding:
     if home.unwritable:
         return Finding(f"{database} cannot be read ({error})", "change the permissions of the home")
     what = f"{database} is incomplete (a process was killed while MLflow created it) or not a database"
-    return Finding(what, "--fix moves it aside, and the next command creates a new one", partial(drop_database, home))
+    return Finding(what, "--fix moves it aside; the next command creates a new one", partial(move_database_aside, home))
 
 
 def runs_in(database: Path) -> int | None:
@@ -165,7 +165,7 @@ def runs_in(database: Path) -> int | None:
         return None if "locked" in str(error) else 0
 
 
-def drop_database(home: Home) -> None:
+def move_database_aside(home: Home) -> None:
     """Move MLflow's SQLite database and its journal files aside."""
     for path in home.root.glob("mlflow.db*"):
         move_aside(home, path)

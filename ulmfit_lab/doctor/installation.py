@@ -13,7 +13,7 @@ from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.provenance import PACKAGES, machine, version_of
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-"""What decides how fast a processor multiplies matrices, in float32 and in bfloat16."""
+"""CPU features that speed up matrix products in float32 and bfloat16."""
 LEAST_FREE = 2e9
 """Minimum free disk space in bytes; stages and artifacts of a sweep take some hundred MB."""
 
@@ -23,11 +23,11 @@ def installation(home: Home) -> list[str]:
     import torch
 
     free = shutil.disk_usage(home.root).free
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch can use"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none available to torch"
     return [
         f"Python {platform.python_version()} on {machine()}",
         f"torch {torch.__version__}, {torch.get_num_threads()} threads",
-        f"CPU features: {', '.join(features()) or 'none of ' + ', '.join(FEATURES) + ' is known'}",
+        f"CPU features: {', '.join(features()) or 'found none of ' + ', '.join(FEATURES)}",
         f"Matrix products: {format_speed(product_speeds())}",
         f"GPU: {gpu}",
         f"Home: {home.root}, {free / 1e9:.1f} GB free",
@@ -40,10 +40,10 @@ def format_speed(speeds: Mapping[str, float]) -> str:
     >>> format_speed({"float32": 150e9, "bfloat16": 360e9})
     '150 GFLOP/s in float32, 360 in bfloat16'
     >>> format_speed({"float32": 340e9, "bfloat16": 180e9})
-    '340 GFLOP/s in float32, 180 in bfloat16, which is the slower here: try --compute.precision float32'
+    '340 GFLOP/s in float32, 180 in bfloat16, which is slower: try --compute.precision float32'
     """
     found = f"{speeds['float32'] / 1e9:.0f} GFLOP/s in float32, {speeds['bfloat16'] / 1e9:.0f} in bfloat16"
-    slower = ", which is the slower here: try --compute.precision float32"
+    slower = ", which is slower: try --compute.precision float32"
     return found + (slower if bfloat16_is_slower(speeds) else "")
 
 
@@ -72,15 +72,15 @@ def warn_of_bfloat16(
 
 def missing_packages(home: Home) -> list[tuple[str, str]]:
     """Missing packages and disk space, each with its fix."""
-    needed = [name for name in PACKAGES if name != "ulmfit-lab"]  # may be run from a checkout
-    found = [(f"Package {name} is not installed", "install it again") for name in needed if not version_of(name)]
+    needed = [name for name in PACKAGES if name != "ulmfit-lab"]  # a checkout runs without installation
+    found = [(f"Package {name} is not installed", "install it") for name in needed if not version_of(name)]
     if shutil.disk_usage(home.root).free < LEAST_FREE:
         found.append((f"The disk of {home.root} has less than {LEAST_FREE / 1e9:.0f} GB free", "free disk space"))
     return found
 
 
 def features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Those of `FEATURES` that the CPU has; empty if unknown."""
+    """Return the `FEATURES` of the CPU; empty if unknown."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:

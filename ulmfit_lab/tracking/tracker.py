@@ -78,9 +78,9 @@ LONGEST_DIGEST = 36  # characters
 
 REFUSALS = {
     "UNAUTHENTICATED": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-    "PERMISSION_DENIED": "this user (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD) needs the right to it",
+    "PERMISSION_DENIED": "grant access to this user (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)",
     "password": "put user and password into the address, or set PGUSER and PGPASSWORD",
-    "readonly database": "set ULMFIT_LAB_HOME to a folder that you may write",
+    "readonly database": "set ULMFIT_LAB_HOME to a writable folder",
 }
 """Error code or text of a store -> what to do."""
 
@@ -102,7 +102,7 @@ def permitted(call: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function to raise LabError with a hint if the store denies access."""
 
     @wraps(call)
-    def asking(*args: P.args, **kwargs: P.kwargs) -> T:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return call(*args, **kwargs)
         except (MlflowException, SQLAlchemyError) as error:
@@ -110,13 +110,13 @@ def permitted(call: Callable[P, T]) -> Callable[P, T]:
                 raise LabError(f"The MLflow store denies access: {redact(first_line(error))}; {hint}.") from error
             raise
 
-    return asking
+    return wrapper
 
 
 def suggest_fix(error: MlflowException | SQLAlchemyError) -> str:
     """What to do if a store denies access; empty for other errors."""
-    said = f"{getattr(error, 'error_code', '')} {error}"
-    return next((hint for words, hint in REFUSALS.items() if words in said), "")
+    text = f"{getattr(error, 'error_code', '')} {error}"
+    return next((hint for words, hint in REFUSALS.items() if words in text), "")
 
 
 @dataclass
@@ -383,21 +383,21 @@ class Tracker:
         tags = {NOTE: describe_cell(run.tags), **run.tags, **own}
         once = {name: [(0, value, run.end or run.start)] for name, value in run.metrics.items()}
         points = [(name, *point) for name, listed in {**once, **histories}.items() for point in listed]
-        made = ""
+        run_id = ""
         try:
             short = {name: value[:LONGEST_TAG] for name, value in tags.items()}
-            made = self.client.create_run(where, run.start, short, run.name).info.run_id
-            log = RunLog(self.client, made)
+            run_id = self.client.create_run(where, run.start, short, run.name).info.run_id
+            log = RunLog(self.client, run_id)
             log.log_params(run.params)
             log.log_inputs((*data, {}) for data in run.inputs)
             log.buffer += [Metric(name, value, when, step) for name, step, value, when in points]
             log.flush()
             for name, text in texts.items():
                 log.log_text(text, name)
-            self.client.set_terminated(made, run.status, run.end)
+            self.client.set_terminated(run_id, run.status, run.end)
         except BaseException as error:
-            if made:
-                self.client.set_terminated(made, "KILLED")
+            if run_id:
+                self.client.set_terminated(run_id, "KILLED")
             if isinstance(error, MlflowException):
                 why = first_line(error)
                 raise LabError(f"Run {run.origin} cannot be imported; MLflow says: {why}") from error
@@ -526,7 +526,7 @@ def open_to_read(home: Home, uri: str) -> Tracker:
     if uri == home.own_uri:
         if not home.runs_database.is_file():
             hint = "set ULMFIT_LAB_HOME to another folder"
-            raise LabError(f"{home.root} holds no runs, and {home.unwritable} may not be written by this user; {hint}.")
+            raise LabError(f"{home.root} has no runs, and {home.unwritable} is not writable; {hint}.")
         uri = sqlite_uri(home.runs_database, read_only=True)
     initialize_store(uri)
     return Tracker(Client(tracking_uri=uri), home.artifacts, uri)
