@@ -188,7 +188,8 @@ def sweep(
             if result.ran:
                 display.done(stages[result.name])
             display.cell_done(result.name, result.failure, result.metric)
-    failures = [r for r in results if r.failure]
+    declared = [each.run_spec.label for each in plan.todo]
+    failures = sorted((r for r in results if r.failure), key=lambda result: declared.index(result.name))
     if failures:
         tracker.finish_sweep(parent, "FAILED", f"{len(failures)} of its runs failed")
     elif all(r.ran for r in results):
@@ -196,7 +197,7 @@ def sweep(
     return SweepResult(
         plan,
         sum(r.ran and not r.failure for r in results),
-        tuple((r.name, r.failure) for r in results if r.failure),
+        tuple((r.name, r.failure) for r in failures),
         sum(not r.ran for r in results),
         parent,
         sum(r.computed_seconds for r in results),
