@@ -75,8 +75,9 @@ def test_a_later_sweep_does_not_change_the_record(swept: Any, experiment: Experi
     assert registered_in(swept.tracker.runs("starts", "tiny")) == before
     report = report_of(swept, wider, tmp_path)
     assert "contrasts added: TF-IDF - random" in report and "variant added: TF-IDF" in report
-    (line,) = [line for line in report.splitlines() if line.startswith("| TF-IDF | random |")]
-    assert ", exploratory |" in line
+    tests, _, documents = report.partition("## Over seeds and test documents")
+    (line,) = [line for line in tests.splitlines() if line.startswith("| TF-IDF | random |")]
+    assert ", exploratory |" in line and "| TF-IDF | random |" in documents
 
 
 def test_a_changed_recipe_is_named(experiment: Experiment) -> None:

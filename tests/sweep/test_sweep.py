@@ -24,7 +24,8 @@ from ulmfit_lab.sweep.runner import cell_lock, plan_sweep
 from ulmfit_lab.utils.errors import ConfigError
 from ulmfit_lab.utils.locks import hold_lock
 
-FILES = ["confusion.png", "losses-classifier.png", "losses-fine-tuning.png", "losses-pretraining.png", "samples.txt"]
+PICTURES = ["confusion.png", "losses-classifier.png", "losses-fine-tuning.png", "losses-pretraining.png"]
+FILES = [*PICTURES, "predictions.json", "samples.txt"]
 CELLS = {(v, s) for v in ("random", "fine-tuned") for s in (0, 1)}
 
 
@@ -72,7 +73,7 @@ def test_a_run_names_the_vocabulary_that_its_language_model_predicts(lab: Any, e
 
 def test_a_run_holds_config_provenance_data_and_pictures(lab: Any, experiment: Experiment) -> None:
     lab.sweep(experiment)
-    run = lab.tracker.runs("starts", "tiny", "FINISHED")[-1]
+    run = next(run for run in lab.tracker.runs("starts", "tiny", "FINISHED") if run.variant == "fine-tuned")
     assert run.params["lm.drop_mult"] == "0.2" and run.params["seed"] == str(run.seed)
     assert {"experiment", "variant", "seed", "lab.cell", "lab.commit", "version.torch", "machine"} <= run.tags.keys()
     assert {"best/accuracy", "final/error", "final/valid_error", "cost/computed_seconds"} <= run.metrics.keys()

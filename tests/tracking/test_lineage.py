@@ -51,5 +51,5 @@ def test_the_seeds_of_a_sweep_lead_to_the_run_that_pretrained(lab: Any, experime
     (other,) = [run for run in runs if run is not first]
     assert "- pretrained `" in first.tags[NOTE] and "computed by this run" in first.tags[NOTE]
     assert f"computed by [{first.name}](#/experiments/" in other.tags[NOTE]
-    assert f"/runs/{first.run_id})" in other.tags[NOTE]
+    assert f"/runs/{first.run_id}?" in other.tags[NOTE]
     assert other.tags["stage.pretrained"][:8] in other.tags[NOTE]

@@ -224,14 +224,17 @@ def test_tracking_a_run_costs_less_than_one_percent_of_twenty_seconds(shared: Sh
     config = {**flatten(RunConfig()), "seed": 3}
     facts = {"experiment": "words", "scale": "tiny", "variant": "random", "level": "500", "seed": "3", "lab.cell": "f"}
     parent = shared.tracker.open_sweep("words", "tiny", "d1", "", {})
-    began = time.process_time()
-    with shared.tracker.start_cell(parent, "a cell", config, {**facts, **provenance()}) as log:
-        log.log_inputs([(name, "d" * 36, "", "training", {}) for name in ("texts", "test", "corpus")])
-        for stage in ("pretraining", "fine_tuning", "classifier"):
-            log.log_points(stage, points)
-        log.set_tags({f"stage.{n}": "f" for n in range(10)})
-        log.log_final({f"final/{n}": 0.5 for n in range(20)})
-    assert time.process_time() - began < 0.2
+    seconds = []
+    for _ in range(3):  # the least, since a garbage collection of the whole test run may fall into one
+        began = time.process_time()
+        with shared.tracker.start_cell(parent, "a cell", config, {**facts, **provenance()}) as log:
+            log.log_inputs([(name, "d" * 36, "", "training", {}) for name in ("texts", "test", "corpus")])
+            for stage in ("pretraining", "fine_tuning", "classifier"):
+                log.log_points(stage, points)
+            log.set_tags({f"stage.{n}": "f" for n in range(10)})
+            log.log_final({f"final/{n}": 0.5 for n in range(20)})
+        seconds.append(time.process_time() - began)
+    assert min(seconds) < 0.2
 
 
 def test_an_exception_fails_the_run_with_reason_and_traceback(shared: Shared) -> None:
