@@ -245,7 +245,7 @@ def test_predict_prints_a_table_or_lines_and_writes_a_page(
 ) -> None:
     page = str(tmp_path / "page.html")
     status, out, _ = command("predict", "--run", "used/fine-tuned/0", TEXT, "--explain", "--html", page)
-    assert status == 0 and "label" in out and "wonderful film" in out and "the words add up to" in out
+    assert status == 0 and "label" in out and "wonderful film" in out and "sum of attributions" in out
     assert "wonderful</span>" in Path(page).read_text(encoding="utf-8")
     (tmp_path / "texts.csv").write_text(f'text,other\n"{TEXT}",1\nbad,2\n')
     status, out, _ = command("predict", "--run", "used/both/0", "--file", str(tmp_path / "texts.csv"), "--json")

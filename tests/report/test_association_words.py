@@ -50,19 +50,19 @@ def test_the_sections_stand_after_the_comparisons_and_hold_numbers_intervals_and
     grid = check_grid(runs, spec)
     text = markdown_report(grid, spec)
     titles = [line for line in text.splitlines() if line.startswith("## ")]
-    assert titles[1:] == ["## Comparisons", "## Steadiness", "## What tells the better classifier", "## Runs"]
+    assert titles[1:] == ["## Comparisons", "## Variability", "## Correlation with the outcome", "## Runs"]
     (seeds, _), found = steadiness_of(grid, spec), correlations_of(grid, spec)["Spearman"]
     noise = seeds.noises[1]
     assert (
         f"| seeds | accuracy | {noise.between:.3f} points | {noise.within:.3f} points | {100 * noise.share.value:.1f} "
         f"| {100 * noise.share.low:.1f} to {100 * noise.share.high:.1f} | 8 |"
     ) in text
-    assert f"times that of perplexity (95% interval {seeds.ratio.low:.2f} to {seeds.ratio.high:.2f}).**" in text
+    assert f"(ratio {seeds.ratio.value:.2f}, 95% CI {seeds.ratio.low:.2f} to {seeds.ratio.high:.2f}).**" in text
     assert (
         f"| perplexity | {found.each[0].value:+.2f} | {found.each[0].low:+.2f} to {found.each[0].high:+.2f} |" in text
     )
-    assert "**Over seeds, accuracy is less steady than perplexity: " in text
-    assert "**Accuracy tells less of the outcome than perplexity (Spearman +" in text
+    assert "**Variability over seeds: accuracy varies more than perplexity (ratio " in text
+    assert "**Correlation with the outcome: weaker for accuracy than for perplexity (Spearman: perplexity +" in text
 
 
 def test_a_report_without_associations_has_no_such_section(runs: pd.DataFrame, spec: ReportSpec) -> None:
@@ -73,34 +73,33 @@ def test_the_terminal_tells_the_verdicts(associated: Associated) -> None:
     console = Console(file=io.StringIO(), width=400)
     print_report(*associated, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for words in ("Over seeds, accuracy is less steady", "Over the last epochs, accuracy is", "Accuracy tells less of"):
+    for words in ("over seeds: accuracy varies more", "over last epochs: accuracy", "weaker for accuracy than for"):
         assert words in shown
 
 
 @pytest.mark.parametrize(
     ("models", "seeds", "words"),
-    [(5, 6, "no claim is made from 5 models (6 are needed)"), (8, 5, "no claim is made from fewer than 6 seeds")],
+    [(5, 6, "no claim from 5 variants (at least 6 are needed)"), (8, 5, "no claim from fewer than 6 seeds")],
 )
 def test_too_few_models_or_seeds_claim_nothing(
     associated_of: Callable[..., Associated], models: int, seeds: int, words: str
 ) -> None:
     runs, spec = associated_of(models=models, seeds=seeds)
     text = markdown_report(check_grid(runs, spec), spec)
-    assert f"**Over seeds, {words}: relative to" in text
-    assert f"**{words[0].upper()}{words[1:]} (Spearman" in text
-    assert "steady" not in text.replace("steadier", "")
+    assert f"**Variability over seeds: {words} (ratio " in text
+    assert f"**Correlation with the outcome: {words} (Spearman" in text
+    assert "varies" not in text
 
 
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        ("less", "Over seeds, accuracy is steadier than perplexity: relative to the spread between models, the noise "
-         "of accuracy is 0.50 times that of perplexity (95% interval 0.25 to 1.00)."),
-        ("more", "Over seeds, accuracy is less steady than perplexity: "),
-        ("no difference shown", "Over seeds, no difference in steadiness is shown between accuracy and perplexity: "),
+        ("less", "Variability over seeds: accuracy varies less than perplexity (ratio 0.50, 95% CI 0.25 to 1.00)."),
+        ("more", "Variability over seeds: accuracy varies more than perplexity (ratio "),
+        ("no difference shown", "Variability over seeds: no difference shown between accuracy and perplexity (ratio "),
     ],
-)  # fmt: skip
-def test_steadiness_in_words(associated: Associated, outcome: Outcome, words: str) -> None:
+)
+def test_variability_in_words(associated: Associated, outcome: Outcome, words: str) -> None:
     runs, spec = associated
     assert spec.associations is not None
     seeds: Stability = steadiness_of(check_grid(runs, spec), spec)[0]
@@ -113,27 +112,24 @@ def test_a_check_that_says_otherwise_is_told(associated: Associated) -> None:
     assert declared is not None
     agreed = format_correlation(told("less", "less"), declared)
     assert agreed == (
-        "Accuracy tells less of the outcome than perplexity (Spearman +0.60 for perplexity and -0.10 for accuracy, "
-        "not shown to differ from 0)."
+        "Correlation with the outcome: weaker for accuracy than for perplexity (Spearman: perplexity +0.60; accuracy "
+        "-0.10, not significant)."
     )
     doubted = format_correlation(told("less", "no difference shown"), declared)
-    assert doubted == (
-        f"{agreed[:-1]}; but by Kendall's tau no difference is shown in how well accuracy and perplexity tell the "
-        "outcome."
-    )
+    assert doubted == f"{agreed} Kendall: no difference shown between accuracy and perplexity."
 
 
-def test_a_correlation_the_wrong_way_round_is_told() -> None:
+def test_a_correlation_of_unexpected_sign_is_marked() -> None:
     up, down = Estimate(0.5, 0.2, 0.7), Estimate(-0.5, -0.7, -0.2)
     assert (caution(up, True), caution(down, False)) == ("", "")
-    assert caution(up, False) == caution(down, True) == ", which is the wrong way round,"
-    assert caution(Estimate(0.1, -0.2, 0.4), True) == ", not shown to differ from 0,"
+    assert caution(up, False) == caution(down, True) == ", unexpected sign"
+    assert caution(Estimate(0.1, -0.2, 0.4), True) == ", not significant"
 
 
-def test_a_number_that_does_not_move_is_told(associated: Associated) -> None:
+def test_a_constant_metric_is_not_compared(associated: Associated) -> None:
     runs, spec = associated
     text = markdown_report(check_grid(runs.assign(**{"final/lm_accuracy": 0.25}), spec), spec)
-    assert "**Over seeds, nothing can be compared, as one of the numbers does not move.**" in text
+    assert "**Variability over seeds: no comparison, since a metric is constant.**" in text
     assert "| accuracy | unknown |  | unknown |  |" in text
 
 

@@ -22,7 +22,7 @@ def test_a_page_escapes_what_texts_hold() -> None:
     page = html_page([EXPLAINED])
     assert "<b>bad" not in page and "&lt;b&gt;bad&lt;/b&gt;" in page
     assert 'rgba(0,158,115,1.00)" title="+0.4000"' in page
-    assert "pos: probability 0.800, 0.500 without words (the words add up to +0.300)" in page
+    assert "pos: probability 0.800 (baseline 0.500, sum of attributions +0.300)" in page
     assert format_explanation(EXPLAINED) in page
 
 
@@ -34,4 +34,4 @@ def test_words_that_say_nothing_have_no_colour() -> None:
 def test_nothing_is_said_by_colour_alone() -> None:
     values = np.array([0.1, -0.3, 0.05])
     found = Explanation(("a", "bad", "film"), values, "pos", 0.4, 0.5, 0.0)
-    assert format_strongest(found) == "  strongest: bad -0.300, a +0.100, film +0.050"
+    assert format_strongest(found) == "  largest attributions: bad -0.300, a +0.100, film +0.050"

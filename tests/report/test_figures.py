@@ -112,8 +112,8 @@ def test_one_seed_draws_no_interval() -> None:
 
 def test_the_caption_tells_the_seeds(spec: ReportSpec, spec_with: Spec) -> None:
     assert "95% t interval over n = 6 seeds" in caption_of(spec)
-    assert "the grey band is the reference's interval" in caption_of(spec)
-    assert "one seed, so no interval" in caption_of(spec_with(seeds=(0,)))
+    assert "grey band: interval of the reference" in caption_of(spec)
+    assert "one seed, no interval" in caption_of(spec_with(seeds=(0,)))
     assert "band" not in caption_of(spec_with(reference=None))
 
 
@@ -130,7 +130,7 @@ def test_a_cut_axis_is_told_in_the_caption(runs_of: Runs, spec_with: Spec) -> No
     runs["final/error"] = [0.5, 0.4] * 4
     figure = figure_of(spec, runs)
     assert figure.axes[0].get_ylim() == pytest.approx((37.5, 52.5))
-    assert "intervals reach beyond the axis" in figure.get_supxlabel()
+    assert "some intervals extend beyond the axis" in figure.get_supxlabel()
     assert "beyond" not in figure_of(spec_with(), runs_of(spec_with())).get_supxlabel()
 
 

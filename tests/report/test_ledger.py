@@ -37,7 +37,7 @@ def test_a_row_holds_claim_verdict_effect_published_and_cost(runs: pd.DataFrame,
     assert "[table](vectors/table.md)" in told["experiment"] and "[figure](vectors/figure.svg)" in told["experiment"]
     assert told["verdict"] == "word2vec - random (labels 1,000): **better**" and told["n"] == "6"
     assert told["difference"] == f"{row.result.difference:+.2f} ({row.result.low:+.2f} to {row.result.high:+.2f})"
-    assert told["could have shown"] == "-"
+    assert told["detectable difference"] == "-"
     assert told["published"].startswith("word2vec - random (labels 1,000): published -2.50, here -")
     assert told["published"].endswith(": not compatible; a paper")
     assert told["cost"] == "12 s"  # 36 runs of a third of a second
@@ -50,7 +50,7 @@ def test_where_nothing_was_shown_the_power_is_that_of_the_hardest_test(runs: pd.
     (headline,) = result.headlines
     assert headline.row.verdict == "no difference shown"
     assert headline.smallest == smallest_difference(headline.row.result.sd, 6, alpha=ALPHA / 2)  # at two levels
-    assert cells(result)["could have shown"] == f"{headline.smallest:.2f}"
+    assert cells(result)["detectable difference"] == f"{headline.smallest:.2f}"
 
 
 def test_too_few_seeds_could_have_shown_nothing(
@@ -58,7 +58,7 @@ def test_too_few_seeds_could_have_shown_nothing(
 ) -> None:
     spec = spec_with(seeds=(0, 1))
     told = cells(result_of(runs_of(spec), spec, [CONTRAST]))
-    assert (told["could have shown"], told["n"]) == ("nothing", "2") and "too few seeds" in told["verdict"]
+    assert (told["detectable difference"], told["n"]) == ("none", "2") and "too few seeds" in told["verdict"]
 
 
 def test_contrasts_come_in_the_order_in_which_they_are_asked_for(runs: pd.DataFrame, spec: ReportSpec) -> None:
@@ -75,7 +75,7 @@ def test_many_published_figures_are_counted(runs: pd.DataFrame, spec_with: Calla
     more = [Published(variant="tf-idf", against="word2vec", what="x", value=v, source="a paper") for v in (-1, 2, 3)]
     spec = spec_with(published=(*published, *more))
     told = cells(result_of(runs, spec, [CONTRAST]))["published"].split("<br>")
-    assert len(told) == 4 and told[-1] == "and 3 more in the table, of which 0 compatible"
+    assert len(told) == 4 and told[-1] == "3 more in the table, 0 of them compatible"
     assert all("not compatible" in line for line in told[:3])
 
 
@@ -95,7 +95,7 @@ def test_published_figures_of_the_headline_are_preferred(
 def test_what_is_associated_has_its_verdicts_in_the_row(associated: tuple[pd.DataFrame, ReportSpec]) -> None:
     runs, spec = associated
     told = cells(result_of(runs_frame(runs), spec, []))["verdict"].split("<br>")
-    assert told == association_verdicts(runs_frame(runs), spec) and "steady" in told[0]
+    assert told == association_verdicts(runs_frame(runs), spec) and told[0].startswith("Variability over seeds: ")
 
 
 def test_the_claims_of_the_whole_ledger_are_corrected_together(runs: pd.DataFrame, spec: ReportSpec) -> None:

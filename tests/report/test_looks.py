@@ -94,7 +94,7 @@ def test_the_report_needs_just_these_runs_and_says_how_they_came_about(
     text = markdown_report(runs_frame(table), spec)
     assert "looked at after 6, 8, 10 seeds" in text and "would have been 30 runs: looks saved 4." in text
     assert "repeated p-value" in text and "95% t interval" not in text and "further seeds" not in text
-    assert "over n = 6 to 10 seeds, not adjusted for the looks" in caption_of(spec)
+    assert "over n = 6 to 10 seeds, not adjusted for interim analyses" in caption_of(spec)
     with pytest.raises(IncompleteError, match=r"1 of 26 runs are missing .*--until-decided` \(looks after 6, 8, 10"):
         check_grid(kept.iloc[:-1], spec)
 

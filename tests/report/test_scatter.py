@@ -40,7 +40,7 @@ def test_panels_tell_the_correlations_of_the_table(associated: Associated) -> No
 def test_the_caption_tells_n(associated: Associated) -> None:
     runs, spec = associated
     caption = " ".join(draw_scatter(check_grid(runs, spec), spec).get_supxlabel().split())
-    assert "a mark a run, n = 48: 8 variants, 6 seeds each; perplexity on a logarithmic axis" in caption
+    assert "one mark per run, n = 48: 8 variants, 6 seeds each; perplexity on a logarithmic axis" in caption
 
 
 def test_sixteen_models_differ_in_grey_too() -> None:
@@ -62,5 +62,5 @@ def test_one_model_is_drawn_without_a_correlation(associated_of: Callable[..., A
 
 
 def test_without_associations_there_is_nothing_to_scatter(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    with pytest.raises(ValueError, match="nothing to scatter"):
+    with pytest.raises(ValueError, match="no associations"):
         draw_scatter(check_grid(runs, spec), spec)

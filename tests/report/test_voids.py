@@ -85,7 +85,7 @@ def test_the_ledger_claims_nothing_of_what_is_void(runs: pd.DataFrame, spec_with
     result = result_of(began(runs, [-1.0] * 6), spec, [("word2vec", "random", "1000")])
     told = dict(zip(HEADER, ledger_row(Entry("vectors", "They do.", "A lecture", "vectors", result)), strict=True))
     assert told["verdict"].endswith("**void** (word2vec: averaging began in 0 of 6 runs)")
-    assert told["could have shown"] == "-"
+    assert told["detectable difference"] == "-"
 
 
 def test_a_check_is_part_of_what_is_declared_only_where_there_is_one(spec: ReportSpec) -> None:

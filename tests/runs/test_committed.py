@@ -46,19 +46,19 @@ def test_what_was_written_is_sound(committed: Committed) -> None:
 @pytest.mark.parametrize(("name", "old", "new"), [("table.md", b"no ", b"some "), ("figure.svg", b"<svg ", b"<svg  ")])
 def test_an_edit_by_hand_is_told(committed: Committed, name: str, old: bytes, new: bytes) -> None:
     edit(committed.folder / name, lambda content: content.replace(old, new, 1))
-    assert problems(committed) == {name: f"edited by hand; make it again: ulmfit-lab report {NAME}"}
+    assert problems(committed) == {name: f"edited by hand; regenerate it: ulmfit-lab report {NAME}"}
 
 
 def test_another_picture_is_told(committed: Committed) -> None:
     edit(committed.folder / "figure.png", lambda content: content + b"\0")
-    assert problems(committed)["figure.png"].startswith("not the file that its sidecar names")
+    assert problems(committed)["figure.png"].startswith("does not match its sha256 in the sidecar")
 
 
 def test_a_number_changed_in_the_runs_is_told_of_the_runs_and_of_all_made_from_them(committed: Committed) -> None:
     told = str(read_runs(committed.folder / "runs.csv")["final/perplexity"].iloc[0]).encode()
     edit(committed.folder / "runs.csv", lambda content: content.replace(told, b"0.133999991416931", 1))
     found = problems(committed)
-    assert found["runs.csv"].startswith("not the file that its sidecar names")
+    assert found["runs.csv"].startswith("does not match its sha256 in the sidecar")
     assert all(found[name].startswith("stale: ") for name in ("table.md", "figure.svg"))
 
 
@@ -77,7 +77,7 @@ def test_lost_files_are_told(committed: Committed) -> None:
     for name in lost:
         (committed.folder / name).unlink()
     found = problems(committed)
-    assert set(found) == set(lost) and all(reason.startswith("is missing") for reason in found.values())
+    assert set(found) == set(lost) and all(reason.startswith("missing") for reason in found.values())
 
 
 def test_a_sidecar_that_is_none_is_read_as_none(tmp_path: Path) -> None:
@@ -127,5 +127,5 @@ def test_the_command_needs_no_store_and_no_torch_and_says_what_failed(committed:
     (committed.folder / "table.md").unlink()
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"FAILED {committed.folder / 'table.md'}: is missing")
+    assert done.stderr.startswith(f"FAILED {committed.folder / 'table.md'}: missing")
     assert not list(tmp_path.glob(".ulmfit_lab"))

@@ -50,9 +50,9 @@ def test_a_tiny_sweep_tells_how_steady_its_language_models_were(
 
     assert runs["final/lm_perplexity"].nunique() >= 8  # models of one variant differ by seed
     text = (folder / "table.md").read_text()
-    assert "## Steadiness" in text and "## What tells the better classifier" in text
-    assert "no claim is made from 4 models (6 are needed)" in text
-    assert [line.split(" | ")[-1] for line in text.splitlines() if line.startswith("| the last epochs")] == ["3 |"] * 2
+    assert "## Variability" in text and "## Correlation with the outcome" in text
+    assert "no claim from 4 variants (at least 6 are needed)" in text
+    assert [line.split(" | ")[-1] for line in text.splitlines() if line.startswith("| last epochs")] == ["3 |"] * 2
 
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     clone = new_lab("clone")

@@ -85,8 +85,8 @@ def test_everything_is_written_again_from_the_committed_runs_with_the_same_bytes
     (results / "ledger.png").unlink()
     found = {problem.path.name: problem.reason for problem in check_results(results)}
     assert found["README.md"].startswith("edited by hand") and found["ledger.svg"].startswith("edited by hand")
-    assert found["ledger.png"].startswith("is missing") and found["ledger.json"].startswith("stale or edited by hand")
-    assert all("make it again: ulmfit-lab report" in reason for reason in found.values())
+    assert found["ledger.png"].startswith("missing") and found["ledger.json"].startswith("stale or edited by hand")
+    assert all("regenerate it: ulmfit-lab report" in reason for reason in found.values())
 
 
 @needs_results

@@ -1,1 +1,1 @@
-"""Tables, figures and texts of the results, and the results folder."""
+"""Tables, figures and texts of results, and the files of the results folder."""

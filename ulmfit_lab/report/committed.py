@@ -1,6 +1,6 @@
-"""Committed results: where they lie, and whether they still are what their runs say.
+"""Locate committed results and check that they match their runs.
 
-Nothing here needs a tracking store or torch.
+Needs neither a tracking store nor torch.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ulmfit_lab.report.write import digests, picture_files, sidecar, text_files
 from ulmfit_lab.utils.errors import LabError
 
 SCALES = ("small", "paper")
-"""The scales whose results are committed; those of the others are a look, not a result."""
+"""Scales whose results are committed."""
 SIDECAR, PICTURE, RUNS = "figure.json", "figure.png", "runs.csv"
 
 
 @dataclass(frozen=True)
 class Committed:
-    """The committed results of an experiment at a scale."""
+    """Committed results of an experiment at a scale."""
 
     experiment: Experiment
     scale: str
@@ -41,14 +41,14 @@ class Committed:
 
     @property
     def hint(self) -> str:
-        """The command that writes them again."""
+        """The command that regenerates the results."""
         scale = "" if self.scale == "small" else f" --scale {self.scale}"
         return f"ulmfit-lab report {self.experiment.name}{scale}"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that is not what it should be."""
+    """A missing or unexpected file, and what is wrong with it."""
 
     path: Path
     reason: str
@@ -58,29 +58,29 @@ class Problem:
 
 
 def committed_results(root: Path) -> list[Committed]:
-    """All that are under a folder, by the names of their experiments, as far as these can be loaded."""
+    """Return all committed results under a folder, sorted by name, of experiments that can be loaded."""
     places = [(name, scale, folder_of(root, name, scale)) for name in sorted(experiment_files()) for scale in SCALES]
-    given = [(name, scale, at) for name, scale, at in places if (at / RUNS).is_file()]
-    found, _ = load_experiments(dict.fromkeys(name for name, _, _ in given))
-    return [Committed(found[name], scale, at) for name, scale, at in given if name in found]
+    existing = [(name, scale, folder) for name, scale, folder in places if (folder / RUNS).is_file()]
+    found, _ = load_experiments(dict.fromkeys(name for name, _, _ in existing))
+    return [Committed(found[name], scale, folder) for name, scale, folder in existing if name in found]
 
 
 def unexpected_files(root: Path, known: set[Path]) -> list[Problem]:
-    """Results of experiments that there are not, or that have lost their runs."""
-    folders = {path.parent for base in {folder_of(root, "", s) for s in SCALES} for path in base.glob(f"*/{SIDECAR}")}
-    folders |= {path.parent for base in {folder_of(root, "", s) for s in SCALES} for path in base.glob(f"*/{RUNS}")}
-    reason = f"no experiment of that name has a {RUNS} here; remove the folder, or bring back what is missing"
+    """Return a problem for each results folder without an experiment of that name or without runs."""
+    bases = [folder_of(root, "", scale) for scale in SCALES]
+    folders = {path.parent for base in bases for name in (SIDECAR, RUNS) for path in base.glob(f"*/{name}")}
+    reason = f"no experiment of this name, or no {RUNS}; remove the folder or restore the missing file"
     return [Problem(folder, reason) for folder in sorted(folders - known)]
 
 
 def committed_grid(committed: Committed, overrides: Changes | None = None) -> tuple[pd.DataFrame, ReportSpec]:
-    """The runs of a folder's runs.csv, a complete grid of what is declared, and what their report compares.
+    """Return the runs in a folder's runs.csv and the spec of their report.
 
-    Raises LabError where they are not the declared runs: a cell is missing, or was made with another config.
+    Raises LabError if they are not the declared runs: a run is missing, or was made with another config.
     """
     spec = make_report_spec(committed.experiment, committed.scale, overrides)
-    text, where = read_registration(committed.folder), str(committed.folder / FILE)
-    spec = with_registration(spec, text, committed.experiment, overrides, where)
+    registration = read_registration(committed.folder)
+    spec = with_registration(spec, registration, committed.experiment, overrides, str(committed.folder / FILE))
     table = check_grid(read_runs(committed.folder / RUNS), spec)
     spec = replace(spec, documents=read_document_intervals(committed.folder, table))
     check_consistency(table, committed.experiment, committed.scale, overrides)
@@ -88,9 +88,9 @@ def committed_grid(committed: Committed, overrides: Changes | None = None) -> tu
 
 
 def check_folder(committed: Committed, overrides: Changes | None = None) -> list[Problem]:
-    """What is wrong with one report, made again in memory from its runs.csv.
+    """Regenerate one report in memory from its runs.csv and return the files that differ.
 
-    A picture's bytes may differ between builds of matplotlib: figure.png is held against its sha256 in the sidecar.
+    PNG bytes may differ between builds of matplotlib, so figure.png is compared with its sha256 in the sidecar.
     """
     folder, path = committed.folder, committed.folder / RUNS
     try:
@@ -98,10 +98,10 @@ def check_folder(committed: Committed, overrides: Changes | None = None) -> list
     except LabError as error:
         return [Problem(path, str(error))]
     made = text_files(table, spec, *read_tuning(folder)) | picture_files(table, spec, ("svg",))
-    told = read_sidecar(folder / SIDECAR)
-    named = told.get("files", {}) | ({RUNS: told["runs_sha256"]} if "runs_sha256" in told else {})
-    expected = sidecar(table, spec, digests(made) | {PICTURE: named.get(PICTURE, "")}).encode()
-    return compare_files(folder, made, PICTURE, SIDECAR, expected, named, committed.hint)
+    facts = read_sidecar(folder / SIDECAR)
+    recorded = facts.get("files", {}) | ({RUNS: facts["runs_sha256"]} if "runs_sha256" in facts else {})
+    expected = sidecar(table, spec, digests(made) | {PICTURE: recorded.get(PICTURE, "")}).encode()
+    return compare_files(folder, made, PICTURE, SIDECAR, expected, recorded, committed.hint)
 
 
 def compare_files(
@@ -110,44 +110,46 @@ def compare_files(
     picture: str,
     record: str,
     expected: bytes,
-    named: Mapping[str, str],
+    recorded: Mapping[str, str],
     hint: str,
 ) -> list[Problem]:
-    """What is wrong with files that were made again, with the picture beside them, and with their sidecar.
+    """Compare the files of a folder with regenerated ones and return the differences.
 
-    picture: its name, empty where there should be none
-    record, expected: the sidecar's name, and what it should hold
-    named: file -> sha256 that the sidecar says
+    made               file name -> expected bytes
+    picture            name of the PNG; empty if there should be none
+    record, expected   name and expected bytes of the sidecar
+    recorded           file name -> sha256 in the sidecar
+    hint               command that regenerates the files
     """
-    faults = {name: find_fault(folder / name, made.get(name), named.get(name)) for name in (*made, picture) if name}
+    faults = {name: find_fault(folder / name, made.get(name), recorded.get(name)) for name in (*made, picture) if name}
     if not read_sidecar(folder / record):
-        faults[record] = "is missing, or no sidecar"
+        faults[record] = "missing or invalid"
     elif (folder / record).read_bytes() != expected:
-        faults[record] = "stale or edited by hand: it does not say what the runs and the declaration give"
-    return [Problem(folder / name, f"{why}; make it again: {hint}") for name, why in faults.items() if why]
+        faults[record] = "stale or edited by hand: differs from what the runs and the declaration give"
+    return [Problem(folder / name, f"{fault}; regenerate it: {hint}") for name, fault in faults.items() if fault]
 
 
-def find_fault(path: Path, made: bytes | None, named: str | None) -> str:
-    """What is wrong with a file; empty where nothing is.
+def find_fault(path: Path, made: bytes | None, recorded: str | None) -> str:
+    """Return what is wrong with a file; empty if nothing.
 
-    made: what it should hold, where that can be made again
-    named: its sha256 in the sidecar, where that says one
+    made       expected bytes, if they can be regenerated
+    recorded   sha256 in the sidecar, if any
     """
     if not path.is_file():
-        return "is missing"
+        return "missing"
     content = path.read_bytes()
     if made is not None and content != made:
-        by_hand = named == hashlib.sha256(made).hexdigest()
-        return "edited by hand" if by_hand else "stale: the runs and the declaration give something else"
-    if named is not None and named != hashlib.sha256(content).hexdigest():
-        return "not the file that its sidecar names"
+        by_hand = recorded == hashlib.sha256(made).hexdigest()
+        return "edited by hand" if by_hand else "stale: differs from what the runs and the declaration give"
+    if recorded is not None and recorded != hashlib.sha256(content).hexdigest():
+        return "does not match its sha256 in the sidecar"
     return ""
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """What a sidecar says; nothing where there is none, or where it cannot be read."""
+    """Return the content of a sidecar; empty if it is missing or invalid."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) and isinstance(told.get("files", {}), dict) else {}
+    return facts if isinstance(facts, dict) and isinstance(facts.get("files", {}), dict) else {}

@@ -1,7 +1,7 @@
-"""A report that was written from the runs of today is shown again without being made again.
+"""Show a report that is up to date without regenerating it.
 
-Beside each report the home keeps a record: what the report was made from (`report_key`), the digests of the files, and
-what the terminal showed. Reading it takes none of the packages that compute and draw.
+For each report the home keeps a record: a digest of the inputs (`report_key`), digests of the written files, and the
+terminal output. Reading a record imports no packages for statistics or plots.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ PACKAGE = Path(__file__).resolve().parents[1]
 def report_key(
     experiment: Experiment, scale: str, overrides: Changes | None, runs: Sequence[TrackedRun], uri: str, folder: Path
 ) -> str:
-    """Digest of all that a report is made from: runs, declaration, the lab's code, and a search's table beside it."""
-    code = [(str(path), (at := path.stat()).st_mtime_ns, at.st_size) for path in sorted(PACKAGE.rglob("*.py"))]
-    searched = {path.name: file_digest(path) for path in sorted(folder.glob("tuning.*"))}
-    parts = repr(runs), repr(experiment), declaration(experiment, scale, overrides), uri, repr(code), repr(searched)
+    """Return a digest of the inputs of a report: runs, declaration, code of the package, and the table of a search."""
+    code = [(str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in sorted(PACKAGE.rglob("*.py"))]
+    search = {path.name: file_digest(path) for path in sorted(folder.glob("tuning.*"))}
+    parts = repr(runs), repr(experiment), declaration(experiment, scale, overrides), uri, repr(code), repr(search)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def save_report(home: Home, folder: Path, key: str, written: Sequence[Path], shown: Sequence[RenderableType]) -> None:
-    """Record what a report was made from, its files, and what the terminal showed."""
+    """Write the record of a report: key, digests of the files, terminal output."""
     facts = {
         "key": key,
         "files": {path.name: file_digest(path) for path in written},
@@ -49,10 +49,10 @@ def save_report(home: Home, folder: Path, key: str, written: Sequence[Path], sho
 
 
 def current_report(home: Home, folder: Path, key: str) -> list[RenderableType] | None:
-    """What the terminal shows of a report; None where it was made from something else, or a file is not as written."""
+    """Return the terminal output of a report; None if its inputs or files have changed."""
     try:
         facts = json.loads(record_of(home, folder).read_text(encoding="utf-8"))
-        if facts["key"] != key or any(file_digest(folder / name) != was for name, was in facts["files"].items()):
+        if facts["key"] != key or any(file_digest(folder / name) != old for name, old in facts["files"].items()):
             return None
         return [from_json(part) for part in facts["shown"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -60,12 +60,12 @@ def current_report(home: Home, folder: Path, key: str) -> list[RenderableType] |
 
 
 def record_of(home: Home, folder: Path) -> Path:
-    """The file of a report's record."""
+    """Return the path of a report's record."""
     return home.root / "reports" / f"{fingerprint(str(folder.resolve()))}.json"
 
 
 def to_json(part: Any) -> dict[str, Any]:
-    """A text or table as JSON holds it."""
+    """Convert a text or table to a JSON object."""
     if isinstance(part, FittedTable):
         rows, intervals = [list(row) for row in part.rows], [list(ends) for ends in part.intervals]
         return {"header": list(part.header), "rows": rows, "intervals": intervals}
@@ -73,7 +73,7 @@ def to_json(part: Any) -> dict[str, Any]:
 
 
 def from_json(part: dict[str, Any]) -> RenderableType:
-    """What `to_json` was given."""
+    """Convert a JSON object of `to_json` back to a text or table."""
     if "text" in part:
         return Text(part["text"], style=part["style"])
     intervals = [(parse_number(low), parse_number(mid), parse_number(high)) for low, mid, high in part["intervals"]]

@@ -1,4 +1,4 @@
-"""Where the results of an experiment lie."""
+"""Location of results."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def folder_of(root: Path, name: str, scale: str) -> Path:
-    """ROOT/EXPERIMENT at the small scale, ROOT/SCALE/EXPERIMENT at another."""
+    """Return ROOT/EXPERIMENT at the small scale, ROOT/SCALE/EXPERIMENT at other scales."""
     return root / name if scale == "small" else root / scale / name

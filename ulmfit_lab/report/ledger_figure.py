@@ -1,7 +1,7 @@
-"""The ledger as a picture: every headline contrast's difference in percent, with its interval, marked by verdict.
+"""Figure of the ledger: relative difference of each contrast with its 95% CI and verdict.
 
-Percent of the mean of the variant compared with is a unit that errors and perplexities share and that shows how wide
-an interval is. In units of the differences' own spread all intervals over equally many seeds would be equally wide.
+Differences are in percent of the mean of against, so that errors and perplexities share an axis. Standardized by their
+sd, all intervals over the same number of seeds would have the same width.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ulmfit_lab.report.figures import WIDTH, WRAP_CAPTION
 from ulmfit_lab.report.ledger import Entry, Headline, contrast_words
 
 ROW = 0.2  # inches
-CUT = 2.5
-"""The axis ends at this many times the largest difference, if intervals reach further."""
+MAX_REACH = 2.5
+"""Longer intervals are cut at this multiple of the largest difference."""
 CAPTION = (
-    "Difference of variant and against, paired by seed, in percent of the mean of against, with its 95% t interval "
-    "(not corrected; the mean that it is divided by is taken as known). Left of zero the variant is better: where "
-    "higher is better, signs are turned. The verdict is corrected for all comparisons of the experiment."
+    "Paired difference, variant minus against, in percent of the mean of against, with unadjusted 95% t interval (the "
+    "mean of against is treated as known). Negative: the variant is better; signs are reversed if higher is better. "
+    "Verdicts are adjusted for all comparisons of the experiment."
 )
 
 
 def style_of_verdict(verdict: Verdict) -> dict[str, Any]:
-    """Colour, marker and filling, each enough to tell the verdicts apart in grey."""
+    """Return colour, marker and fill of a verdict; verdicts are distinguishable in greyscale."""
     colours = sns.color_palette("colorblind", 10)
     looks: Mapping[Verdict, tuple[Any, str, bool]] = {
         "better": (colours[0], "o", True),
@@ -48,7 +48,7 @@ def style_of_verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def draw_ledger(entries: Sequence[Entry]) -> Figure:
-    """A row a headline contrast, under the name of its experiment; experiments without runs are left out."""
+    """Draw a row per contrast below the name of its experiment; experiments without results are omitted."""
     shown = [(entry.name, entry.result) for entry in entries if entry.result]
     labels: list[tuple[str, bool]] = []
     placed: list[tuple[int, Headline, ReportSpec]] = []
@@ -61,7 +61,7 @@ def draw_ledger(entries: Sequence[Entry]) -> Figure:
     axis = figure.subplots()
     for place, headline, spec in placed:
         draw_headline(axis, place, headline, spec)
-    cut = window(axis, [(headline, spec) for _, headline, spec in placed])
+    cut = limit_axis(axis, [(headline, spec) for _, headline, spec in placed])
     label_rows(axis, labels)
     axis.axvline(0, color="0.3", linewidth=0.9, zorder=1)
     axis.set(xlabel="difference (%)")
@@ -71,7 +71,7 @@ def draw_ledger(entries: Sequence[Entry]) -> Figure:
 
 
 def orient_difference(headline: Headline, spec: ReportSpec) -> tuple[float, float, float]:
-    """Difference and interval in percent, turned so that left is better; nan where there is no interval."""
+    """Return difference and interval in percent, negative if the variant is better; nan without an interval."""
     result, sign = headline.row.result, 1 if spec.lower_is_better else -1
     middle, *ends = (sign * headline.percent(v) for v in (result.difference, result.low, result.high))
     low, high = sorted(ends)
@@ -79,7 +79,7 @@ def orient_difference(headline: Headline, spec: ReportSpec) -> tuple[float, floa
 
 
 def draw_headline(axis: Axes, place: int, headline: Headline, spec: ReportSpec) -> None:
-    """A mark with its interval."""
+    """Draw a difference with its interval."""
     middle, low, high = orient_difference(headline, spec)
     style = style_of_verdict(headline.row.verdict)
     if not math.isnan(low):
@@ -87,18 +87,18 @@ def draw_headline(axis: Axes, place: int, headline: Headline, spec: ReportSpec) 
     axis.plot([middle], [place], linestyle="none", zorder=3, **style)
 
 
-def window(axis: Axes, placed: Sequence[tuple[Headline, ReportSpec]]) -> bool:
-    """Cut the axis where a few wide intervals would flatten all else; returns whether any reaches beyond."""
+def limit_axis(axis: Axes, placed: Sequence[tuple[Headline, ReportSpec]]) -> bool:
+    """Set the limits of the axis; return whether intervals extend beyond it."""
     values = np.abs([orient_difference(*each) for each in placed])
     points, reach = float(np.nanmax(values[:, 0])), float(np.nanmax(values))
     if points > 0:
-        limit = min(CUT * points, 1.05 * reach)
+        limit = min(MAX_REACH * points, 1.05 * reach)
         axis.set_xlim(-limit, limit)
-    return reach > CUT * points > 0
+    return reach > MAX_REACH * points > 0
 
 
 def label_rows(axis: Axes, labels: Sequence[tuple[str, bool]]) -> None:
-    """Names of the rows; those of experiments stand out."""
+    """Label the rows, with experiments in bold."""
     axis.set_yticks(range(len(labels)), [name for name, _ in labels])
     for text, (_, heading) in zip(axis.get_yticklabels(), labels, strict=True):
         text.set_fontweight("bold" if heading else "normal")
@@ -109,10 +109,11 @@ def label_rows(axis: Axes, labels: Sequence[tuple[str, bool]]) -> None:
 
 
 def annotate(figure: Figure, axis: Axes, verdicts: Sequence[Verdict], *, cut: bool) -> None:
-    """What is drawn, and what each mark means."""
-    figure.suptitle("What the claims' headline contrasts showed", x=0.012, ha="left", fontsize=10.5, fontweight="bold")
-    beyond = " Some intervals reach beyond the axis." if cut else ""
-    caption = textwrap.fill(CAPTION + beyond, WRAP_CAPTION)
+    """Add title, caption and legend."""
+    figure.suptitle(
+        "Differences of the contrasts that answer the claims", x=0.012, ha="left", fontsize=10.5, fontweight="bold"
+    )
+    caption = textwrap.fill(CAPTION + (" Some intervals extend beyond the axis." if cut else ""), WRAP_CAPTION)
     figure.supxlabel(caption, x=0.012, ha="left", fontsize=7.5, color="0.35")
     marks = [Line2D([], [], linewidth=1.5, label=name, **style_of_verdict(name)) for name in dict.fromkeys(verdicts)]
     where: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}

@@ -1,6 +1,6 @@
-"""The ledger of all experiments: README.md and the overview figure of the results folder, with a sidecar.
+"""Write and check the ledger of all experiments: README.md and the figure in the results folder, with a sidecar.
 
-Made from the committed runs alone; nothing here needs a tracking store or torch.
+Uses only the committed runs; needs neither a tracking store nor torch.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ LEDGER, SVG, PNG, RECORD = "README.md", "ledger.svg", "ledger.png", "ledger.json
 
 
 def headlines(spec: ReportSpec) -> list[Contrast]:
-    """The contrasts that answer an experiment's claim: the primary ones, or else all at the last level."""
+    """Return the contrasts that answer the claim: the primary ones or, if none are declared, all at the last level."""
     default = [(variant, against, spec.levels[-1]) for variant, against in spec.chosen_pairs]
     return list(spec.primary) or default
 
 
 def entries(root: Path) -> list[Entry]:
-    """A row for every experiment, and one more for each further scale that has committed or withdrawn results."""
+    """Return one row per experiment and scale with committed or withdrawn results, or one row without results."""
     found = []
     for experiment in load_experiments(sorted(experiment_files()))[0].values():
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
@@ -55,13 +55,11 @@ def entries(root: Path) -> list[Entry]:
 
 
 def entry_of(committed: Committed, root: Path, claim: str) -> Entry:
-    """The row of results, or why there are none. Raises LabError, naming the file, for runs that are not the declared
-    ones.
-    """
+    """Return the ledger row of an experiment at a scale; raise LabError for runs that are not declared."""
     experiment = committed.experiment
     row = Entry(experiment.name, claim, experiment.source)
-    if old := withdrawal_of(committed.folder):
-        return replace(row, link=old.folder.relative_to(root).as_posix(), withdrawn=str(old))
+    if withdrawal := withdrawal_of(committed.folder):
+        return replace(row, link=withdrawal.folder.relative_to(root).as_posix(), withdrawn=str(withdrawal))
     if not (committed.folder / RUNS).is_file():
         return row
     try:
@@ -73,7 +71,7 @@ def entry_of(committed: Committed, root: Path, claim: str) -> Entry:
 
 
 def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
-    """File name -> bytes of the ledger and its figure; no figure where nothing was run."""
+    """Return file name -> bytes of the ledger and its figure; without a figure if there are no results."""
     found = entries(root)
     pictures = (
         save_figure(lambda: draw_ledger(found), "ledger", formats) if any(entry.result for entry in found) else {}
@@ -82,16 +80,16 @@ def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[st
 
 
 def record(root: Path, written: dict[str, str]) -> str:
-    """The ledger's sidecar: which runs it was made from, and the sha256 of every file, as JSON."""
+    """Return the ledger's sidecar as JSON: sha256 of the runs and of every written file."""
     found = committed_results(root)
     runs = {each.folder.relative_to(root).as_posix(): file_digest(each.folder / RUNS) for each in found}
     return json.dumps({"runs_sha256": runs, "files": dict(sorted(written.items()))}, indent=1) + "\n"
 
 
 def write_all(root: Path) -> list[Path]:
-    """Write every committed report again from its runs.csv, and the ledger; all are made before one is written.
+    """Regenerate every committed report from its runs.csv, and the ledger; nothing is written if one of them fails.
 
-    The same runs give the same bytes. Raises LabError where runs are not the declared ones.
+    The same runs give the same bytes. Raises LabError for runs that are not declared.
     """
     reports = {}
     for each in committed_results(root):
@@ -102,7 +100,7 @@ def write_all(root: Path) -> list[Path]:
 
 
 def check_results(root: Path) -> list[Problem]:
-    """What is wrong with the committed results under a folder: stale, edited by hand, or without their sidecar."""
+    """Return the problems of the committed results: stale, edited, missing or unexpected files."""
     found, files = committed_results(root), experiment_files()
     _, failed = load_experiments(files)
     problems = [Problem(files[name], reason) for name, reason in failed.items()]
@@ -113,8 +111,8 @@ def check_results(root: Path) -> list[Problem]:
 
 
 def check_ledger(root: Path) -> list[Problem]:
-    """What is wrong with the ledger, whose reports are sound."""
-    made, named = ledger_files(root, ("svg",)), read_sidecar(root / RECORD).get("files", {})
-    drawn = {PNG: named.get(PNG, "")} if SVG in made else {}
-    expected = record(root, digests(made) | drawn).encode()
-    return compare_files(root, made, "".join(drawn), RECORD, expected, named, "ulmfit-lab report")
+    """Return the problems of the ledger itself."""
+    made, recorded = ledger_files(root, ("svg",)), read_sidecar(root / RECORD).get("files", {})
+    png = {PNG: recorded.get(PNG, "")} if SVG in made else {}
+    expected = record(root, digests(made) | png).encode()
+    return compare_files(root, made, "".join(png), RECORD, expected, recorded, "ulmfit-lab report")

@@ -1,4 +1,4 @@
-"""What a sweep's MLflow runs of means hold: a variant at a level over its seeds, with verdict and averaged curves."""
+"""MLflow runs of means: mean over seeds of each variant and level, with verdict and averaged curves."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def mean_runs(
     rows: Sequence[Comparison],
     curves: Mapping[tuple[str, str], Sequence[Histories]],
 ) -> list[MeanRun]:
-    """A run of means for every variant and level that has runs.
+    """Return a run of means for every variant and level that has runs.
 
-    curves: variant and level -> the curves of each of its runs
+    curves   (variant, level) -> curves of each run
     """
     found = []
     for (variant, level), summary in summarize_variants(runs, spec).items():
@@ -33,14 +33,14 @@ def mean_runs(
         row = next((r for r in rows if (r.variant, r.against, r.level) == (variant, spec.baseline, level)), None)
         values = {"mean": summary.mean, "sd": summary.sd, "low": summary.low, "high": summary.high, "n": summary.n}
         values |= {spec.metric: summary.mean / spec.metric_scale} | ({"p": row.corrected_p} if row else {})
-        own = "the baseline" if variant == spec.baseline else ""
+        own_verdict = "the baseline" if variant == spec.baseline else ""
         found.append(
             MeanRun(
                 name=f"{variant}{f' @ {level_words(level)}' if level else ''}, mean of {summary.n}",
                 variant=variant,
                 level=level,
                 metrics={name: float(value) for name, value in values.items() if math.isfinite(value)},
-                verdict=f"{verdict_words(row)} (against {spec.baseline})" if row else own,
+                verdict=f"{verdict_words(row)} (against {spec.baseline})" if row else own_verdict,
                 curves=mean_curves(curves.get((variant, level), ())),
             )
         )
@@ -48,9 +48,9 @@ def mean_runs(
 
 
 def mean_curves(histories: Iterable[Histories]) -> dict[str, list[tuple[int, float]]]:
-    """The mean of each curve over runs, and as `_low` and `_high` the edges of its 95% t interval.
+    """Return the mean of each curve over runs and, as `_low` and `_high`, its 95% t interval.
 
-    At the steps that all runs that have the curve recorded.
+    Only steps that all runs with the curve have recorded are included.
     """
     by_name: dict[str, list[dict[int, float]]] = {}
     for history in histories:

@@ -1,4 +1,4 @@
-"""What finished runs measured: metrics that the table has got since a run ended are worked out from what it stored."""
+"""Metrics of finished runs; metrics that were added after a run ended are computed from its stored predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def new_metrics(run: TrackedRun, store: StageStore) -> dict[str, float]:
-    """The metrics of a finished run's predictions that it has not got, where the store has its last stage."""
+    """Compute the metrics that a finished run lacks; empty if the store does not have its last stage."""
     wanted = [prefix + metric.name for metric in prediction_metrics() for prefix in ("final/", "final/valid_")]
     if run.status != "FINISHED" or "final/error" not in run.metrics or run.metrics.keys() >= set(wanted):
         return {}
@@ -31,13 +31,13 @@ def new_metrics(run: TrackedRun, store: StageStore) -> dict[str, float]:
 
 
 def add_new_metrics(run: TrackedRun, store: StageStore) -> TrackedRun:
-    """A run with all metrics of its predictions."""
+    """Return a run with the metrics that it lacked."""
     new = new_metrics(run, store)
     return replace(run, metrics=run.metrics | new) if new else run
 
 
 def keep_metrics(runs: Iterable[TrackedRun], store: StageStore, tracker: Tracker) -> list[TrackedRun]:
-    """The same for runs, their new metrics logged."""
+    """Return runs with the metrics that they lacked, and log these."""
     found = []
     for run in runs:
         new = new_metrics(run, store)
@@ -48,24 +48,25 @@ def keep_metrics(runs: Iterable[TrackedRun], store: StageStore, tracker: Tracker
 
 
 def measured_value(run: TrackedRun, measure: RunMetric) -> float:
-    """What a finished run measured, in the unit that reports show; raises IncompleteError where it did not."""
+    """Return a metric of a finished run in the unit of reports; raise IncompleteError if it has no finite value."""
     if not math.isfinite(run.metrics.get(measure.name, math.nan)):
         raise IncompleteError(
-            f"Run {run.origin} ({run.name}) has no finite {measure.name}, nor a stage here to work it out; make it "
-            f"again: ulmfit-lab reproduce {run.origin} --keep-stages"
+            f"Run {run.origin} ({run.name}) has no finite {measure.name} and no stored stage to compute it from; run "
+            f"ulmfit-lab reproduce {run.origin} --keep-stages"
         )
     return run.metrics[measure.name] * measure.scale
 
 
 def check_measurable(experiment: str, variant: str, config: RunConfig, measure: RunMetric) -> None:
-    """Raise ConfigError where a run of this config cannot have a measure, before anything is trained."""
+    """Raise ConfigError if runs of this config cannot have the metric; called before training."""
     if measure.name.startswith("final/holdout_") and not (config.target.holdout and config.last_stage == "classifier"):
         raise ConfigError(f"{experiment}: {variant!r} has no holdout, and so no {measure.name}; set target.holdout.")
     last = CLASSIFIER if config.last_stage == "classifier" else LANGUAGE_MODEL
     if measure.name.startswith("final/lm_"):
-        read = config.classifier.model == "awd-lstm" and config.classifier.init in ("pretrained", "fine-tuned")
-        if last == CLASSIFIER and not read:
+        has_model = config.classifier.model == "awd-lstm" and config.classifier.init in ("pretrained", "fine-tuned")
+        if last == CLASSIFIER and not has_model:
             raise ConfigError(f"{experiment}: {variant!r} has no language model, and so no {measure.name}.")
     elif last not in measure.metric.models:
-        hint = "final/valid_loss"
-        raise ConfigError(f"{experiment}: {variant!r} ends at a {last}, which has no {measure.name}; measure {hint!r}.")
+        raise ConfigError(
+            f"{experiment}: {variant!r} ends at a {last}, which has no {measure.name}; use 'final/valid_loss'."
+        )

@@ -1,4 +1,4 @@
-"""The outcome against each of two numbers: a panel a number, a mark a run, a look a model."""
+"""Scatter plots of the outcome against each of two metrics: a panel per metric, a mark per run, a style per variant."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ HEIGHT = 4.2  # inches
 
 
 def draw_scatter(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
-    """The figure of an experiment with associations."""
+    """Draw the figure of an experiment with associations."""
     declared = spec.associations
     if declared is None:
-        raise ValueError("an experiment without associations has nothing to scatter")
+        raise ValueError("the report spec has no associations to plot")
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots(1, len(declared.x), sharey=True)
     found = correlations_of(runs, spec)
     each = found["Spearman"].each if found else ()
-    for place, (axis, x) in enumerate(zip(axes, declared.x, strict=True)):
+    for i, (axis, x) in enumerate(zip(axes, declared.x, strict=True)):
         scatter(axis, x, runs, spec, declared)
         if each:
-            interval = format_interval(each[place], format_signed)
-            within = f" ({interval})" if interval else ""
-            axis.set_title(f"Spearman {format_signed(each[place].value)}{within}", fontsize=8.5, loc="left")
+            interval = format_interval(each[i], format_signed)
+            suffix = f" ({interval})" if interval else ""
+            axis.set_title(f"Spearman {format_signed(each[i].value)}{suffix}", fontsize=8.5, loc="left")
     axes[0].set_ylabel(declared.y_label)
     marks, names = axes[0].get_legend_handles_labels()
     look: dict[str, Any] = {"loc": "outside right center", "handletextpad": 0.3, "labelspacing": 0.8}
@@ -43,11 +43,11 @@ def draw_scatter(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
 
 
 def scatter(axis: Axes, x: Predictor, runs: pd.DataFrame, spec: ReportSpec, declared: Associations) -> None:
-    """One panel: the runs of each model with its own colour and marker."""
-    across = values_of(runs, x.metric, spec.models, spec.seeds) * x.scale
-    up = outcome_of(runs, spec, declared)
+    """Draw one panel: the runs of each variant with its own colour and marker."""
+    predictor = values_of(runs, x.metric, spec.models, spec.seeds) * x.scale
+    outcome = outcome_of(runs, spec, declared)
     for number, model in enumerate(spec.models):
-        axis.plot(across[number], up[number], label=model, **dots_of(number))
+        axis.plot(predictor[number], outcome[number], label=model, **dots_of(number))
     if x.log:
         axis.set_xscale("log")
         axis.xaxis.set_minor_locator(NullLocator())
@@ -59,7 +59,7 @@ def scatter(axis: Axes, x: Predictor, runs: pd.DataFrame, spec: ReportSpec, decl
 
 
 def dots_of(number: int) -> dict[str, Any]:
-    """Marks without a line; from the ninth model on they are hollow."""
+    """Return the style of a variant's marks; they are hollow from the ninth variant on."""
     look = style_of(number)
     hollow = number // len(MARKERS) % 2
     return {
@@ -75,9 +75,9 @@ def dots_of(number: int) -> dict[str, Any]:
 
 
 def scatter_caption(spec: ReportSpec, declared: Associations) -> str:
-    """What is drawn, over how many runs."""
+    """Return the caption: what is drawn, over how many runs."""
     n, models = len(spec.seeds), len(spec.models)
     logs = [f"{x.name} on a logarithmic axis" for x in declared.x if x.log]
-    runs = f"a mark a run, n = {n * models}: {models} variants, {n} {'seed' if n == 1 else 'seeds'} each"
-    rank = "rank correlations with 95% bootstrap intervals over variants"
+    runs = f"one mark per run, n = {n * models}: {models} variants, {n} {'seed' if n == 1 else 'seeds'} each"
+    rank = "rank correlations with 95% CI (cluster bootstrap over variants)"
     return f"{spec.name}, scale {spec.scale}: {'; '.join([runs, *logs, rank])}."
