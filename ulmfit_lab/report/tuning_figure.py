@@ -70,8 +70,8 @@ def draw_tuning(table: pd.DataFrame, facts: Mapping[str, Any]) -> Figure:
     figure.supxlabel(caption, x=0.012, ha="left", fontsize=7.5, color="0.35")
     lines = [line for line in axes[0].lines if not str(line.get_label()).startswith("_")]
     names = [textwrap.fill(str(line.get_label()), WRAP_NAME) for line in lines]
-    look: dict[str, Any] = {"loc": "outside right upper", "handlelength": 3.4, "labelspacing": 0.8}
-    figure.legend(lines, names, frameon=False, **look)
+    options: dict[str, Any] = {"loc": "outside right upper", "handlelength": 3.4, "labelspacing": 0.8}
+    figure.legend(lines, names, frameon=False, **options)
     return figure
 
 
