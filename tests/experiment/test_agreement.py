@@ -125,4 +125,4 @@ def test_report_says_where_its_runs_come_from(
     monkeypatch.chdir(tmp_path)
     path = committed.folder / "runs.csv"
     assert main(["report", NAME, "--results", str(tmp_path), "--home", str(tmp_path / "home")]) == 0
-    assert f"Source: {path}, since no runs of {NAME} at scale small are tracked here." in capsys.readouterr().out
+    assert f"Source: {path} (no tracked runs of {NAME} at scale small)." in capsys.readouterr().out

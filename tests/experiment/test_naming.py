@@ -96,7 +96,7 @@ def test_cells_with_one_fingerprint_are_one_run_with_a_row_for_each(
     assert one["run_id"] == other["run_id"] and one["final/error"] == other["final/error"]
     assert (one["param/classifier.head_size"], other["param/classifier.head_size"]) == ("4", "8")
     assert other["computed_seconds"] == 0 < one["computed_seconds"]
-    assert "1 of them are another's run" in (tmp_path / "here" / "table.md").read_text()
+    assert "1 of them reuse the run of another variant or level" in (tmp_path / "here" / "table.md").read_text()
     (run,) = [each for each in lab.tracker.runs("shared", "tiny") if each.variant == "tf-idf"]
     assert run.names == (("tf-idf", "4", 0), ("tf-idf", "8", 0))
     assert find_named_run("shared/tf-idf/8/0", lab.tracker, tmp_path).level == "8"

@@ -92,7 +92,7 @@ def test_the_report_needs_just_these_runs_and_says_how_they_came_about(
     assert [(row.result.n, row.verdict) for row in rows] == [(6, "better"), (10, "no difference shown")]
     assert headline(rows, spec).startswith("Over 6 to 10 paired seeds, ")
     text = markdown_report(runs_frame(table), spec)
-    assert "looked at after 6, 8, 10 seeds" in text and "would have been 30 runs: looks saved 4." in text
+    assert "Interim analyses after 6, 8, 10 seeds" in text and "Interim analyses saved 4 of 30 runs." in text
     assert "repeated p-value" in text and "95% t interval" not in text and "further seeds" not in text
     assert "over n = 6 to 10 seeds, not adjusted for interim analyses" in caption_of(spec)
     with pytest.raises(IncompleteError, match=r"1 of 26 runs are missing .*--until-decided` \(looks after 6, 8, 10"):
@@ -107,7 +107,7 @@ def test_the_terminal_says_that_p_and_interval_are_repeated_ones(
     print_report(runs[made], spec, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(f" ({n})" in shown for n in (6, 10))  # the seeds of each cell, where they differ
-    assert "over 6 to 10 seeds" in shown and "95% repeated interval; repeated p corrected (Holm)" in shown
+    assert "over 6 to 10 seeds" in shown and "repeated 95% CI; repeated p adjusted (Holm)" in shown
 
 
 def test_the_ledger_tells_seeds_of_each_contrast_and_what_the_last_look_could_have_shown(

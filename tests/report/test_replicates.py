@@ -156,7 +156,7 @@ def test_a_margin_has_a_verdict_beside_the_difference(two: ReportSpec, values: S
     row = only(runs, spec)
     assert row.margin_verdict == words
     report = markdown_report(runs, spec)
-    assert "1 for word2vec - random, since one point is a draw of labels" in report
+    assert "1 for word2vec - random (one point is a draw of labels)" in report
     assert f"| {words} (p " in report
 
 

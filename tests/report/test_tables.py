@@ -90,9 +90,9 @@ def test_a_further_number_is_shown_in_its_own_unit_and_not_tested(
 ) -> None:
     also = ExtraMetric(metric="reused_seconds", label="Saved (h)", scale=1 / 3600)
     text = markdown_report(runs_frame(runs), spec_with(extra_metrics=(also,)))
-    assert "## Saved (h)\n\nBeside the measure, and not tested." in text
+    assert "## Saved (h)\n\nFurther metric, not tested." in text
     assert text.count("| word2vec | 0.017 ± 0.000 (6) | 0.017 ± 0.000 (6) |") == 1
-    assert text.count("| p |") == 1  # of the measure's comparisons
+    assert text.count("| adjusted p |") == 1  # of the metric's comparisons
     with pytest.raises(IncompleteError, match="no run has the metric 'final/padding'"):
         check_grid(runs, spec_with(extra_metrics=(ExtraMetric(metric="final/padding", label="Padding"),)))
 
@@ -110,7 +110,7 @@ def test_cost_and_code_are_summed_over_runs(runs: pd.DataFrame, spec: ReportSpec
     runs.loc[0, ["commit", "dirty"]] = ["beef" * 10, "true"]
     lines = format_facts(runs_frame(runs), spec)
     assert "36 runs at scale `tiny`: 3 variants, 2 levels of labels, seeds 0, 1, 2, 3, 4, 5." in lines
-    assert "Computing took 12 s; reusing stages saved 36.0 min." in lines
+    assert "Compute time 12 s; reused stages saved 36.0 min." in lines
     assert "Commit beefbeefbe (1 runs), c0ffeec0ff (35 runs); 1 of 36 runs had uncommitted changes." in lines
 
 
@@ -143,8 +143,8 @@ def test_recipes_show_every_try_and_the_lowest_error_as_chosen() -> None:
         }
     )
     title, text, table = tuning_part(tuning)
-    assert title == "## Recipes"
-    assert "Every variant tried 2 recipes, each with 2 seeds" in text
+    assert title == "## Hyperparameter search"
+    assert "2 trials per variant, each with 2 seeds" in text
     assert table.splitlines()[2:] == [
         "| a | 0.001 | slanted | 31.00 |  |",
         "| a | 0.01 | slanted | 30.00 | chosen |",
@@ -179,8 +179,8 @@ def test_of_a_search_the_three_best_complete_trials_of_each_variant_are_shown() 
     space = {"classifier.lr": {"low": 0.0001, "high": 0.1, "log": True}}
     _, text, table = tuning_part(tuning, {"space": space, "level": {"target.n_labels": 500}})
     assert "Tuned at target.n_labels = 500: classifier.lr (0.0001 to 0.1, logarithmic)." in text
-    assert "Every variant tried 5 recipes, each with 3 seeds" in text
-    assert "Of 10 trials 1 were stopped before their last seed and 1 diverged." in text
+    assert "5 trials per variant, each with 3 seeds" in text
+    assert "Of 10 trials, pruned: 1; diverged: 1." in text
     assert table.splitlines() == [
         "| variant | trial | classifier.lr | validation error (%) |  |",
         "|---|---|---|---|---|",
@@ -237,15 +237,15 @@ def test_narrow_values_leave_the_names_of_the_rows_whole(width: int) -> None:
     assert max(map(len, lines)) <= width and "…" not in "".join(lines)
 
 
-def test_a_second_test_set_is_reported_beside_the_first_and_says_where_they_disagree(
+def test_the_holdout_is_reported_beside_the_test_set_and_says_where_they_disagree(
     runs: pd.DataFrame, spec: ReportSpec
 ) -> None:
-    assert "## Second test set" not in markdown_report(check_grid(runs, spec), spec)
+    assert "## Holdout" not in markdown_report(check_grid(runs, spec), spec)
     shifted = runs["final/error"].where(runs["variant"] != "word2vec", 0.3 + 0.001 * runs["seed"])
     both = check_grid(runs.assign(**{"final/holdout_error": shifted}), spec)
-    report = markdown_report(both, spec).partition("## Second test set")[2]
-    differing = [line for line in report.splitlines() if "on the holdout" in line and line.startswith("| word2vec")]
-    assert differing or "same verdict" in report
+    report = markdown_report(both, spec).partition("## Holdout")[2]
+    differing = [line for line in report.splitlines() if "; holdout: " in line and line.startswith("| word2vec")]
+    assert differing or "| same |" in report
     (first, *_) = [line for line in report.splitlines() if line.startswith("| word2vec - random | 100 |")]
     mine = both[(both["level"] == "100")].set_index(["variant", "seed"])["final/holdout_error"]
     difference = 100 * (mine["word2vec"] - mine["random"]).mean()

@@ -59,7 +59,7 @@ def test_lines_show_the_best_and_marks_the_importance(table: pd.DataFrame) -> No
 
 def test_the_caption_tells_seeds_early_stops_and_the_method(table: pd.DataFrame) -> None:
     caption = draw_tuning(table, FACTS).get_supxlabel().replace("\n", " ")
-    assert "over seeds 1001, 1002, 1003" in caption and "1 of 8 trials were stopped early" in caption
+    assert "over seeds 1001, 1002, 1003" in caption and "1 of 8 trials pruned" in caption
     assert "importance by fANOVA" in caption
 
 

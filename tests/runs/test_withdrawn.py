@@ -58,7 +58,7 @@ def test_every_folder_has_a_reason_and_every_reason_a_folder(results: Path) -> N
     assert check_withdrawn(results) == []
     (results / "withdrawn" / NAME).rename(results / "withdrawn" / "renamed")
     found = {problem.path.name: problem.reason for problem in check_results(results)}
-    assert "bring it back" in found[NAME] and "give one in reasons.toml" in found["renamed"]
+    assert "restore it" in found[NAME] and "add one to reasons.toml" in found["renamed"]
     assert check_withdrawn(RESULTS) == []
 
 

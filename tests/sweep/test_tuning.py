@@ -261,7 +261,7 @@ def test_a_measure_that_is_better_when_larger_is_made_large(lab: Any, experiment
     low, high = (float(table.loc[table["fine_tuning.lr"] == lr, "lm_accuracy"].iloc[0]) for lr in (1e-7, 1e-2))
     assert low < high and winners(table, one) == {"fine-tuned": {"fine_tuning.lr": 1e-2}}
     assert list(best_so_far(table, "fine-tuned")) == [low, high]
-    assert "the highest mean validation LM accuracy was chosen" in tuning_text(table, outcome.facts)
+    assert "Chosen: the highest mean validation LM accuracy." in tuning_text(table, outcome.facts)
     assert "higher is better" in caption_of(table, outcome.facts)
 
 

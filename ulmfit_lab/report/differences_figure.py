@@ -46,8 +46,8 @@ def draw_differences(axis: Axes, rows: Sequence[Comparison], runs: pd.DataFrame,
         error = [[0.0], [0.0]]
         if not math.isnan(result.low):
             error = [[result.difference - result.low], [result.high - result.difference]]
-        look = {"capsize": 2.5, "linewidth": 1.6, "markersize": 5.5, "markeredgecolor": "white"}
-        axis.errorbar([result.difference], [place], xerr=error, fmt="D", color=colour, zorder=3, **look)  # type: ignore[arg-type]
+        style = {"capsize": 2.5, "linewidth": 1.6, "markersize": 5.5, "markeredgecolor": "white"}
+        axis.errorbar([result.difference], [place], xerr=error, fmt="D", color=colour, zorder=3, **style)  # type: ignore[arg-type]
         axis.annotate(
             verdict_label(row),
             (1.01, place),

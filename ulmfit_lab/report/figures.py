@@ -122,11 +122,11 @@ def add_legend(figure: FigureBase, axis: Axes, spec: ReportSpec, found: Summarie
         last = max(spec.levels, key=float)
         names = sorted(marks, key=lambda name: -found[name, last].mean)  # from top to bottom at the last level
         wrapped = [textwrap.fill(name, WRAP_NAME) for name in names]
-        look: dict[str, Any] = {"loc": "outside right center", "handlelength": 3.4, "labelspacing": 0.8}
-        figure.legend([marks[name] for name in names], wrapped, frameon=False, **look)
+        options: dict[str, Any] = {"loc": "outside right center", "handlelength": 3.4, "labelspacing": 0.8}
+        figure.legend([marks[name] for name in names], wrapped, frameon=False, **options)
     elif marks:
-        look = {"loc": "lower right", "bbox_to_anchor": (1, 1), "handlelength": 2.6, "borderaxespad": 0.2}
-        axis.legend(list(marks.values()), list(marks), frameon=False, ncols=min(len(marks), 4), **look)
+        options = {"loc": "lower right", "bbox_to_anchor": (1, 1), "handlelength": 2.6, "borderaxespad": 0.2}
+        axis.legend(list(marks.values()), list(marks), frameon=False, ncols=min(len(marks), 4), **options)
 
 
 def set_title(figure: Figure, question: str, caption: str) -> None:

@@ -1,4 +1,4 @@
-"""Publish an experiment: its report in the results folder, its verdict on the parent run."""
+"""Publish an experiment: write its report to the results folder and its verdict to the parent run."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def publish(
     tracker: Tracker,
     folder: Path,
 ) -> list[Path]:
-    """Write runs.csv, table.md and the figures, print the table, and put all of it on the sweep's parent run.
+    """Write runs.csv, table.md and the figures, print the table, and log all of it to the sweep's parent run.
 
-    Raises IncompleteError for a grid with holes, ConfigError for runs that were made by other looks.
+    Raises IncompleteError if runs are missing, ConfigError if the runs were made with other interim analyses.
     """
     experiment, overrides = resolve_precision(
         experiment, scale, overrides, lambda: tracker.runs(experiment.name, scale), home
@@ -65,53 +65,53 @@ def publish(
         print_report(runs, spec)
         return written
     planned = plan_runs(experiment, scale, overrides, data, (), home.imported)
-    mine = declared_runs(tracked, planned)
-    check_looks_unchanged(mine, experiment)
+    declared = declared_runs(tracked, planned)
+    check_looks_unchanged(declared, experiment)
     name_runs(tracked, planned, tracker)
-    text = registered_in(tracked)
-    spec = with_registration(spec, text, experiment, overrides, f"The tag {REGISTERED}")
-    runs = runs_table(mine)
+    registration = registered_in(tracked)
+    spec = with_registration(spec, registration, experiment, overrides, f"The tag {REGISTERED}")
+    runs = runs_table(declared)
     # without the predictions, as of runs that were imported from a runs.csv, those of an earlier report of these runs
-    intervals = find_document_intervals(runs, spec, mine, home) or read_document_intervals(folder, runs)
+    intervals = find_document_intervals(runs, spec, declared, home) or read_document_intervals(folder, runs)
     spec = replace(spec, documents=intervals)
-    print(f"Source: {len({run.run_id for run in mine})} tracked runs in {redact(tracker.uri)}.")
+    print(f"Source: {len({run.run_id for run in declared})} tracked runs in {redact(tracker.uri)}.")
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)
-    if text:
-        written += write_files({FILE: f"{text}\n".encode()}, folder)
+    if registration:
+        written += write_files({FILE: f"{registration}\n".encode()}, folder)
     if intervals:
         written += write_files({DOCUMENTS: document_intervals_json(spec, runs)}, folder)
     parts = console_parts(runs, spec)
     Console().print(Group(*parts))
-    summarise(experiment, scale, overrides, tracker, runs, spec, folder, mine)
-    save_report(home, folder, report_key(experiment, scale, overrides, mine, tracker.uri, folder), written, parts)
+    log_summary(experiment, scale, overrides, tracker, runs, spec, folder, declared)
+    save_report(home, folder, report_key(experiment, scale, overrides, declared, tracker.uri, folder), written, parts)
     return written
 
 
 def committed_runs(
     experiment: Experiment, scale: str, overrides: Changes | None, folder: Path
 ) -> tuple[pd.DataFrame, ReportSpec]:
-    """The runs that an earlier report kept, and what is compared; what a clone has in place of a tracking store.
+    """Return the runs of an earlier report and the report spec; used if the tracking store has no runs.
 
-    Raises LabError, naming the file, where they are not the declared runs.
+    Raises LabError, with the file, for runs that are not declared.
     """
     path, hint = folder / "runs.csv", f"ulmfit-lab sweep {experiment.name} --scale {scale}"
-    if old := withdrawal_of(folder):
-        raise IncompleteError(f"{experiment.name}: {old} (as it was: {old.folder}); make new runs: {hint}")
+    if withdrawal := withdrawal_of(folder):
+        raise IncompleteError(f"{experiment.name}: {withdrawal} (kept in {withdrawal.folder}); make new runs: {hint}")
     if not path.is_file():
-        raise IncompleteError(
-            f"No runs of {experiment.name} at scale {scale} are tracked, and there is no {path}; make them: {hint}"
-        )
+        raise IncompleteError(f"{experiment.name}: no tracked runs at scale {scale} and no {path}; make runs: {hint}")
     try:
         runs, spec = committed_grid(Committed(experiment, scale, folder), overrides)
     except LabError as error:
         raise type(error)(f"{path}: {error}") from error
-    print(f"Source: {path}, since no runs of {experiment.name} at scale {scale} are tracked here.")
+    print(f"Source: {path} (no tracked runs of {experiment.name} at scale {scale}).")
     if fields := unknown_fields(runs, experiment, scale, overrides):
-        print(f"note: it does not hold {', '.join(fields)}, which may have had another value than today's.")
+        print(
+            f"Warning: {path} has no column for {', '.join(fields)}; the runs may have used other values than declared."
+        )
     return runs, spec
 
 
-def summarise(
+def log_summary(
     experiment: Experiment,
     scale: str,
     overrides: Changes | None,
@@ -121,7 +121,7 @@ def summarise(
     folder: Path,
     tracked: Sequence[TrackedRun],
 ) -> None:
-    """Mean, sd and n of every variant, the report as description, and the figure, on the parent run; runs of means."""
+    """Log mean, sd and n of every variant, the report and the figure to the parent run, and log the runs of means."""
     curves: dict[tuple[str, str], list[dict[str, list[LoggedMetric]]]] = {}
     for run in tracked:
         curves.setdefault((run.variant, run.level), []).append(tracker.histories(run))

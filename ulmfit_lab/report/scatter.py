@@ -36,8 +36,8 @@ def draw_scatter(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
             axis.set_title(f"Spearman {format_signed(each[i].value)}{suffix}", fontsize=8.5, loc="left")
     axes[0].set_ylabel(declared.y_label)
     marks, names = axes[0].get_legend_handles_labels()
-    look: dict[str, Any] = {"loc": "outside right center", "handletextpad": 0.3, "labelspacing": 0.8}
-    figure.legend(marks, [textwrap.fill(name, WRAP_NAME) for name in names], frameon=False, **look)
+    options: dict[str, Any] = {"loc": "outside right center", "handletextpad": 0.3, "labelspacing": 0.8}
+    figure.legend(marks, [textwrap.fill(name, WRAP_NAME) for name in names], frameon=False, **options)
     set_title(figure, spec.question, scatter_caption(spec, declared))
     return figure
 
@@ -60,15 +60,15 @@ def scatter(axis: Axes, x: Predictor, runs: pd.DataFrame, spec: ReportSpec, decl
 
 def dots_of(number: int) -> dict[str, Any]:
     """Return the style of a variant's marks; they are hollow from the ninth variant on."""
-    look = style_of(number)
+    style = style_of(number)
     hollow = number // len(MARKERS) % 2
     return {
         "linestyle": "none",
-        "marker": look["marker"],
-        "color": look["color"],
-        "markersize": look["markersize"],
-        "markerfacecolor": "white" if hollow else look["color"],
-        "markeredgecolor": look["color"] if hollow else "white",
+        "marker": style["marker"],
+        "color": style["color"],
+        "markersize": style["markersize"],
+        "markerfacecolor": "white" if hollow else style["color"],
+        "markeredgecolor": style["color"] if hollow else "white",
         "markeredgewidth": 1.2 if hollow else 0.5,
         "alpha": 0.9,
     }

@@ -1,4 +1,4 @@
-"""The report's tables, as Markdown for the repository and as text for the terminal."""
+"""Tables of a report, as Markdown for table.md and as text for the terminal."""
 
 from __future__ import annotations
 
@@ -48,49 +48,49 @@ Cells = tuple[list[str], list[list[str]]]
 """Header, rows."""
 
 TESTS = (
-    "Variant minus against, paired by seed, with its 95% t interval (not corrected); p of a paired t test, "
-    "{corrected}. Further seeds: what would show a difference of {size} four times in five, even as the hardest test, "
-    "with an sd at the upper limit of its one-sided 80% interval."
+    "Difference: variant minus against, paired by seed, with unadjusted 95% t interval. Adjusted p: paired t test, "
+    "{adjusted}. Further seeds: number of seeds to add for 80% power to detect {size}, at the smallest alpha of "
+    "Holm's procedure and the upper limit of the one-sided 80% interval of the sd."
 )
-HOLM = "corrected over the rows of this table (Holm)"
+HOLM = "adjusted over all rows (Holm)"
 GATEKEEPING = (
-    "corrected within the primary family (Holm), and within the secondary one after it: a secondary p is at least the "
-    "largest primary one (serial gatekeeping)"
+    "adjusted within the primary contrasts (Holm), then within the secondary ones, whose p is at least the largest "
+    "primary one (serial gatekeeping)"
 )
 SHARED = (
-    "n counts independent realisations of what the two sides differ in: the mean over runs that share a {shared} is "
-    "one observation. A difference of which there is one realisation is not replicated, and nothing is claimed of it."
+    "n: number of independent replicates; runs that share a {shared} are averaged to one observation. With one "
+    "replicate the verdict is 'not replicated'."
 )
 MARGINS = (
-    "Margin: equivalent where the difference is shown to be within the margin either way, non-inferior where it is "
-    "shown to be no worse than by the margin (two one-sided paired t tests at 5%, corrected over all margins (Holm)). "
+    "Margin: two one-sided paired t tests at 5%, adjusted over all margins (Holm). Equivalent: the difference is shown "
+    "to be within ± the margin. Non-inferior: the variant is shown not to be worse by more than the margin. "
     "Margins: {margins}."
 )
 EFFICIENCY = (
-    "The level at which against reaches the mean of the variant, read between the levels of its monotone curve on the "
-    "log scale; a t interval of the log ratio by a jackknife over independent pairs. Neither is tested."
+    "Level at which against reaches the mean of the variant, interpolated between the levels of its monotone curve on "
+    "the log scale. 95% CI: t interval of the log ratio, with a jackknife over independent pairs. Not tested."
 )
-HOLDOUT = "final/holdout_"
-SECOND = (
-    "The holdout are documents of the training split that nothing was trained or chosen on: a test set of the "
-    "distribution that was trained on, which the official one need not be."
+HOLDOUT_PREFIX = "final/holdout_"
+HOLDOUT = (
+    "The holdout is a part of the training split that is used neither for training nor for choosing models. It has the "
+    "distribution of the training data, which may differ from that of the official test set."
 )
 PUBLISHED = (
-    "Compatible: the published difference is within the interval found here, and 0 is not; cannot tell: both are, or "
-    "nothing is claimed here. Perplexities are compared by their ratio."
+    "Compatible: the 95% CI contains the published difference and not 0. Not compatible: it does not contain the "
+    "published difference. Cannot tell: it contains both, or no claim is made here. Perplexities are compared as "
+    "ratios."
 )
 TESTED_FIRST = ", planned after a fixed test of {seeds} seeds, whose error p and interval include"
 DOCUMENTS = (
-    "The test documents are a sample too. These intervals are for further seeds on further documents of the same kind: "
-    "two crossed random factors, not corrected. The shares are of the variance of the mean difference; the rest is of "
-    "the interaction of seeds and documents."
+    "The test documents are a sample too. 95% CI for new seeds and new documents of the same kind: two crossed random "
+    "factors, unadjusted. Shares of the variance of the mean difference; the rest is the interaction of seeds and "
+    "documents."
 )
 LOOKED = (
-    "Variant minus against, paired by seed. Comparisons were looked at after {looks} seeds{planned}, and "
-    "got no more seeds once they were decided. The interval is a 95% repeated confidence interval "
-    "(not corrected) and p a repeated p-value, corrected over the rows of this table (Holm): both hold however many of "
-    "the looks were taken. Rule: {rule}. n: seeds with which a comparison was decided, or all. The means above are "
-    "over all seeds of a cell, and not adjusted for the looks."
+    "Difference: variant minus against, paired by seed. Interim analyses after {looks} seeds{planned}; a comparison "
+    "gets no more seeds once it is decided. 95% CI: repeated confidence interval, unadjusted. Adjusted p: repeated "
+    "p-value, adjusted over all rows (Holm). Both are valid for any number of interim analyses. Rule: {rule}. n: "
+    "number of seeds at the decision, or all. The means above are over all seeds, not adjusted for interim analyses."
 )
 
 
@@ -100,7 +100,7 @@ def markdown_report(
     tuning: pd.DataFrame | None = None,
     searched: Mapping[str, Any] | None = None,
 ) -> str:
-    """The whole table.md: question, results, comparisons, recipes, cost and provenance. Free of dates and paths."""
+    """Return the content of table.md: question, results, comparisons, search, cost and provenance."""
     rows = compare_variants(runs, spec)
     parts = [
         f"# {spec.name}",
@@ -109,7 +109,7 @@ def markdown_report(
         *registration_part(spec),
         f"**{headline(rows, spec)}**",
         f"## {spec.metric_label}",
-        f"Mean ± sd over seeds, with the number of seeds in brackets; {better(spec)}.",
+        f"Mean ± sd over seeds (number of seeds); {direction_words(spec)}.",
         markdown(*result_cells(runs, spec)),
         *checks_part(runs, spec),
         *format_extra_metrics(runs, spec),
@@ -127,7 +127,7 @@ def markdown_report(
 
 
 def verdict_first(report: str) -> str:
-    """A report for a page that has its title already and folds a text after a few lines: the verdict is in them.
+    """Return a report without its title and with the verdict before the claim, for pages that fold long texts.
 
     >>> verdict_first("# starts\\n\\nDoes it help?\\n\\n> It does.\\n\\n**Not shown.**\\n\\n## Runs\\n\\n- 2\\n")
     'Does it help?\\n\\n**Not shown.**\\n\\n> It does.\\n\\n## Runs\\n\\n- 2\\n'
@@ -138,99 +138,97 @@ def verdict_first(report: str) -> str:
 
 
 def registration_part(spec: ReportSpec) -> list[str]:
-    """When the experiment was declared, and what was changed since."""
+    """Return when the experiment was registered, and what has changed since."""
     if not spec.registered:
         return []
-    changed = f" Changed since, and exploratory therefore: {'; '.join(spec.changed)}." if spec.changed else ""
+    changed = f" Changed since, therefore exploratory: {'; '.join(spec.changed)}." if spec.changed else ""
     return [f"{spec.registered}{changed}"]
 
 
 def claim_part(spec: ReportSpec) -> list[str]:
-    """The claim under test and who made it, as a quotation."""
-    said = [text for text in (spec.claim, spec.source) if text]
-    return ["\n>\n".join(f"> {text}" for text in said)] if said else []
+    """Return the claim and its source as a quotation."""
+    quoted = [f"> {text}" for text in (spec.claim, spec.source) if text]
+    return ["\n>\n".join(quoted)] if quoted else []
 
 
-def better(spec: ReportSpec) -> str:
-    """Which way is better, in words."""
+def direction_words(spec: ReportSpec) -> str:
+    """Return whether lower or higher is better, in words."""
     return "lower is better" if spec.lower_is_better else "higher is better"
 
 
 def result_cells(runs: pd.DataFrame, spec: ReportSpec) -> Cells:
-    """A variant a row, a level a column."""
+    """Return a row per variant and a column per level."""
     found = summarize_variants(runs, spec)
     header = ["variant", *(f"{spec.level_name} {level_words(level)}" if level else "result" for level in spec.levels)]
-    marks = {place: f"; void: {why}" for place, why in find_failed_checks(runs, spec).items()}
-    cells = {place: mean_sd(each, spec) + marks.get(place, "") for place, each in found.items()}
+    void = {place: f"; void: {reason}" for place, reason in find_failed_checks(runs, spec).items()}
+    cells = {place: mean_sd(each, spec) + void.get(place, "") for place, each in found.items()}
     return header, [[v, *(cells[v, level] for level in spec.levels)] for v in spec.variants]
 
 
 def checks_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
-    """What had to happen in a variant's runs and in how many it did, and the runs that diverged."""
-    header = ["variant", spec.level_name or "level", "what had to happen", "did in", "measured, seed by seed"]
+    """Return the manipulation checks with the number of runs that pass, and the diverged runs."""
+    header = ["variant", spec.level_name or "level", "check", "passed", "values by seed"]
     rows = check_rows(runs, spec)
     if spec.levels == ("",):
         header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
     parts = ["## Checks", markdown(header, rows)] if rows else []
     lines = "\n".join(f"- {line}" for line in diverged_lines(runs))
-    return [*parts, "## Diverged", f"Left out of means and comparisons:\n\n{lines}"] if lines else parts
+    return [*parts, "## Diverged", f"Excluded from means and comparisons:\n\n{lines}"] if lines else parts
 
 
 def holdout_part(rows: Sequence[Comparison], runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
-    """The comparisons on the second test set beside those on the first, where the runs have one."""
-    column = spec.metric.replace("final/", HOLDOUT, 1)
-    if spec.metric.startswith(HOLDOUT) or column not in runs.columns or runs[column].isna().any() or not rows:
+    """Return the comparisons on the holdout beside those on the test set, if the runs have a holdout."""
+    column = spec.metric.replace("final/", HOLDOUT_PREFIX, 1)
+    if spec.metric.startswith(HOLDOUT_PREFIX) or column not in runs.columns or runs[column].isna().any() or not rows:
         return []
-    held = compare_variants(runs, replace(spec, metric=column, margins=()))
+    on_holdout = compare_variants(runs, replace(spec, metric=column, margins=()))
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
     cells = [
         [
             f"{row.variant} - {row.against}",
             *([level_words(row.level)] if levels else []),
             *(difference_words(each, spec) for each in (row, other)),
-            "same verdict" if row.verdict == other.verdict else f"{row.verdict}; on the holdout {other.verdict}",
+            "same" if row.verdict == other.verdict else f"{row.verdict}; holdout: {other.verdict}",
         ]
-        for row, other in zip(rows, held, strict=True)
+        for row, other in zip(rows, on_holdout, strict=True)
     ]
-    header = ["pair", *levels, "on the test set", "on the holdout", "verdicts"]
-    return ["## Second test set", SECOND, markdown(header, cells)]
+    header = ["pair", *levels, "test set", "holdout", "verdict"]
+    return ["## Holdout", HOLDOUT, markdown(header, cells)]
 
 
 def efficiency_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
-    """At how many labels one variant reaches what another one reaches."""
+    """Return the table of label efficiency, if declared."""
     cells = [
         [each.variant, level_words(each.level), each.against, *format_ratio(each), str(each.n)]
         for each in label_efficiency(runs, spec)
     ]
-    header = ["variant", spec.level_name, "against", f"{spec.level_name} it needs", "ratio", "95% interval", "n"]
+    header = ["variant", spec.level_name, "against", f"{spec.level_name} needed", "ratio", "95% CI", "n"]
     return ["## Label efficiency", EFFICIENCY, markdown(header, cells)] if cells else []
 
 
 def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:
-    """What the numbers of the comparisons are."""
-    size = (
-        f"{spec.smallest_difference:g}, the smallest of interest" if spec.smallest_difference else "the size observed"
-    )
-    corrected = GATEKEEPING if spec.primary else HOLM
-    planned = TESTED_FIRST.format(seeds=spec.tested_seeds) if spec.tested_seeds else ", as planned"
-    looked = LOOKED.format(looks=", ".join(map(str, spec.looks)), planned=planned, rule=RULE)
-    shared = listed(sorted({row.shared for row in rows if row.shared}) or [""])
-    margins = "; ".join(f"{m.value:g} for {m.variant} - {m.against}, since {m.reason}" for m in spec.margins)
-    return " ".join(
-        [
-            looked if spec.looks else TESTS.format(corrected=corrected, size=size),
-            *([SHARED.format(shared=shared)] if shared else []),
-            *([MARGINS.format(margins=margins)] if spec.margins else []),
-        ]
-    )
+    """Return the text that defines the columns of the comparisons."""
+    if spec.looks:
+        planned = TESTED_FIRST.format(seeds=spec.tested_seeds) if spec.tested_seeds else ", as planned"
+        parts = [LOOKED.format(looks=", ".join(map(str, spec.looks)), planned=planned, rule=RULE)]
+    else:
+        smallest = spec.smallest_difference
+        size = f"a difference of {smallest:g} (the smallest of interest)" if smallest else "the observed difference"
+        parts = [TESTS.format(adjusted=GATEKEEPING if spec.primary else HOLM, size=size)]
+    if shared := sorted({row.shared for row in rows if row.shared}):
+        parts.append(SHARED.format(shared=listed(shared)))
+    if spec.margins:
+        margins = (f"{m.value:g} for {m.variant} - {m.against} ({m.reason})" for m in spec.margins)
+        parts.append(MARGINS.format(margins="; ".join(margins)))
+    return " ".join(parts)
 
 
 def format_extra_metrics(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
-    """The further numbers that are shown and not tested, a table each."""
+    """Return a table per further metric, which is not tested."""
     parts = []
-    for also in spec.extra_metrics:
-        shown = replace(spec, metric=also.metric, metric_label=also.label, metric_scale=also.scale)
-        parts += [f"## {also.label}", "Beside the measure, and not tested.", markdown(*result_cells(runs, shown))]
+    for extra in spec.extra_metrics:
+        shown = replace(spec, metric=extra.metric, metric_label=extra.label, metric_scale=extra.scale)
+        parts += [f"## {extra.label}", "Further metric, not tested.", markdown(*result_cells(runs, shown))]
     return parts
 
 
@@ -250,7 +248,7 @@ def documents_part(rows: Sequence[Comparison], spec: ReportSpec) -> list[str]:
         ]
         for each in spec.documents
     ]
-    header = ["variant", "against", *levels, spec.difference_label, "95% interval", "seeds", "documents", "n documents"]
+    header = ["variant", "against", *levels, spec.difference_label, "95% CI", "seeds", "documents", "n documents"]
     parts = ["## Over seeds and test documents", DOCUMENTS, markdown(header, cells)] if cells else []
     return parts + [f"{sentence}." for sentence in [these_documents_only(rows, spec)] if sentence]
 
@@ -267,7 +265,7 @@ def these_documents_only(rows: Sequence[Comparison], spec: ReportSpec) -> str:
 
 
 def mean_sd(summary: Summary, spec: ReportSpec) -> str:
-    """A summary in a cell; no number where all runs diverged."""
+    """Return a summary as "mean ± sd (n)"; "none (0)" if all runs diverged."""
     if not summary.n:
         return "none (0)"
     sd = "" if math.isnan(summary.sd) else f" ± {summary.sd:.{spec.decimals}f}"
@@ -275,19 +273,19 @@ def mean_sd(summary: Summary, spec: ReportSpec) -> str:
 
 
 def comparison_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
-    """A comparison a row; the level has a column where there is one, further seeds where they may be added."""
+    """Return a row per comparison; columns that do not apply are omitted."""
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
     family = ["family"] if spec.primary else []
     margin = ["margin"] if spec.margins else []
-    numbers = [spec.difference_label, "95% interval", "p"]
+    numbers = [spec.difference_label, "95% CI", "adjusted p"]
     header = ["variant", "against", *levels, *family, *numbers, "verdict", *margin, "n"]
-    if spec.looks:  # a plan of looks is not gone beyond
+    if spec.looks:  # the number of seeds is limited by the last look
         return header, [comparison_row(row, spec)[:-1] for row in rows]
     return [*header, "further seeds"], [comparison_row(row, spec) for row in rows]
 
 
 def comparison_row(row: Comparison, spec: ReportSpec) -> list[str]:
-    """One comparison in cells."""
+    """Return the cells of one comparison."""
     result = row.result
     interval = "" if math.isnan(result.low) else f"{signed(result.low, spec)} to {signed(result.high, spec)}"
     level = [level_words(row.level)] if spec.levels != ("",) else []
@@ -295,18 +293,18 @@ def comparison_row(row: Comparison, spec: ReportSpec) -> list[str]:
     numbers = [difference, interval, format_p_value(row.corrected_p)]
     family = ["primary" if row.is_primary else "secondary"] if spec.primary else []
     margin = [format_margin(row)] if spec.margins else []
-    explored = ", exploratory" if (row.variant, row.against, row.level) in spec.exploratory else ""
-    found = [verdict_words(row) + explored, *margin, format_n(row), format_further_seeds(row)]
-    return [row.variant, row.against, *level, *family, *numbers, *found]
+    exploratory = ", exploratory" if (row.variant, row.against, row.level) in spec.exploratory else ""
+    verdict = [verdict_words(row) + exploratory, *margin, format_n(row), format_further_seeds(row)]
+    return [row.variant, row.against, *level, *family, *numbers, *verdict]
 
 
 def verdict_words(row: Comparison) -> str:
-    """A verdict, with what was not replicated."""
+    """Return a verdict, with the reason if it is "not replicated"."""
     return f"not replicated: {row.why}" if row.verdict == "not replicated" else row.verdict
 
 
 def format_margin(row: Comparison) -> str:
-    """The verdict on a margin, with its p; empty where none is declared."""
+    """Return the verdict on a margin with its p; empty if no margin is declared."""
     if row.margin is None:
         return ""
     p = format_p_value(row.margin_p)
@@ -314,22 +312,22 @@ def format_margin(row: Comparison) -> str:
 
 
 def format_n(row: Comparison) -> str:
-    """The independent observations, and the pairs of runs where these are more."""
+    """Return the number of independent observations, and the number of pairs if that is larger."""
     return str(row.result.n) if row.result.n >= row.pairs else f"{row.result.n} ({row.pairs} pairs)"
 
 
 def signed(difference: float, spec: ReportSpec) -> str:
-    """A difference with its sign; what rounds to zero has a plus."""
+    """Return a difference with its sign; what rounds to zero has a plus."""
     return f"{difference:+z.{spec.decimals}f}"
 
 
 def format_p_value(p: float) -> str:
-    """A p-value in a cell; empty where there is none."""
+    """Return a p-value with four decimals; empty if nan."""
     return "" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def format_further_seeds(row: Comparison) -> str:
-    """Seeds to add, in a cell: none where a difference is shown already."""
+    """Return the number of seeds to add; "none" if the verdict is better or worse."""
     if row.verdict in SHOWN:
         return "none"
     if row.further_seeds is None:
@@ -338,7 +336,7 @@ def format_further_seeds(row: Comparison) -> str:
 
 
 def published_part(rows: Sequence[Comparison], runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
-    """Published differences beside those found here, and whether they are compatible."""
+    """Return the table of published differences, if any, and whether those found here are compatible."""
     levels = [spec.level_name or "level"] if spec.levels != ("",) else []
     doses = ["dose"] if any(published.dose for published in spec.published) else []
     means = {place: found.mean for place, found in summarize_variants(runs, spec).items()}
@@ -356,12 +354,12 @@ def published_part(rows: Sequence[Comparison], runs: pd.DataFrame, spec: ReportS
         for published in spec.published
         for row in group_by_answer(rows, published)
     ]
-    header = [spec.difference_label, *levels, "here", "published", "compatible", *doses, "published on", "source"]
+    header = [spec.difference_label, *levels, "here", "published", "compatible", *doses, "published metric", "source"]
     return ["## Published", PUBLISHED, markdown(header, cells)] if cells else []
 
 
 def difference_words(row: Comparison, spec: ReportSpec) -> str:
-    """A difference with its interval."""
+    """Return a difference with its interval."""
     if not row.result.n:
         return "-"
     low, high = row.result.low, row.result.high
@@ -370,9 +368,10 @@ def difference_words(row: Comparison, spec: ReportSpec) -> str:
 
 
 def tuning_part(tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None = None) -> list[str]:
-    """What was tuned, on what, with which budget.
+    """Return the section on the hyperparameter search: description and best trials.
 
-    tuning: the table of a search (see report/tuning.py); searched: what is written beside it, if anything.
+    tuning     trials of the search (tuning.csv)
+    searched   facts of the search (tuning.json), if any
     """
     if tuning is None or tuning.empty:
         return []
@@ -390,18 +389,18 @@ def tuning_part(tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None 
         for i, row in best_tries(tuning).iterrows()
     ]
     header = ["variant", *trial, *fields, words, ""]
-    return ["## Recipes", tuning_text(tuning, searched or {}), markdown(header, cells)]
+    return ["## Hyperparameter search", tuning_text(tuning, searched or {}), markdown(header, cells)]
 
 
 def chosen_words(row: Mapping[Any, Any], searched: Mapping[str, Any]) -> str:
-    """Mark of a chosen trial, with the fields whose value is at the edge of its range."""
+    """Return "chosen", with the fields whose value is at an edge of its range."""
     space = {**searched.get("space", {}), **searched.get("space_of", {}).get(row["variant"], {})}
     fields = [path for path, values in space.items() if path in row and at_edge(values, row[path])]
     return f"chosen, at the edge of {listed(fields)}" if fields else "chosen"
 
 
 def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:
-    """The search in words: fields and their ranges, the budget, and how a recipe was chosen."""
+    """Return a description of the search: fields, ranges, budget, and rule of choice."""
     space = {path: values_words(values) for path, values in searched.get("space", {}).items()}
     fields = ", ".join(f"{f} ({space[f]})" if f in space else f for f in fields_of(tuning))
     at = "".join(f" at {path} = {format_value(level)}" for path, level in searched.get("level", {}).items())
@@ -411,101 +410,103 @@ def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:
     parts = [
         f"Tuned{at}: {fields}.",
         *(f"{variant}: {own_space(found)}." for variant, found in searched.get("space_of", {}).items()),
-        f"Every variant tried {tries} recipes, each with {tuning['seeds'].max()} seeds that no comparison uses;",
-        f"the {extreme} mean {words} was chosen, and no test document had a say.",
+        f"{tries} trials per variant, each with {tuning['seeds'].max()} seeds that no comparison uses.",
+        f"Chosen: the {extreme} mean {words}.",
     ]
     if "state" in tuning.columns:
-        ended = tuning["state"].value_counts()
-        stopped, diverged = (int(ended.get(state, 0)) for state in (PRUNED, DIVERGED))
+        pruned, diverged = (int((tuning["state"] == state).sum()) for state in (PRUNED, DIVERGED))
         parts += [
-            "A variant's first trial is the recipe it had before, the others are a tree-structured Parzen estimator's.",
-            f"Of {len(tuning)} trials {stopped} were stopped before their last seed and {diverged} diverged.",
-            f"Shown: the {TRIALS_SHOWN} best of each variant.",
+            "The first trial of a variant has its previous hyperparameters; the others are sampled by a "
+            "tree-structured Parzen estimator.",
+            f"Of {len(tuning)} trials, pruned: {pruned}; diverged: {diverged}.",
+            f"Shown: the {TRIALS_SHOWN} best trials of each variant.",
         ]
     return " ".join(parts)
 
 
 def own_space(space: Mapping[str, Any]) -> str:
-    """The values of a variant's own that it was searched over."""
+    """Return the search space of a single variant in words."""
     return ", ".join(f"{path} ({values_words(values)})" for path, values in space.items())
 
 
 def format_value(value: object) -> str:
-    """A config value in a cell."""
+    """Return a config value as a cell."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def format_facts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
-    """How many runs, on which data, what they cost, and which code made them; a line each."""
+    """Return lines on the number of runs, data, compute time and commits."""
     seeds = ", ".join(str(seed) for seed in spec.seeds)
-    most = len(spec.variants) * len(spec.levels) * len(spec.seeds)
-    saved = [f"All cells with all seeds would have been {most} runs: looks saved {most - len(runs)}."]
+    full = len(spec.variants) * len(spec.levels) * len(spec.seeds)
+    saved = [f"Interim analyses saved {full - len(runs)} of {full} runs."]
     shared = len(runs) - runs["run_id"].nunique()
     levels = f", {len(spec.levels)} levels of {spec.level_name}" if spec.levels != ("",) else ""
     return [
         f"{len(runs)} runs at scale `{spec.scale}`: {len(spec.variants)} variants{levels}, seeds {seeds}.",
         *(saved if spec.looks else []),
-        *([f"{shared} of them are another's run, which differs in nothing that it reads."] if shared else []),
+        *(
+            [f"{shared} of them reuse the run of another variant or level: no stage reads the fields that differ."]
+            if shared
+            else []
+        ),
         *data_line(runs),
-        f"Computing took {format_duration(runs['computed_seconds'].sum())}; "
-        f"reusing stages saved {format_duration(runs['reused_seconds'].sum())}.",
+        f"Compute time {format_duration(runs['computed_seconds'].sum())}; "
+        f"reused stages saved {format_duration(runs['reused_seconds'].sum())}.",
         commit_line(runs),
     ]
 
 
 def data_line(runs: pd.DataFrame) -> list[str]:
-    """The named sets that the runs read; a user's own path is not shown."""
+    """Return a line with the named sets that the runs read; paths of own files are not shown."""
     parts = []
-    alone = set(column(runs, "param/last_stage")) == {
-        "pretrained"
-    }  # a language model that reads the general corpus only
-    for role in ("general",) if alone else ("target", "general", "unlabelled"):
+    pretraining_only = set(column(runs, "param/last_stage")) == {"pretrained"}
+    for role in ("general",) if pretraining_only else ("target", "general", "unlabelled"):
         names = [column(runs, f"param/{role}.{field}") for field in ("name", "split", "path")]
         sets = {f"{name} ({split})" if not path else "own files" for name, split, path in zip(*names, strict=True)}
-        given = sorted(text for text in sets if not text.startswith(" ("))
-        parts += [f"{role} {listed}"] if (listed := " and ".join(given)) else []
+        if given := sorted(text for text in sets if not text.startswith(" (")):
+            parts.append(f"{role} {' and '.join(given)}")
     return [f"Data: {'; '.join(parts)}."] if parts else []
 
 
 def column(runs: pd.DataFrame, name: str) -> list[str]:
-    """A text column, empty where the runs have none."""
+    """Return a text column; empty texts if the column is missing."""
     return list(runs[name]) if name in runs.columns else [""] * len(runs)
 
 
 def commit_line(runs: pd.DataFrame) -> str:
-    """The commits that made the runs, and how many of them had uncommitted changes."""
+    """Return a line with the commits of the runs and the number of runs with uncommitted changes."""
     counts = runs["commit"].str[:10].replace("", "unknown").value_counts().sort_index()
     parts = [f"{commit} ({count} runs)" if len(counts) > 1 else str(commit) for commit, count in counts.items()]
     dirty = int(runs["dirty"].sum())
-    changed = f"; {dirty} of {len(runs)} runs had uncommitted changes" if dirty else ""
-    return f"Commit {', '.join(parts)}{changed}."
+    uncommitted = f"; {dirty} of {len(runs)} runs had uncommitted changes" if dirty else ""
+    return f"Commit {', '.join(parts)}{uncommitted}."
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds in the unit that people would use."""
+    """Return a duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; bars and line ends in cells are made harmless."""
+    """Return a Markdown table; bars in cells are escaped, newlines become spaces."""
     lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
-    drawn = [f"| {' | '.join(row)} |" for row in lines]
-    return "\n".join([drawn[0], f"|{'---|' * len(header)}", *drawn[1:]])
+    first, *others = (f"| {' | '.join(row)} |" for row in lines)
+    return "\n".join([first, f"|{'---|' * len(header)}", *others])
 
 
 def console_parts(runs: pd.DataFrame, spec: ReportSpec) -> list[RenderableType]:
-    """The tables and the verdict, to print on a terminal; raises IncompleteError for a grid with holes."""
+    """Return the tables and the verdict for the terminal. Raises IncompleteError if runs are missing."""
     runs = check_grid(runs, spec)
     rows = compare_variants(runs, spec)
     header, cells = result_cells(runs, spec)
-    over, kind = (seeds_words(rows), "repeated ") if spec.looks and rows else (str(len(spec.seeds)), "")
+    n, repeated = (seeds_words(rows), "repeated ") if spec.looks and rows else (str(len(spec.seeds)), "")
     return [
         Text(spec.question, style="bold"),
-        Text(f"{spec.metric_label}, mean ± sd over {over} seeds; {better(spec)}"),
-        FittedTable(header, [[cell.removesuffix(f" ({over})") for cell in row] for row in cells]),
-        Text(f"\nVariant minus against, paired by seed; 95% {kind}interval; {kind}p corrected (Holm)"),
+        Text(f"{spec.metric_label}, mean ± sd over {n} seeds; {direction_words(spec)}"),
+        FittedTable(header, [[cell.removesuffix(f" ({n})") for cell in row] for row in cells]),
+        Text(f"\nVariant minus against, paired by seed; {repeated}95% CI; {repeated}p adjusted (Holm)"),
         FittedTable(
             *compact_cells(rows, spec),
             [(row.result.low, row.result.difference, row.result.high) for row in rows],
@@ -519,7 +520,7 @@ def console_parts(runs: pd.DataFrame, spec: ReportSpec) -> list[RenderableType]:
 
 
 def compact_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
-    """The comparisons in the width of a terminal: the pair in one column, further seeds beside the verdict."""
+    """Return the comparisons in fewer columns: the pair in one, further seeds beside the verdict."""
     header, cells = comparison_cells(rows, spec)
     found = [dict(zip(header, row, strict=True)) for row in cells]
     hidden = {"variant", "against", "further seeds", *(() if spec.looks or any(row.shared for row in rows) else ("n",))}
@@ -527,9 +528,9 @@ def compact_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
     for row in found:
         row["verdict"] += f" (+{more})" if (more := row.get("further seeds", "")).isdecimal() else ""
     pairs = [[f"{row['variant']} - {row['against']}", *(row[name] for name in shown)] for row in found]
-    return ["pair", *(name.removesuffix(" (points)") for name in shown)], pairs
+    return ["pair", *(name.removesuffix(" (points)").removeprefix("adjusted ") for name in shown)], pairs
 
 
 def print_report(runs: pd.DataFrame, spec: ReportSpec, console: Console | None = None) -> None:
-    """Print the tables and the verdict."""
+    """Print tables and verdict."""
     (console or Console()).print(Group(*console_parts(runs, spec)))

@@ -15,19 +15,19 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class FittedTable:
-    """A table for the terminal or, where it is too narrow for one, a paragraph for each row; no word is ever cut."""
+    """A table for the terminal, or a paragraph per row if the terminal is too narrow; words are never cut."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     intervals: Sequence[tuple[float, float, float]] = ()
-    """Low end, middle and high end for each row: a last column draws them on a terminal, and nowhere else."""
+    """Low end, middle and high end of each row, drawn as a last column; only on a terminal."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table, bars = text_table(self.header, self.rows), [""] * len(self.rows)
         if self.intervals and console.is_terminal:
             bars = interval_bars(self.intervals, ascii_only=options.ascii_only)
-            drawn = text_table([*self.header, ""], [[*row, bar] for row, bar in zip(self.rows, bars, strict=True)])
-            table = drawn if fits(drawn, console, options) else table
+            with_bars = text_table([*self.header, ""], [[*row, bar] for row, bar in zip(self.rows, bars, strict=True)])
+            table = with_bars if fits(with_bars, console, options) else table
         if fits(table, console, options):
             yield table
             return
@@ -40,16 +40,16 @@ class FittedTable:
 
 
 def fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
-    """Whether a table fits the terminal without wrapping a cell."""
+    """Return whether a table fits the terminal without wrapping cells."""
     return Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width
 
 
 BAR = 21
-"""Characters of a drawn interval."""
+"""Width of a drawn interval in characters."""
 
 
 def interval_bars(intervals: Sequence[tuple[float, float, float]], *, ascii_only: bool) -> list[str]:
-    """Intervals on one axis that holds them all and 0, which is marked; empty where an end is not known.
+    """Draw intervals on a common axis with 0 marked; empty if an end is not finite.
 
     >>> interval_bars([(-2.0, -1.0, 0.0), (0.0, 1.0, 2.0)], ascii_only=True)
     ['[----o----|          ', '          |----o----]']
@@ -77,9 +77,9 @@ def interval_bars(intervals: Sequence[tuple[float, float, float]], *, ascii_only
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, narrow_values: bool = False) -> Table:
-    """A table for the terminal; names in it are text, not markup.
+    """Return a table for the terminal; cells are plain text, not markup.
 
-    Where it is too wide the first column is wrapped or, with narrow_values, all the others.
+    If it is too wide, the first column is wrapped or, with `narrow_values`, all others.
     """
     table = Table(box=None, pad_edge=False)
     for place, name in enumerate(header):

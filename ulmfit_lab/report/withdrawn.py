@@ -1,4 +1,4 @@
-"""Withdrawn results: they can be read in a folder beside the others, each with a reason, and no report uses them."""
+"""Withdrawn results: kept in a folder of their own, each with a date and a reason; no report uses them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER, REASONS = "withdrawn", "reasons.toml"
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """Results that no longer count, and why."""
+    """Withdrawn results, with date and reason."""
 
     folder: Path
     date: date
@@ -29,7 +29,7 @@ class Withdrawal:
 
 
 def withdrawals(base: Path) -> dict[str, Withdrawal]:
-    """Experiment -> its withdrawal, of the results in a folder. Raises DataError for a file that names no reasons."""
+    """Return experiment -> withdrawal for a results folder. Raises DataError if reasons.toml is invalid."""
     path = base / FOLDER / REASONS
     if not path.is_file():
         return {}
@@ -38,15 +38,15 @@ def withdrawals(base: Path) -> dict[str, Withdrawal]:
         return {name: withdrawal(base / FOLDER / name, facts) for name, facts in read.items()}
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} must give a date and a reason of one line for each experiment, as in [bptt], date = 2026-11-26, "
-            f'reason = "...": {error}'
+            f"{path} is invalid ({error}); each experiment needs a date and a reason of one line, such as [bptt], "
+            'date = 2026-11-26, reason = "...".'
         ) from error
 
 
 def withdrawal(folder: Path, facts: Any) -> Withdrawal:
-    """One entry of the file; raises ValueError where it is not a date and a line."""
+    """Return one entry of the file. Raises ValueError unless it has a date and a reason of one line."""
     if not isinstance(facts, Mapping) or facts.keys() != {"date", "reason"}:
-        raise ValueError(f"{folder.name} has not exactly these two")
+        raise ValueError(f"{folder.name} must have exactly date and reason")
     when, reason = facts["date"], facts["reason"]
     if type(when) is not date or not isinstance(reason, str) or len(reason.splitlines()) != 1:
         raise ValueError(f"{folder.name} has date {when!r} and reason {reason!r}")
@@ -54,19 +54,19 @@ def withdrawal(folder: Path, facts: Any) -> Withdrawal:
 
 
 def withdrawal_of(folder: Path) -> Withdrawal | None:
-    """The withdrawal that holds for a folder of results; None once there are new runs in it, or where there is none."""
+    """Return the withdrawal of a results folder; None if there is none or if the folder has new runs."""
     return None if (folder / RUNS).is_file() else withdrawals(folder.parent).get(folder.name)
 
 
 def all_withdrawals(root: Path) -> list[Withdrawal]:
-    """Those of all scales."""
+    """Return the withdrawals of all scales."""
     return [each for scale in SCALES for each in withdrawals(folder_of(root, "", scale)).values()]
 
 
 def check_withdrawn(root: Path) -> list[Problem]:
-    """Folders of withdrawn results without a reason, and reasons without a folder."""
+    """Return a problem for each withdrawn folder without a reason and each reason without a folder."""
     found = {each.folder for each in all_withdrawals(root)}
     kept = {path.parent for scale in SCALES for path in (folder_of(root, "", scale) / FOLDER).glob(f"*/{RUNS}")}
-    lost = [Problem(folder, f"{REASONS} names it, but it has no {RUNS}; bring it back") for folder in found - kept]
-    mute = [Problem(folder, f"is withdrawn without a reason; give one in {REASONS}") for folder in kept - found]
-    return sorted([*lost, *mute], key=lambda problem: problem.path)
+    problems = [Problem(folder, f"listed in {REASONS} but has no {RUNS}; restore it") for folder in found - kept]
+    problems += [Problem(folder, f"withdrawn without a reason; add one to {REASONS}") for folder in kept - found]
+    return sorted(problems, key=lambda problem: problem.path)

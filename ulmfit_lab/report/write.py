@@ -1,4 +1,4 @@
-"""Write a report: runs.csv, table.md, the figure, and a sidecar that says what the figure was made from."""
+"""Write a report: runs.csv, table.md, the figure, and a sidecar (figure.json) with its inputs and digests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ulmfit_lab.report.tables import markdown_report
 from ulmfit_lab.utils.files import atomic_write, json_text
 
 DATA = "data/"
-"""How the names of columns begin that hold the digest of a text."""
+"""Prefix of columns with digests of data sets."""
 
 __all__ = ["Published", "ReportSpec", "read_runs", "sweep_metrics", "write_report"]
 
@@ -32,9 +32,9 @@ def write_report(
     tuning: pd.DataFrame | None = None,
     searched: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write the report's files into a folder; the same runs, or the runs.csv made of them, give the same bytes.
+    """Write the files of a report; the same runs, or their runs.csv, give the same bytes.
 
-    Raises IncompleteError, and writes nothing, for a grid with holes.
+    Raises IncompleteError, and writes nothing, if runs are missing.
     """
     return write_files(report_files(check_grid(runs, spec), spec, tuning, searched), folder)
 
@@ -42,13 +42,13 @@ def write_report(
 def report_files(
     table: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None
 ) -> dict[str, bytes]:
-    """File name -> bytes of the whole report on the runs of a complete grid."""
+    """Return file name -> bytes of all files of a report on a complete grid."""
     files = text_files(table, spec, tuning, searched) | picture_files(table, spec)
     return files | {"figure.json": sidecar(table, spec, digests(files)).encode()}
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Write files into a folder, each whole or not at all."""
+    """Write files to a folder, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         with atomic_write(folder / name) as temporary:
@@ -59,25 +59,25 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> list[Path]:
 def text_files(
     table: pd.DataFrame, spec: ReportSpec, tuning: pd.DataFrame | None, searched: Mapping[str, Any] | None
 ) -> dict[str, bytes]:
-    """File name -> bytes of the runs of a complete grid and of the tables made from them."""
+    """Return file name -> bytes of runs.csv and table.md."""
     tables = markdown_report(table, spec, tuning, searched)
     return {"runs.csv": csv_text(table).encode(), "table.md": tables.encode()}
 
 
 def picture_files(table: pd.DataFrame, spec: ReportSpec, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
-    """File name -> bytes of the figure: what was measured, or what is associated with it."""
+    """Return file name -> bytes of the figure: a scatter plot for associations, otherwise means."""
     return figure_bytes(table, spec, draw_scatter if spec.associations else draw, formats)
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    """File name -> sha256 of its bytes."""
+    """Return file name -> sha256."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) -> str:
-    """What the figure was made from, and what was written with it, as JSON.
+    """Return the sidecar as JSON: inputs of the report and digests of its files.
 
-    written: file name -> sha256, runs.csv among them.
+    written   file name -> sha256, including runs.csv
     """
     facts = {
         "experiment": spec.name,
@@ -95,20 +95,20 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) ->
 
 
 def declared(spec: ReportSpec) -> dict[str, Any]:
-    """All that the report was told; what older reports did not know of only where it says something."""
+    """Return the fields of the spec; fields that older reports lack are included only if set."""
     newer = {"associations", "also", "looks", "checks", "primary", "margins", "smallest_difference", "efficiency"}
     newer |= {"registered", "changed", "exploratory", "tested_seeds", "documents"}
     return {name: value for name, value in dataclasses.asdict(spec).items() if name not in newer or value}
 
 
 def data_digests(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """Data set -> the digests (their first characters) of all texts of that name that the runs read."""
-    named = [str(name) for name in runs.columns if str(name).startswith(DATA)]
-    return {name.removeprefix(DATA): sorted({str(v) for v in runs[name] if v}) for name in named}
+    """Return data set -> abbreviated digests of its texts in the runs."""
+    columns = [str(name) for name in runs.columns if str(name).startswith(DATA)]
+    return {name.removeprefix(DATA): sorted({str(v) for v in runs[name] if v}) for name in columns}
 
 
 def sweep_metrics(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, float]:
-    """Mean, sd and n of every variant and level, for the sweep's parent run; an sd of one seed is left out."""
+    """Return mean, sd and n of every variant and level, for the parent run; without sd for a single seed."""
     found: dict[str, float] = {}
     for (variant, level), summary in summarize_variants(check_grid(runs, spec), spec).items():
         if not summary.n:
