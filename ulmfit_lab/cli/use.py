@@ -293,7 +293,7 @@ def compare_command(args: argparse.Namespace) -> int:
         for row in found.rows
     ]
     if rows:
-        header = ["pair", found.measure.label, "95% interval", "p (Holm)", "verdict", "seeds"]
+        header = ["pair", found.measure.label, "95% CI", "adjusted p (Holm)", "verdict", "seeds"]
         console.print(text_table(header, rows))
     else:
         console.print("No paired test: the variants of the runs share fewer than two seeds.")
