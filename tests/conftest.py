@@ -34,9 +34,30 @@ settings.register_profile("lab", deadline=None, derandomize=True)
 settings.load_profile("lab")
 
 
+LONG_FIRST = ("test_cluster.py", "test_killed_anywhere.py", "test_tuning.py", "test_side_by_side.py", "test_sweep.py")
+"""Files of minutes each, the longest first."""
+SLOW_FOLDERS = ("sweep", "benchmarks", "doctor")
+SLOW_FILES = {
+    "test_agreement.py", "test_batch_size.py", "test_builder.py", "test_cli.py", "test_committed.py",
+    "test_committed_results.py", "test_confusion.py", "test_current_report.py", "test_data.py", "test_devices.py",
+    "test_docs.py", "test_document_intervals.py", "test_encoding.py", "test_evaluation.py", "test_holdout.py",
+    "test_imports.py", "test_inference.py", "test_items.py", "test_languages.py", "test_lineage.py", "test_listing.py",
+    "test_loop_resume.py", "test_means.py", "test_model_export.py", "test_modules.py", "test_named_sets.py",
+    "test_naming.py", "test_noise.py", "test_notebook.py", "test_places.py", "test_precision.py",
+    "test_registration.py", "test_replicates.py", "test_reporting.py", "test_reproduce.py", "test_results_ledger.py",
+    "test_sequential.py", "test_served.py", "test_sqlite_reader.py", "test_stage_archive.py",
+    "test_stage_differences.py", "test_tokens.py", "test_tracker.py", "test_travel.py", "test_unwritable.py",
+    "test_wheel.py", "test_withdrawn.py",
+}  # fmt: skip
+"""Files that sweep, start processes or simulate, beside those that mark their tests themselves."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files of sweeps first, which take minutes each, so that none of them is left for the end."""
-    items.sort(key=lambda item: "sweeps" not in item.path.parts)
+    """Mark what `make test-fast` leaves out; put files that take minutes first, so that none is left for the end."""
+    items.sort(key=lambda item: (*LONG_FIRST, item.path.name).index(item.path.name))
+    for item in items:
+        if item.path.name in SLOW_FILES or item.path.parent.name in SLOW_FOLDERS:
+            item.add_marker("slow")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
