@@ -27,9 +27,10 @@ from ulmfit_lab.utils.errors import DataError
 
 @pytest.fixture(scope="module")
 def compared(experiment: Experiment) -> Experiment:
-    """A network beside TF-IDF, three seeds."""
-    variants = {"random": {"classifier.init": "random"}, "tf-idf": {"classifier.model": "tf-idf"}}
-    return replace(experiment, variants=variants, seeds=(0, 1, 2))
+    """A network beside TF-IDF and beside a language model for each seed, three seeds."""
+    variants = {**experiment.variants, "tf-idf": {"classifier.model": "tf-idf"}}
+    own = {**experiment.scales["tiny"], "pretraining.seed": None, "fine_tuning.seed": None}
+    return replace(experiment, variants=variants, scales={"tiny": own}, seeds=(0, 1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,10 @@ def test_the_interval_is_of_the_same_difference_and_counts_the_test_documents(
     swept: Any, reported: Path, compared: Experiment
 ) -> None:
     runs, spec = committed_grid(Committed(compared, "tiny", reported))
-    (row,), (found,) = compare_variants(runs, spec), spec.documents
+    rows = compare_variants(runs, spec)
+    assert [(each.variant, each.against) for each in spec.documents] == [(row.variant, row.against) for row in rows]
+    ((row, found),) = [pair for pair in zip(rows, spec.documents, strict=True) if pair[0].variant == "tf-idf"]
+    assert row.against == "random"
     assert found.difference == pytest.approx(row.result.difference, abs=1e-5)
     assert found.low <= row.result.low + 1e-5 and row.result.high - 1e-5 <= found.high
     tested = {
@@ -104,4 +108,5 @@ def test_a_verdict_that_other_documents_may_not_show_is_named(
 
 def test_the_file_is_json_that_names_its_runs(reported: Path) -> None:
     found = json.loads((reported / FILE).read_text(encoding="utf-8"))
-    assert set(found) == {"runs", "contrasts"} and found["contrasts"][0]["variant"] == "tf-idf"
+    assert set(found) == {"runs", "contrasts"}
+    assert [each["variant"] for each in found["contrasts"]] == ["fine-tuned", "tf-idf"]
