@@ -62,7 +62,7 @@ def test_seeds_are_added_only_where_a_comparison_is_open_and_the_report_says_so(
     text = (tmp_path / "table.md").read_text()
     assert "| untrained | trained |" in text and "| worse | 6 |" in text
     assert "| no difference shown | 10 |" in text
-    assert "looked at after 6, 8, 10 seeds" in text and "would have been 30 runs" in text
+    assert "Interim analyses after 6, 8, 10 seeds" in text and "saved 4 of 30 runs" in text
     # from runs.csv alone the report has the same bytes
     table, spec = committed_grid(Committed(words, "tiny", tmp_path))
     again = report_files(table, spec, None, None)
