@@ -235,17 +235,19 @@ def order_runs(plan: Plan, store: StageStore, alive: Callable[[str], bool]) -> I
 
     waiting = sorted(plan.todo, key=lambda run: (run.run_spec.seed, -seconds(run)))
     while waiting:
-        current = [run for run in waiting if alive(run.stage.fingerprint)]
+        current, free = list[PlannedRun](), list[PlannedRun]()
+        for run in waiting:
+            (current if alive(run.stage.fingerprint) else free).append(run)
         claimed = {stage.fingerprint for run in current for stage in store.missing(run.stage)}
-        free = [run for run in waiting if run not in current] or waiting
-        chosen = next((run for run in free if not is_blocked(run.stage, store, claimed)), free[0])
+        candidates = free or current
+        chosen = next((run for run in candidates if not is_blocked(run.stage, store, claimed)), candidates[0])
         waiting.remove(chosen)
         yield chosen
 
 
 def is_blocked(stage: Stage, store: StageStore, claimed: Container[str]) -> bool:
     """Return whether another process computes something that the stage needs, or is about to."""
-    return store.busy(stage) or any(each.fingerprint in claimed for each in store.missing(stage))
+    return any(each.fingerprint in claimed for each in store.missing(stage)) or store.busy(stage)
 
 
 @dataclass(frozen=True)
@@ -377,7 +379,7 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
     digests: dict[str, str] = {}
     origins: list[str] = []
     diverged: list[str] = []
-    began: dict[str, float] = {}
+    effects: dict[str, float] = {}  # what shows that a manipulation took effect
     for each in stage.ancestry():
         stored = store.find(each)
         if stored is None and each.kind == "tokens":
@@ -393,9 +395,9 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
             tags[f"stage.{name}.how"] = "computed" if fresh else "reused"
             if each is not stage:
                 origins.append(read_origin(stored.folder, name, fresh, log.client.tracking_uri))
-            began |= averaging(stored, each, PREFIX.get(each.kind, "") + direction_of(each, stage))
+            effects |= averaging(stored, each, PREFIX.get(each.kind, "") + direction_of(each, stage))
             if "unseen_tokens" in stored.summary:
-                began["final/unseen_tokens"] = float(stored.summary["unseen_tokens"])
+                effects["final/unseen_tokens"] = float(stored.summary["unseen_tokens"])
             diverged += [f"{name}: {stored.summary['diverged']}"] if "diverged" in stored.summary else []
         if each.kind in PREFIX and not fresh:
             log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
@@ -409,8 +411,8 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
         tags[DIVERGED] = "; ".join(diverged)
         about += f"\n\n**Diverged**: {tags[DIVERGED]}"
     log.set_tags(tags | {NOTE: add_origins(about, origins)})
-    gap = loss_gap(store.find(stage))
-    return values | began | gap | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
+    effects |= loss_gap(store.find(stage))
+    return values | effects | {"cost/computed_seconds": computed, "cost/reused_seconds": reused}
 
 
 def loss_gap(stored: StageResult | None) -> dict[str, float]:
