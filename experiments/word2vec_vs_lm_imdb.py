@@ -67,7 +67,7 @@ EXPERIMENT = Experiment(
     },
     search=Search(
         space={"classifier.lr": (3e-3, 6e-3, 1.2e-2)},
-        seeds=(1001,),
+        seeds=(1001, 1002, 1003),
         levels={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
     ),
 )

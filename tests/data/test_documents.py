@@ -68,6 +68,33 @@ def test_no_batch_holds_one_document_alone(n: int, batch_size: int) -> None:
     assert set(sizes[:-1]) <= {batch_size}
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 60),
+    epoch_size=st.integers(1, 200),
+    batch_size=st.integers(2, 9),
+    sampler=st.sampled_from(["sortish", "shuffled", "sorted"]),
+)
+def test_epochs_of_a_given_size_read_all_documents_equally_often(
+    n: int, epoch_size: int, batch_size: int, sampler: str
+) -> None:
+    """Epochs are parts of repeated passes: at any time two documents were read equally often, or one once more."""
+    batches = make(n, batch_size=batch_size, sampler=sampler, epoch_size=epoch_size)
+    read = np.zeros(n, int)
+    for epoch in range(3):
+        numbers = list(batches.numbers(epoch))
+        assert len(numbers) == batches.count(epoch)
+        assert sum(map(len, numbers)) == epoch_size
+        np.add.at(read, np.concatenate(numbers), 1)
+        assert read.max() - read.min() <= 1
+        assert [part.tolist() for part in batches.numbers(epoch, 1)] == [part.tolist() for part in numbers[1:]]
+
+
+def test_sets_of_different_sizes_have_equally_many_steps_of_the_same_size() -> None:
+    counts = [[len(batch.labels) for batch in make(n, epoch_size=96).epoch(0)] for n in (7, 96, 1000)]
+    assert counts[0] == counts[1] == counts[2] == [8] * 12
+
+
 def test_sorted_is_strictly_by_length_longest_first_and_stable() -> None:
     assert sort_order(np.array([3, 9, 3, 1, 9])).tolist() == [1, 4, 0, 2, 3]
     lengths = torch.cat([batch.lengths for batch in make(100, sampler="sorted").epoch(5)])

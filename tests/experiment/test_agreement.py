@@ -27,6 +27,7 @@ KINDS = {
     "pretrained": {"last_stage": "pretrained"},
     "fine-tuned": {"last_stage": "fine-tuned"},
     "tf-idf": {"classifier.model": "tf-idf"},
+    "word-vectors": {"classifier.model": "word-vectors"},
     **{f"init {s}": {"classifier.init": s} for s in ("random", "word2vec", "glove", "pretrained", "fine-tuned")},
 }
 

@@ -12,6 +12,7 @@ from ulmfit_lab.analysis.spec import Associations, ExtraMetric, Predictor
 from ulmfit_lab.config.paths import differences, flatten
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.experiment.declaration import (
+    Design,
     Experiment,
     Report,
     Search,
@@ -23,6 +24,7 @@ from ulmfit_lab.experiment.declaration import (
     search_config,
     searched_variants,
     variant_config,
+    with_language_model,
 )
 from ulmfit_lab.experiment.search_space import Range
 from ulmfit_lab.utils.errors import ConfigError
@@ -110,7 +112,7 @@ def test_a_search_that_leaves_bounds_or_makes_no_sense_is_refused(search: Any, s
     [
         ({"metric": "final/error"}, "validation metric"),  # a test error
         ({"metric": "final/valid_macrof1"}, "Did you mean 'final/valid_macro_f1'"),
-        ({"seeds": (7, 7)}, "must be different seeds"),
+        ({"seeds": (7, 7)}, "must be 3 different seeds"),
         ({"budget": 0}, "at least 1"),
         ({"variants": ("nane",)}, "Did you mean 'none'"),
     ],
@@ -168,15 +170,29 @@ def test_a_logarithmic_range_begins_above_zero() -> None:
 
 
 def test_models_without_an_lstm_and_variants_that_are_not_named_are_not_searched() -> None:
-    fixed = {name: {"classifier.model": name.lower()} for name in ("TF-IDF", "sentence-encoder")}
+    fixed = {name: {"classifier.model": name.lower()} for name in ("TF-IDF", "sentence-encoder", "word-vectors")}
     more = {**DROPOUT.variants, **fixed, "much": {"lm.drop_mult": 0.9}}
     experiment = replace(DROPOUT, variants=more)
     assert searched_variants(experiment, "tiny") == ["none", "half", "much"]
     assert searched_variants(
         replace(experiment, search=replace(experiment.search, variants=("much", "none"))), "tiny"
     ) == ["none", "much"]
-    with pytest.raises(ConfigError, match="no LSTM"):
+    with pytest.raises(ConfigError, match="trains no network"):
         replace(experiment, search=replace(experiment.search, variants=("TF-IDF",)))
+
+
+@pytest.mark.parametrize("seeds", [(7,), (7, 8), (7, 7, 8)])
+def test_a_search_has_three_seeds_or_more(seeds: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"search.seeds .* must be 3 different seeds or more"):
+        replace(DROPOUT, search=replace(DROPOUT.search, seeds=seeds))
+
+
+def test_a_search_shares_the_language_models_of_the_seeds() -> None:
+    nested = replace(DROPOUT, design=Design(language_models=2))
+    config = variant_config(nested, "tiny", "half")
+    shared = [with_language_model(nested, config, seed) for seed in (1001, 1002, 1003)]
+    assert [(each.pretraining.seed, each.fine_tuning.seed) for each in shared] == [(1, 1), (0, 0), (1, 1)]
+    assert with_language_model(DROPOUT, config, 1001) == config
 
 
 def test_a_variant_is_searched_at_its_level_from_the_recipe_it_has() -> None:

@@ -20,8 +20,9 @@ from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.experiment.declaration import Experiment, variant_config
 from ulmfit_lab.models import sentence_encoder
 from ulmfit_lab.models.checkpoint import load_checkpoint
+from ulmfit_lab.models.word_vectors import WordVectors
 from ulmfit_lab.pipeline import graph
-from ulmfit_lab.pipeline.baselines import load_document_vectors, logistic_regression
+from ulmfit_lab.pipeline.baselines import beyond_the_edge, load_document_vectors, logistic_regression, mean_vectors
 from ulmfit_lab.pipeline.build_models import build_classifier, restore_language_model, stamp
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.labelled_data import drawn_order, load_labelled_data, load_prediction_metrics
@@ -268,7 +269,7 @@ def test_sentence_vectors_are_made_once_for_all_seeds_and_numbers_of_labels(
 ) -> None:
     needs_sentence_encoder()
     test = str(write_csv(tmp_path / "test.csv", sentences[:80]))
-    options = {"classifier__model": "sentence-encoder", "target__test_path": test, "target__test": 50}
+    options = {"classifier__model": "sentence-encoder", "target__test_path": test, "target__n_test": 50}
     stages = [made(seed, target__n_labels=labels, **options) for seed, labels in ((0, 60), (1, 60), (0, 30))]
     folders = sorted((tmp_path / "stages" / "encoded").iterdir())
     assert len(folders) == 2 and len({stage.fingerprint for stage in stages}) == 3
@@ -295,6 +296,57 @@ def test_sentence_vectors_are_those_of_the_documents_words_without_markers(confi
     np.testing.assert_allclose(load_document_vectors(stored, numbers), expected, rtol=0, atol=2e-6)
 
 
+def test_a_fine_tuned_transformer_learns_and_reads_its_own_fields_alone(
+    made: Callable[..., StageResult], config: RunConfig
+) -> None:
+    needs_sentence_encoder()
+    recipe = {"classifier__lr": 3e-4, "classifier__epochs": 2, "classifier__batch_size": 16, "target__holdout": 20}
+    stored = made(classifier__model="transformer", **recipe)
+    final = stored.summary["final"]
+    assert final["error"] < 0.5, "guessing errs as often as not"
+    assert {"valid_loss", "holdout_error"} <= final.keys()
+    assert final["error"] == load_prediction_metrics(stored.folder)["error"]
+    fields = {name.replace("__", "."): value for name, value in recipe.items()} | {"classifier.model": "transformer"}
+    own = override(config, fields)
+    same = override(own, {"lm.emb_size": 8, "classifier.head_size": 9, "classifier.drop_mult": 0.9})
+    assert final_stage(same, 0, None).fingerprint == final_stage(own, 0, None).fingerprint == stored.fingerprint
+    for path, value in (("classifier.lr", 1e-4), ("classifier.epoch_size", 32), ("classifier.head_dropout", 0.2)):
+        assert final_stage(override(own, {path: value}), 0, None).fingerprint != stored.fingerprint
+
+
+def test_mean_vectors_leave_out_words_without_a_vector() -> None:
+    vectors = WordVectors(("good", "bad"), np.array([[1.0, 3.0], [3.0, 5.0]], np.float32))
+    found = mean_vectors([["good", "bad", "unknown"], ["unknown"], ["bad"]], vectors)
+    assert found.tolist() == [[2.0, 4.0], [0.0, 0.0], [3.0, 5.0]]
+
+
+def test_word_vectors_are_trained_once_for_pooling_and_for_a_network(
+    made: Callable[..., StageResult], config: RunConfig
+) -> None:
+    stored = made(classifier__model="word-vectors", word_vectors__epochs=2)
+    assert {"error", "valid_error", "loss"} <= stored.summary["final"].keys()
+    pooled, started = (
+        final_stage(override(config, {"word_vectors.epochs": 2, **changes}), 0, None).ancestry()
+        for changes in ({"classifier.model": "word-vectors"}, {"classifier.init": "word2vec"})
+    )
+    (one,), (other,) = ([s.fingerprint for s in each if s.kind == "vectors"] for each in (pooled, started))
+    assert one == other
+
+
+def test_a_strength_is_searched_beyond_an_edge() -> None:
+    """Of two small features the one that tells is the smaller: only a weak penalty lets it outweigh the other."""
+    rng = np.random.default_rng(0)
+    truth = np.tile([0, 1], 200)
+    noise = rng.normal(size=400)
+    features = np.column_stack([noise, truth * 5e-3 + 0.5 * noise])
+    parts = (features[:300], truth[:300]), (features[300:], truth[300:])
+    strength, _ = logistic_regression(parts[0], {"valid": parts[1], "test": parts[1]}, 2)
+    assert strength > 100
+    assert beyond_the_edge({1.0: 0.5, 10.0: 0.6, 100.0: 0.5}) is None
+    assert beyond_the_edge({1.0: 0.6, 10.0: 0.5, 100.0: 0.5}) == 0.1
+    assert beyond_the_edge({1e4: 0.5, 1e5: 0.6}) is None, "the limit"
+
+
 def needs_sentence_encoder() -> None:
     """Skip where the extra is not installed."""
     try:
@@ -304,7 +356,7 @@ def needs_sentence_encoder() -> None:
 
 
 def test_baselines_read_in_no_direction(config: RunConfig) -> None:
-    for model in ("tf-idf", "sentence-encoder"):
+    for model in ("tf-idf", "sentence-encoder", "word-vectors", "transformer"):
         changes = {"classifier.both_directions": True, "classifier.model": model}
         with pytest.raises(ConfigError, match=f"both_directions .* {model!r} has no direction"):
             final_stage(override(config, changes), 0, None)

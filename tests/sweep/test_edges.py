@@ -81,7 +81,7 @@ def test_a_search_goes_on_while_the_best_is_at_an_edge(
         "from ulmfit_lab.experiment import Experiment, Range, Search\n"
         f"EXPERIMENT = Experiment(**{fields!r}, variants={{'random': {{'classifier.init': 'random'}}}}, "
         f"tuned={tuned!r}, search=Search(space={{'classifier.lr': Range(1e-7, 2e-7, log=True)}}, budget=3, "
-        "seeds=(1001,), metric='final/valid_loss', widest={'classifier.lr': Range(1e-9, 1e-6, log=True)}))\n"
+        "seeds=(1001, 1002, 1003), metric='final/valid_loss', widest={'classifier.lr': Range(1e-9, 1e-6, log=True)}))\n"
     )
     (tmp_path / "edge.py").write_text(source, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -252,7 +252,7 @@ def test_a_measure_that_runs_do_not_have_is_named(lab: Any, experiment: Experime
 
 def test_a_measure_that_is_better_when_larger_is_made_large(lab: Any, experiment: Experiment) -> None:
     """Of two recipes for a language model, one of which learns next to nothing, and is the one there was."""
-    asked: dict[str, Any] = {"space": {"fine_tuning.lr": (1e-7, 1e-2)}, "seeds": (7,), "budget": 2}
+    asked: dict[str, Any] = {"space": {"fine_tuning.lr": (1e-7, 1e-2)}, "seeds": (7, 8, 9), "budget": 2}
     asked |= {"metric": "final/lm_accuracy", "variants": ("fine-tuned",)}
     scales = {"tiny": {**experiment.scales["tiny"], "fine_tuning.lr": 1e-7}}
     one = searched(experiment, asked, scales=scales)

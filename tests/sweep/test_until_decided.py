@@ -92,7 +92,7 @@ def test_a_sweep_that_has_not_come_to_its_end_has_no_report(lab: Any, words: Exp
 
 def test_looks_go_from_the_declared_seeds_to_the_most_and_leave_out_those_of_the_search(words: Experiment) -> None:
     plain = replace(
-        words, seeds=range(6), design=replace(words.design, looks=()), search=replace(words.search, seeds=(7,))
+        words, seeds=range(6), design=replace(words.design, looks=()), search=replace(words.search, seeds=(7, 20, 21))
     )
     made = until_decided(plain, most=9, batch=2)
     assert (made.design.looks, made.seeds) == ((6, 8, 9), (0, 1, 2, 3, 4, 5, 6, 8, 9))

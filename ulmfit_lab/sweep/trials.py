@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from ulmfit_lab.analysis.tuning_table import COMPLETE, DIVERGED, PRUNED
 from ulmfit_lab.config.paths import fingerprint, override
 from ulmfit_lab.config.schema import RunConfig
-from ulmfit_lab.experiment.declaration import Experiment, RunSpec
+from ulmfit_lab.experiment.declaration import Experiment, RunSpec, with_language_model
 from ulmfit_lab.experiment.plan import PlannedRun
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import Stage
@@ -94,7 +94,11 @@ class Tuning:
 
     def stage(self, each: SearchedVariant, values: Mapping[str, Any], seed: int) -> Stage:
         """Last stage of a variant's run with these hyperparameters."""
-        return final_stage(override(each.config, values), seed, self.data, self.home.imported)
+        return final_stage(self.config(each, values, seed), seed, self.data, self.home.imported)
+
+    def config(self, each: SearchedVariant, values: Mapping[str, Any], seed: int) -> RunConfig:
+        """Config of a variant's run with these hyperparameters."""
+        return with_language_model(self.experiment, override(each.config, values), seed)
 
     @cached_property
     def parent(self) -> str:
@@ -172,7 +176,7 @@ def measured(tuning: Tuning, each: SearchedVariant, trial: Trial, seed: int, dis
     Raises CellFailed for any other failure.
     """
     measure = tuning.experiment.search.metric
-    config = override(each.config, trial.values)
+    config = tuning.config(each, trial.values, seed)
     cell = TrialCell(tuning.name, tuning.scale, each.variant, each.level, seed, config, trial.number)
     stage = tuning.stage(each, trial.values, seed)
     with FileLock(tuning.lock(stage.fingerprint)):

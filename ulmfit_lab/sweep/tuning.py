@@ -18,7 +18,13 @@ from filelock import FileLock
 from ulmfit_lab.analysis.tuning_table import chosen, measure_of
 from ulmfit_lab.config.paths import fingerprint, flatten, non_defaults, override
 from ulmfit_lab.config.schema import RunConfig
-from ulmfit_lab.experiment.declaration import Changes, Experiment, search_config, searched_variants
+from ulmfit_lab.experiment.declaration import (
+    Changes,
+    Experiment,
+    search_config,
+    searched_variants,
+    with_language_model,
+)
 from ulmfit_lab.experiment.plan import Throughput
 from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.search_space import (
@@ -197,7 +203,8 @@ def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: P
     """Fingerprint of config, data, code, space, seeds and metric of a variant's search."""
     space = experiment.search_space(variant)
     lowest = override(config, next(extremes(space)))
-    stages = [final_stage(lowest, seed, data, imported).fingerprint for seed in experiment.search.seeds]
+    configs = [(seed, with_language_model(experiment, lowest, seed)) for seed in experiment.search.seeds]
+    stages = [final_stage(config, seed, data, imported).fingerprint for seed, config in configs]
     key = {"config": non_defaults(lowest), "stages": stages, "space": format_space(space)}
     return fingerprint(key | {"seeds": list(experiment.search.seeds), "measure": experiment.search.metric})
 
