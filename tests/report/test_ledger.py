@@ -11,8 +11,8 @@ import pytest
 
 from ulmfit_lab.analysis.comparisons import compare_variants
 from ulmfit_lab.analysis.run_table import runs_frame
-from ulmfit_lab.analysis.spec import Published, ReportSpec
-from ulmfit_lab.analysis.statistics import ALPHA, Verdict, smallest_difference
+from ulmfit_lab.analysis.spec import Expectation, Margin, Published, ReportSpec
+from ulmfit_lab.analysis.statistics import ALPHA, Verdict, effect_power, seeds_for_power, smallest_difference
 from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.figures import save_figure
 from ulmfit_lab.report.ledger import HEADER, Entry, Result, ledger_control, ledger_row, ledger_text, result_of
@@ -119,6 +119,27 @@ def test_an_experiment_without_runs_is_not_run_yet(runs: pd.DataFrame, spec: Rep
     text = ledger_text([entry(None), entry(result_of(runs, spec, [CONTRAST]))], "ledger.svg")
     assert "![" in text and text.count("\n| ") == 3  # header and two rows
     assert "![" not in ledger_text([entry(None)], "")
+
+
+def test_a_declared_experiment_says_what_it_can_show_and_what_it_costs(spec_with: Callable[..., ReportSpec]) -> None:
+    """By hand: 8 pairs and one test detect 1.156 sd with a power of 80% (noncentral t), so 2 of sd 1.5 in 90%."""
+    expected = Expectation(sd=1.5, source="a pilot", core_hours=3.5, changes_mind="a loss")
+    one = (("word2vec", "random", "1000"),)
+    margin = Margin("word2vec", "random", 3.0, "a reason")
+    spec = spec_with(seeds=range(8), primary=one, expected=expected, smallest_difference=2.0, margins=(margin,))
+    told = dict(zip(HEADER, ledger_row(replace(entry(None), declared=spec)), strict=True))
+    verdict, power, equivalent, sd, mind = told["verdict"].split("<br>")
+    assert verdict == "declared, not run" and "90%" in power and "difference of 2" in power
+    assert "within 3 of random" in equivalent and sd == "expected sd 1.5: a pilot" and mind.endswith("a loss")
+    assert told["n"] == "8" and told["detectable difference"] == "1.73"
+    assert told["cost"] == "about 3.5 core-hours"
+    small = replace(spec, smallest_difference=1.0)
+    lines = ledger_row(replace(entry(None), declared=small))[3].split("<br>")
+    needed = seeds_for_power(1 / 1.5)
+    assert lines[2] == f"cannot show it: that takes n = {needed}" and needed is not None
+    assert effect_power(1 / 1.5, needed, ALPHA) >= 0.8 > effect_power(1 / 1.5, needed - 1, ALPHA)
+    nested = replace(spec, language_models=3)
+    assert dict(zip(HEADER, ledger_row(replace(entry(None), declared=nested)), strict=True))["n"] == "3"
 
 
 def test_left_of_zero_is_better_in_percent_of_the_variant_compared_with(runs: pd.DataFrame, spec: ReportSpec) -> None:

@@ -70,6 +70,20 @@ class Margin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What an experiment's small scale is expected to show and to cost, declared before its first run."""
+
+    sd: float
+    """Standard deviation of a contrast's paired differences between replicates, in the unit of the report, above 0."""
+    source: str
+    """What the sd was estimated from, such as withdrawn results."""
+    core_hours: float
+    """Compute time, without stages that other experiments share."""
+    changes_mind: str
+    """Result that would change our mind about the claim."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A metric of a model that may predict an outcome."""
 
@@ -148,6 +162,9 @@ class ReportSpec:
     """Contrasts that are also tested for equivalence and non-inferiority."""
     smallest_difference: float | None = None
     """The smallest difference of interest, from which further seeds are planned."""
+    language_models: int | None = None
+    """Number of language models that the seeds share; None where the seeds decide."""
+    expected: Expectation | None = None
     registered: str = ""
     """When the experiment was declared, in a sentence; empty where that is not recorded."""
     changed: tuple[str, ...] = ()
@@ -160,6 +177,16 @@ class ReportSpec:
     """Number of seeds of a fixed test that was made before the looks were planned; 0 if they were declared first."""
     efficiency: tuple[tuple[str, str], ...] = ()
     """Pairs (variant, against): at which level does against reach what variant reaches?"""
+
+    @property
+    def tests(self) -> int:
+        """Number of tests of the family over which a primary contrast is corrected."""
+        return len(self.primary) or len(self.pairs) * len(self.levels)
+
+    @property
+    def replicates(self) -> int:
+        """Number of independent replicates of a contrast of language models: their number, or that of the seeds."""
+        return self.language_models or len(self.seeds)
 
     @property
     def models(self) -> tuple[str, ...]:

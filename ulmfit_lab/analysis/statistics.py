@@ -210,7 +210,9 @@ def further_seeds(result: PairedResult, power: float = 0.8, alpha: float = ALPHA
         return None
     effect = abs(result.difference) / result.sd if result.sd > 0 else math.inf
     further = range(max(FEWEST_SEEDS - result.n, 0), MOST_SEEDS + 1)
-    return further.start + bisect_left(further, True, key=lambda more: _power(effect, result.n + more, alpha) >= power)
+    return further.start + bisect_left(
+        further, True, key=lambda more: effect_power(effect, result.n + more, alpha) >= power
+    )
 
 
 def sd_limit(sd: float, n: int, confidence: float = 0.8) -> float:
@@ -221,6 +223,14 @@ def sd_limit(sd: float, n: int, confidence: float = 0.8) -> float:
     from scipy import stats
 
     return sd * math.sqrt((n - 1) / float(stats.chi2.ppf(1 - confidence, n - 1))) if n > 1 else sd
+
+
+def seeds_for_power(effect: float, power: float = 0.8, alpha: float = ALPHA, most: int = 1000) -> int | None:
+    """Smallest number of pairs with which a paired t test detects an effect with this power; None if above `most`.
+
+    effect: in standard deviations of the paired differences
+    """
+    return next((n for n in range(FEWEST_SEEDS, most + 1) if effect_power(effect, n, alpha) >= power), None)
 
 
 def smallest_difference(sd: float, n: int, power: float = 0.8, alpha: float = ALPHA) -> float | None:
@@ -235,12 +245,12 @@ def smallest_difference(sd: float, n: int, power: float = 0.8, alpha: float = AL
     if n < FEWEST_SEEDS:
         return None
     high = 1.0
-    while _power(high, n, alpha) < power:
+    while effect_power(high, n, alpha) < power:
         high *= 2
-    return sd * float(brentq(lambda effect: _power(effect, n, alpha) - power, 0.0, high))
+    return sd * float(brentq(lambda effect: effect_power(effect, n, alpha) - power, 0.0, high))
 
 
-def _power(effect: float, n: int, alpha: float) -> float:
+def effect_power(effect: float, n: int, alpha: float) -> float:
     """Power of a two-sided paired t test for an effect in standard deviations (noncentral t distribution)."""
     from scipy import stats
 

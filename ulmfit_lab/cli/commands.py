@@ -231,6 +231,9 @@ def plan_command(args: argparse.Namespace) -> int:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     spec = make_report_spec(experiment, args.scale, overrides)
     sd = sd_of_differences(plan.planned, plan.finished, spec)
+    if not sd and spec.expected and args.scale == "small":
+        sd = spec.expected.sd
+        console.print(f"Expected sd of differences: {spec.expected.source}.", markup=False, soft_wrap=True)
     for line in replication_lines(plan.planned, spec) + (power_lines(spec, sd) if sd else []):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if plan.todo:

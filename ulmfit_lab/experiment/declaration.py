@@ -20,7 +20,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ExtraMetric, ManipulationCheck, Margin, Published
+from ulmfit_lab.analysis.spec import (
+    FEWEST_SEEDS,
+    Associations,
+    Expectation,
+    ExtraMetric,
+    ManipulationCheck,
+    Margin,
+    Published,
+)
 from ulmfit_lab.config.bounds import field_bounds
 from ulmfit_lab.config.paths import fingerprint, flatten, override
 from ulmfit_lab.config.scales import SCALES
@@ -83,6 +91,9 @@ class Design:
     """Contrasts that are also tested for equivalence and non-inferiority."""
     smallest_difference: float | None = None
     """The smallest difference of interest, in the unit of the report: power and further seeds are planned from it."""
+    expected: Expectation | None = None
+    """What the small scale is expected to show and to cost; `plan` and the ledger tell its power until there are runs.
+    """
     efficiency: Sequence[tuple[str, str]] = ()
     """Pairs (variant, against) whose label efficiency is reported: at how many times the level of the factor, a number
     above 0, against reaches what variant reaches."""
@@ -436,6 +447,9 @@ def _check_primary(experiment: Experiment) -> None:
     smallest = experiment.design.smallest_difference
     if smallest is not None and not (is_number(smallest) and smallest > 0):
         raise ConfigError(f"{experiment.name}: smallest_difference = {smallest} must be above 0.")
+    expected = experiment.design.expected
+    if expected and not all(is_number(x) and x > 0 for x in (expected.sd, expected.core_hours)):
+        raise ConfigError(f"{experiment.name}: expected sd and core_hours must be above 0; there are {expected}.")
     models = experiment.design.language_models
     if models is not None and not (type(models) is int and 2 <= models <= len(experiment.seeds)):
         raise ConfigError(

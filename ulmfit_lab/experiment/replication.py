@@ -92,12 +92,13 @@ def power_lines(spec: ReportSpec, sd: float) -> list[str]:
 
     sd: of paired differences, in the unit of the report
     """
-    n, tests = len(spec.seeds), len(spec.primary or [1 for _ in spec.pairs for _ in spec.levels])
+    n, tests = spec.replicates, spec.tests
+    unit = "language models" if spec.language_models else "seeds"
     smallest = smallest_difference(sd, n, alpha=0.05 / max(tests, 1))
     if smallest is None:
-        return [f"{n} seeds are too few for a claim ({FEWEST_SEEDS} are needed)."]
+        return [f"{n} {unit} are too few for a claim ({FEWEST_SEEDS} are needed)."]
     count = f"{tests} test{'s' if tests > 1 else ''}"
-    lines = [f"With an sd of differences of {sd:.2f}, {n} seeds show {smallest:.2f} four times in five ({count})."]
+    lines = [f"With an sd of differences of {sd:.2f}, {n} {unit} show {smallest:.2f} four times in five ({count})."]
     if wanted := spec.smallest_difference:
         enough = ": too few seeds" if smallest > wanted else ""
         lines[0] += f" The smallest difference of interest is {wanted:g}{enough}."

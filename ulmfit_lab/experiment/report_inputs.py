@@ -91,5 +91,7 @@ def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | No
         primary=primary_contrasts(experiment, scale),
         margins=tuple(experiment.design.margins),
         smallest_difference=experiment.design.smallest_difference,
+        language_models=experiment.design.language_models,
+        expected=experiment.design.expected,
         efficiency=tuple(experiment.design.efficiency),
     )

@@ -19,7 +19,14 @@ from ulmfit_lab.analysis.comparisons import (
 )
 from ulmfit_lab.analysis.sequential import level_at
 from ulmfit_lab.analysis.spec import Published, ReportSpec, level_words
-from ulmfit_lab.analysis.statistics import ALPHA, holm, smallest_difference
+from ulmfit_lab.analysis.statistics import (
+    ALPHA,
+    effect_power,
+    equivalence_power,
+    holm,
+    seeds_for_power,
+    smallest_difference,
+)
 from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.tables import difference_words, format_duration, markdown, signed
 
@@ -39,7 +46,13 @@ NOTES = """- Verdict: for each contrast that answers the claim, a paired t test 
   with 80% power, given n, the observed sd, and alpha divided by the number of comparisons.
 - Published: the published difference and the one found here; compatible if the 95% CI contains the published difference
   and not 0, "cannot tell" if it contains both.
-- Cost: compute time of the runs, without reused stages."""
+- Cost: compute time of the runs, without reused stages.
+- Declared, not run: power of a paired t test of n replicates for the smallest difference of interest, with alpha
+  divided by the number of primary contrasts; of TOST where a margin is declared and the true difference is 0."""
+WITHDRAWN = """## Withdrawn results
+
+Claimed once, and not any more; the runs remain readable."""
+ENOUGH_POWER = 0.8
 LOOKED = """Experiments with interim analyses have repeated p-values and repeated confidence intervals, which are valid
 over all interim analyses; the linked table lists the analyses."""
 MOST_PUBLISHED = 3
@@ -83,10 +96,10 @@ class Entry:
     claim: str
     source: str
     link: str = ""
-    """Folder of the report or of the withdrawn results, relative to the ledger."""
+    """Folder of the report, relative to the ledger."""
     result: Result | None = None
-    withdrawn: str = ""
-    """Date and reason of the withdrawal, if there are no new results."""
+    declared: ReportSpec | None = None
+    """Declaration at the small scale, if there is no result."""
 
 
 def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast]) -> Result:
@@ -130,21 +143,25 @@ def ledger_control(entries: Sequence[Entry]) -> str:
     )
 
 
-def ledger_text(entries: Sequence[Entry], figure: str) -> str:
-    """Return the ledger in Markdown; figure: name of the figure's file, empty if there are no results."""
+def ledger_text(entries: Sequence[Entry], figure: str, withdrawn: Sequence[tuple[str, str, str, str]] = ()) -> str:
+    """Return the ledger in Markdown.
+
+    figure:    name of the figure's file, empty if there are no results
+    withdrawn: experiment, folder, date and reason of results that are not claimed any more
+    """
     picture = [f"![Differences of the contrasts that answer the claims]({figure})"] if figure else []
     table = markdown(HEADER, [ledger_row(entry) for entry in entries])
+    gone = [(f"`{name}`; [table]({folder}/table.md)", day, reason) for name, folder, day, reason in withdrawn]
+    old = [WITHDRAWN, markdown(("experiment", "withdrawn", "reason"), gone)] if gone else []
     looked = [LOOKED] if any(entry.result and entry.result.spec.looks for entry in entries) else []
     control = [words] if (words := ledger_control(entries)) else []
-    return "\n\n".join([INTRODUCTION, *picture, table, *control, NOTES, *looked]) + "\n"
+    return "\n\n".join([INTRODUCTION, *picture, table, *control, NOTES, *looked, *old]) + "\n"
 
 
 def ledger_row(entry: Entry) -> list[str]:
     """Return the cells of a row; each contrast is a line in a cell."""
     if entry.result is None:
-        old_table = f"; [withdrawn table]({entry.link}/table.md)" if entry.withdrawn else ""
-        outcome = entry.withdrawn or "not run yet"
-        return [entry.claim, entry.source, f"`{entry.name}`{old_table}", outcome, *[""] * (len(HEADER) - 4)]
+        return [entry.claim, entry.source, f"`{entry.name}`", *declared_cells(entry.declared)]
     result, spec = entry.result, entry.result.spec
     lines = [
         [*(verdict_words(each, spec) for each in result.headlines), *result.associated],
@@ -157,6 +174,28 @@ def ledger_row(entry: Entry) -> list[str]:
     links = f"[table]({entry.link}/table.md), [figure]({entry.link}/figure.svg)"
     experiment = f"`{entry.name}`, scale {spec.scale}: {spec.metric_label}; {links}"
     return [entry.claim, entry.source, experiment, *("<br>".join(cell) for cell in lines)]
+
+
+def declared_cells(spec: ReportSpec | None) -> list[str]:
+    """Return the cells after the experiment's of a row without a result: what it is expected to show and to cost."""
+    if spec is None or spec.expected is None:
+        return ["not run yet", *[""] * (len(HEADER) - 4)]
+    expected, wanted, n = spec.expected, spec.smallest_difference, spec.replicates
+    alpha = ALPHA / max(spec.tests, 1)
+    smallest = smallest_difference(expected.sd, n, alpha=alpha)
+    lines = ["declared, not run"]
+    if wanted:
+        power = effect_power(wanted / expected.sd, n, alpha) if smallest is not None else 0.0
+        lines.append(f"power {power:.0%} for a difference of {wanted:g}")
+        if power < ENOUGH_POWER:
+            enough = seeds_for_power(wanted / expected.sd, ENOUGH_POWER, alpha)
+            lines.append(f"cannot show it: that takes n = {enough}" if enough else "cannot show it")
+    for margin in spec.margins:
+        shown = equivalence_power(expected.sd, n, margin.value, ALPHA / len(spec.margins))
+        lines.append(f"power {shown:.0%} for {margin.variant} within {margin.value:g} of {margin.against}")
+    lines += [f"expected sd {expected.sd:g}: {expected.source}", f"our mind would change: {expected.changes_mind}"]
+    detectable = "none" if smallest is None else f"{smallest:.{spec.decimals}f}"
+    return ["<br>".join(lines), str(n), "", detectable, "", f"about {expected.core_hours:g} core-hours"]
 
 
 def contrast_words(row: Comparison, spec: ReportSpec) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
+from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.committed import (
     RUNS,
     SCALES,
@@ -29,7 +30,7 @@ from ulmfit_lab.report.figures import save_figure
 from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.ledger import Contrast, Entry, ledger_text, result_of
 from ulmfit_lab.report.ledger_figure import draw_ledger
-from ulmfit_lab.report.withdrawn import all_withdrawals, check_withdrawn, withdrawal_of
+from ulmfit_lab.report.withdrawn import all_withdrawals, check_withdrawn
 from ulmfit_lab.report.write import digests, report_files, write_files
 from ulmfit_lab.utils.errors import LabError
 from ulmfit_lab.utils.files import file_digest
@@ -44,22 +45,29 @@ def headlines(spec: ReportSpec) -> list[Contrast]:
 
 
 def entries(root: Path) -> list[Entry]:
-    """Return one row per experiment and scale with committed or withdrawn results, or one row without results."""
+    """Return one row per experiment and scale with committed results, or one row for its declaration."""
     found = []
     for experiment in load_experiments(sorted(experiment_files()))[0].values():
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
         claim = experiment.claim or experiment.question
         rows = [entry_of(each, root, claim) for each in places]
-        found += [row for row in rows if row.result or row.withdrawn] or rows[:1]
+        declared = Entry(experiment.name, claim, experiment.source, declared=make_report_spec(experiment, "small"))
+        found += [row for row in rows if row.result] or [declared]
     return found
+
+
+def withdrawn_rows(root: Path) -> list[tuple[str, str, str, str]]:
+    """Return experiment, folder, date and reason of all withdrawn results."""
+    return [
+        (each.folder.name, each.folder.relative_to(root).as_posix(), str(each.date), each.reason)
+        for each in all_withdrawals(root)
+    ]
 
 
 def entry_of(committed: Committed, root: Path, claim: str) -> Entry:
     """Return the ledger row of an experiment at a scale; raise LabError for runs that are not declared."""
     experiment = committed.experiment
     row = Entry(experiment.name, claim, experiment.source)
-    if withdrawal := withdrawal_of(committed.folder):
-        return replace(row, link=withdrawal.folder.relative_to(root).as_posix(), withdrawn=str(withdrawal))
     if not (committed.folder / RUNS).is_file():
         return row
     try:
@@ -76,7 +84,8 @@ def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[st
     pictures = (
         save_figure(lambda: draw_ledger(found), "ledger", formats) if any(entry.result for entry in found) else {}
     )
-    return {LEDGER: ledger_text(found, SVG if pictures else "").encode(), **pictures}
+    text = ledger_text(found, SVG if pictures else "", withdrawn_rows(root))
+    return {LEDGER: text.encode(), **pictures}
 
 
 def record(root: Path, written: dict[str, str]) -> str:
