@@ -1,7 +1,7 @@
 """Should a language model read words or pieces of words?"""
 
 from ulmfit_lab.config.scales import DEMO_PRETRAINING, TREC_6
-from ulmfit_lab.experiment import Experiment, Report
+from ulmfit_lab.experiment import Design, Expectation, Experiment, ExtraMetric, Margin, Range, Report, Search
 
 EXPERIMENT = Experiment(
     name="subword_or_word",
@@ -13,8 +13,31 @@ EXPERIMENT = Experiment(
         "words": {},
         "subwords": {"vocabulary.units": "subwords"},
     },
-    scales={"demo": DEMO_PRETRAINING, "small": TREC_6},
+    scales={"tiny": {"target.holdout": 40}, "demo": {**DEMO_PRETRAINING, "target.holdout": 500}, "small": TREC_6},
+    metric="final/holdout_error",
     factor="target.n_labels",
-    report=Report(factor_label="Labelled documents"),
-    levels={"tiny": (60,), "demo": (500,), "small": (100, 500, 4900), "paper": (1000, 22_500)},
+    seeds=range(8),
+    report=Report(
+        factor_label="Labelled documents",
+        extra_metrics=(ExtraMetric(metric="final/error", label="Error on the test set (%)", scale=100.0),),
+        notes=("Both have 8,000 units at the small scale.",),
+    ),
+    levels={"tiny": (60,), "demo": (500,), "small": (500, 2000), "paper": (1000, 22_500)},
+    design=Design(
+        primary=(("subwords", "words", None),),
+        margins=(Margin("subwords", "words", 2.0, "a sixth of the error: less than the choice of a seed moves it"),),
+        smallest_difference=2.0,
+        expected=Expectation(
+            sd=1.5,
+            source="withdrawn runs had 0.9 at 4,900 labels and 3.0 at 500, with one language model each",
+            core_hours=9.0,
+            changes_mind="subwords that are worse by more than 2 points at 2,000 labels",
+        ),
+    ),
+    search=Search(
+        space={"classifier.lr": Range(1e-3, 6e-2, log=True)},
+        widest={"classifier.lr": Range(1e-4, 0.5, log=True)},
+        budget=6,
+        levels={"tiny": 60, "demo": 500, "small": 500, "paper": 1000},
+    ),
 )
