@@ -59,6 +59,7 @@ EXPERIMENT = Experiment(
     ),
     levels={"tiny": (60,), "demo": (100, 500), "small": (100, 500, 2000), "paper": (100, 1000, 22_500)},
     design=Design(
+        language_models=8,
         contrasts=(
             ("whole model", "last layer"),
             ("whole model", "mix of layers"),

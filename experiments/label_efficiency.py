@@ -71,6 +71,7 @@ EXPERIMENT = Experiment(
     ),
     levels={"tiny": (30, 60), "demo": (100, 500), "small": (100, 400, 1600, 4000), "paper": (100, 1000, 22_500)},
     design=Design(
+        language_models=8,
         contrasts=(
             ("supervised", "from scratch"),
             ("semi-supervised", "from scratch"),

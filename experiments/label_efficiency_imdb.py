@@ -54,6 +54,7 @@ EXPERIMENT = Experiment(
     ),
     levels={"tiny": (30, 60), "demo": (100, 500), "small": (100, 400, 1600, 6400), "paper": (100, 1000, 22_500)},
     design=Design(
+        language_models=8,
         contrasts=(
             ("semi-supervised", "from scratch"),
             ("semi-supervised", "TF-IDF"),

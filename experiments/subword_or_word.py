@@ -24,6 +24,7 @@ EXPERIMENT = Experiment(
     ),
     levels={"tiny": (60,), "demo": (500,), "small": (500, 2000), "paper": (1000, 22_500)},
     design=Design(
+        language_models=8,
         primary=(("subwords", "words", None),),
         margins=(Margin("subwords", "words", 2.0, "a sixth of the error: less than the choice of a seed moves it"),),
         smallest_difference=2.0,

@@ -63,6 +63,7 @@ EXPERIMENT = Experiment(
     ),
     levels={"tiny": (30, 60), "demo": (100, 500), "small": (100, 500, 2000), "paper": (100, 1000, 10_000, 22_500)},
     design=Design(
+        language_models=8,
         contrasts=(
             ("random", "word2vec"),
             ("GloVe", "word2vec"),
