@@ -16,6 +16,7 @@ from ulmfit_lab.experiment.declaration import (
     Experiment,
     Report,
     Search,
+    at_level,
     base_config,
     declaration,
     experiment_files,
@@ -179,6 +180,13 @@ def test_models_without_an_lstm_and_variants_that_are_not_named_are_not_searched
     ) == ["none", "much"]
     with pytest.raises(ConfigError, match="trains no network"):
         replace(experiment, search=replace(experiment.search, variants=("TF-IDF",)))
+
+
+def test_runs_of_nested_seeds_differ_from_their_variant_in_the_language_model_alone() -> None:
+    nested = replace(DROPOUT, design=Design(language_models=2))
+    for spec in run_specs(nested, "tiny"):
+        config = at_level(variant_config(nested, "tiny", spec.variant), "target.n_labels", spec.level)
+        assert spec.config == with_language_model(nested, config, spec.seed)
 
 
 @pytest.mark.parametrize("seeds", [(7,), (7, 8), (7, 7, 8)])

@@ -277,14 +277,18 @@ def until_decided(experiment: Experiment, most: int, batch: int) -> Experiment:
 
 def run_specs(experiment: Experiment, scale: str, overrides: Changes | None = None) -> list[RunSpec]:
     """All declared runs at a scale, ordered by seed, so that pairs complete early."""
-    found = []
-    for seed, level, variant in itertools.product(experiment.seeds, experiment.levels_at(scale), experiment.variants):
-        config = variant_config(experiment, scale, variant, overrides)
-        if experiment.factor:
-            config = at_level(config, experiment.factor, level)
-        config = with_language_model(experiment, config, seed)
-        found.append(RunSpec(experiment.name, scale, variant, level, seed, config))
-    return found
+    models, levels = experiment.design.language_models, experiment.levels_at(scale)
+    configs = {}  # one of each: checking a config takes longer than all else here
+    for variant in experiment.variants:
+        plain = variant_config(experiment, scale, variant, overrides)
+        for level in levels:
+            config = at_level(plain, experiment.factor, level) if experiment.factor else plain
+            for model in range(models or 1):
+                configs[variant, level, model] = with_language_model(experiment, config, model)
+    return [
+        RunSpec(experiment.name, scale, variant, level, seed, configs[variant, level, seed % (models or 1)])
+        for seed, level, variant in itertools.product(experiment.seeds, levels, experiment.variants)
+    ]
 
 
 def with_language_model(experiment: Experiment, config: RunConfig, seed: int) -> RunConfig:

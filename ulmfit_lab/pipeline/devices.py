@@ -65,9 +65,21 @@ KEPT = 2**30
 """Freed memory in bytes that a process keeps, and size from which allocations are returned to the system."""
 
 
+def lacks_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether this is an x86 processor that, as Linux says, has no AVX-512; False if that is not known."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return " sse2 " in flags and "avx512" not in flags
+
+
 @cache
 def has_bfloat16_lstm() -> bool:
-    """Return whether torch can compute an LSTM in bfloat16 on this CPU, which needs AVX-512."""
+    """Return whether torch can compute an LSTM in bfloat16 on this CPU; imports torch only if it has AVX-512."""
+    if lacks_avx512():
+        return False
     import torch
 
     try:
