@@ -46,10 +46,10 @@ EXPERIMENT = Experiment(
         "LM: full": {"fine_tuning.layer_lr_decay": 1.0, "fine_tuning.schedule": "constant"},
     },
     scales={
-        "tiny": ULMFIT,
-        "demo": {**ULMFIT, "target.n_labels": 500},
+        "tiny": {**ULMFIT, "target.holdout": 40},
+        "demo": {**ULMFIT, "target.n_labels": 500, "target.holdout": 200},
         "small": {**TREC_6, **ULMFIT, "target.n_labels": 2000},
-        "paper": ULMFIT,
+        "paper": {**ULMFIT, "target.holdout": 2500},
     },
     metric="final/holdout_error",
     seeds=range(16),

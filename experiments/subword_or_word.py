@@ -13,7 +13,12 @@ EXPERIMENT = Experiment(
         "words": {},
         "subwords": {"vocabulary.units": "subwords"},
     },
-    scales={"tiny": {"target.holdout": 40}, "demo": {**DEMO_PRETRAINING, "target.holdout": 500}, "small": TREC_6},
+    scales={
+        "tiny": {"target.holdout": 40},
+        "demo": {**DEMO_PRETRAINING, "target.holdout": 200},
+        "small": TREC_6,
+        "paper": {"target.holdout": 2500},
+    },
     metric="final/holdout_error",
     factor="target.n_labels",
     seeds=range(8),

@@ -39,7 +39,12 @@ EXPERIMENT = Experiment(
         "fine-tuned LM": {"classifier.init": "fine-tuned"},
         "TF-IDF": {"classifier.model": "tf-idf"},
     },
-    scales={"tiny": {"target.holdout": 40}, "demo": {"target.holdout": 500}, "small": TREC_6},
+    scales={
+        "tiny": {"target.holdout": 40},
+        "demo": {"target.holdout": 200},
+        "small": TREC_6,
+        "paper": {"target.holdout": 2500},
+    },
     metric="final/holdout_error",
     factor="target.n_labels",
     seeds=range(8),

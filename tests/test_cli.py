@@ -68,16 +68,16 @@ def test_list_imports_no_library_that_it_has_no_use_for(tmp_path: Path) -> None:
 def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str, tmp_path: Path) -> None:
     status, out, _ = run(*OWN, "--target.path", csv, "--general.path", csv, "--lm.drop-mult", "0.5")
     assert status == 0
-    assert "7 runs finished" in out and "too few seeds" in out
+    assert "8 runs finished" in out and "too few seeds" in out
     status, out, _ = run("runs", "word2vec_vs_lm", "--scale", "tiny", "--format", "json")
     runs = json.loads(out)
-    assert len(runs) == 7
+    assert len(runs) == 8
     status, out, _ = run("runs", "word2vec_vs_lm", "--scale", "tiny", "--export", str(tmp_path / "runs.jsonl.gz"))
-    assert status == 0 and "7 finished runs" in out
+    assert status == 0 and "8 finished runs" in out
     again = ("runs", *OWN[1:], "--target.path", csv, "--general.path", csv, "--lm.drop-mult", "0.5", "--import")
     status, out, _ = run(*again, str(tmp_path / "runs.jsonl.gz"))
-    assert status == 0 and "0 runs imported; 7 were already present." in out
-    assert "7 runs in runs.jsonl.gz match the current declaration, 0 do not." in out
+    assert status == 0 and "0 runs imported; 8 were already present." in out
+    assert "8 runs in runs.jsonl.gz match the current declaration, 0 do not." in out
     fast = next(r["run_id"] for r in runs if r["variant"] == "TF-IDF")
     status, out, _ = run("reproduce", fast, "--reuse-stages")
     assert status == 0 and "Reproduced: all" in out
@@ -101,13 +101,13 @@ def test_failures_of_one_reason_are_told_once(run: Run, csv: str) -> None:
     status, _, err = run(*OWN, "--target.path", csv, "--general.path", csv, *few)
     (told,) = [line for line in err.splitlines() if line.startswith("FAILED random @ 30, seed 0; word2vec")]
     assert status == 1 and "more than max_tokens = 1; raise it, for example with --unlabelled.max-tokens" in told
-    assert "6 runs failed" in err
+    assert "7 runs failed" in err
 
 
 def test_plan_says_what_it_will_do_and_trains_nothing(run: Run, csv: str, tmp_path: Path) -> None:
     status, out, _ = run("plan", *OWN[1:], "--target.path", csv, "--general.path", csv)
     assert status == 0
-    assert "7 runs, 0 of them finished" in out and "Predicted time" in out
+    assert "8 runs, 0 of them finished" in out and "Predicted time" in out
     assert not list((tmp_path / "home").glob("stages/*/*/stage.json"))
 
 

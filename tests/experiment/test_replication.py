@@ -45,9 +45,16 @@ def test_nested_language_models_are_counted(six: Experiment, lab: Any) -> None:
     assert seeds[::2] == [(0, 0), (1, 1), (2, 2), (0, 0), (1, 1), (2, 2)]
 
 
-@pytest.mark.parametrize("count", [1, 7, 2.5, True])
+def test_as_many_language_models_as_seeds_or_more_are_independent(six: Experiment, lab: Any) -> None:
+    many, own = (replace(six, design=Design(language_models=count)) for count in (7, 6))
+    assert [c.config for c in run_specs(many, "tiny")] == [c.config for c in run_specs(own, "tiny")]
+    assert lines(many, lab) == [] and make_report_spec(many, "tiny").replicates == 6
+    replace(many, seeds=tuple(range(7)), design=Design(language_models=7, looks=(6, 7)))
+
+
+@pytest.mark.parametrize("count", [1, 0, 2.5, True])
 def test_an_impossible_number_of_language_models_is_refused(six: Experiment, count: Any) -> None:
-    with pytest.raises(ConfigError, match=r"language_models = .* must be 2 to 6"):
+    with pytest.raises(ConfigError, match=r"language_models = .* must be 2 to 1000"):
         replace(six, design=Design(language_models=count))
 
 

@@ -186,7 +186,7 @@ class ReportSpec:
     @property
     def replicates(self) -> int:
         """Number of independent replicates of a contrast of language models: their number, or that of the seeds."""
-        return self.language_models or len(self.seeds)
+        return min(self.language_models or len(self.seeds), len(self.seeds))
 
     @property
     def models(self) -> tuple[str, ...]:

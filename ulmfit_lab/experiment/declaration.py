@@ -43,6 +43,8 @@ Changes = Mapping[str, Any]
 
 COSTS = ("computed_seconds", "reused_seconds")
 """Columns that are not metrics and can be reported."""
+HOLDOUT = "final/holdout_"
+"""What the names of metrics on the holdout begin with."""
 MOST_SEEDS = 1000
 FEWEST_SEARCH_SEEDS = 3
 """Minimum number of seeds of a search: a recipe that is chosen with fewer is chosen by chance."""
@@ -99,8 +101,8 @@ class Design:
     above 0, against reaches what variant reaches."""
     language_models: int | None = None
     """Language models that the seeds share: seed s trains and fine-tunes with seed s modulo this number, so that
-    several draws of labels and heads are nested under each. Default: what `pretraining.seed` and `fine_tuning.seed`
-    say."""
+    several draws of labels and heads are nested under each if there are more seeds. Default: what `pretraining.seed`
+    and `fine_tuning.seed` say."""
     checks: Mapping[str, ManipulationCheck] = field(default_factory=dict)
     """Variant -> manipulation check; if no run passes, its comparisons are void."""
 
@@ -159,6 +161,7 @@ class Experiment:
         for scale in SCALES:
             configs = {variant: variant_config(self, scale, variant) for variant in self.variants}
             _refuse_twins(self.name, configs)
+        _check_holdout(self)
         if self.search.space:
             _check_search(self)
 
@@ -371,6 +374,16 @@ def _check_measures(experiment: Experiment) -> None:
         raise ConfigError(f"{experiment.name}: {error}") from None
 
 
+def _check_holdout(experiment: Experiment) -> None:
+    """Raise ConfigError if the metric is measured on documents that a variant does not hold out."""
+    if not experiment.metric.startswith(HOLDOUT):
+        return
+    for scale, variant in itertools.product(SCALES, experiment.variants):
+        if not variant_config(experiment, scale, variant).target.holdout:
+            where = f"{variant!r} at scale {scale}"
+            raise ConfigError(f"{experiment.name}: {experiment.metric} needs target.holdout above 0 for {where}.")
+
+
 def _check_seeds(experiment: Experiment) -> None:
     low, high = field_bounds(RunConfig)["pretraining.seed"]
     seeds = tuple(experiment.seeds)
@@ -455,11 +468,9 @@ def _check_primary(experiment: Experiment) -> None:
     if expected and not all(is_number(x) and x > 0 for x in (expected.sd, expected.core_hours)):
         raise ConfigError(f"{experiment.name}: expected sd and core_hours must be above 0; there are {expected}.")
     models = experiment.design.language_models
-    if models is not None and not (type(models) is int and 2 <= models <= len(experiment.seeds)):
-        raise ConfigError(
-            f"{experiment.name}: language_models = {models} must be 2 to {len(experiment.seeds)}, its seeds."
-        )
-    if models and experiment.design.looks:
+    if models is not None and not (type(models) is int and 2 <= models <= MOST_SEEDS):
+        raise ConfigError(f"{experiment.name}: language_models = {models} must be 2 to {MOST_SEEDS}, or None.")
+    if models and models < len(experiment.seeds) and experiment.design.looks:
         raise ConfigError(f"{experiment.name}: looks need independent seeds; take language_models or the looks out.")
 
 
