@@ -13,7 +13,7 @@ from scipy.stats import ttest_ind
 from benchmarks.arithmetic import Model
 from benchmarks.paired import ratio
 from benchmarks.rows import Row, compared, missing, with_ratio
-from benchmarks.setting import EMULATED, NO_FASTAI, PRECISIONS, Bench
+from benchmarks.setting import NO_BFLOAT16, NO_FASTAI, PRECISIONS, Bench
 from benchmarks.sides import Task, answers_in_turns, rates
 
 FASTAI = "fastai"
@@ -73,7 +73,7 @@ def beside_fastai(about: str, precision: str, found: Mapping[str, Sequence[float
     facts: dict[str, Any] = {"unit": unit, "against": FASTAI, "target": target}
     name, theirs = f"{about}, {precision}", found.get(f"{FASTAI} float32")
     if precision not in found:
-        return missing(name, EMULATED, **facts)
+        return missing(name, NO_BFLOAT16, **facts)
     return compared(name, found[precision], theirs, **facts) if theirs else missing(name, NO_FASTAI, **facts)
 
 
@@ -81,7 +81,7 @@ def near_peak(name: str, model: Model, precision: str, found: Mapping[str, Seque
     """What the model's own matrix products come to, as a share of what products alone reach here."""
     row = Row(name, "GFLOP/s", against="peak", form="share", target="share of the peak")
     if precision not in found:
-        return replace(row, note=f"not measured: {EMULATED}")
+        return replace(row, note=f"not measured: {NO_BFLOAT16}")
     flops, peaks = [rate * model.training_flops for rate in found[precision]], found[f"peak {precision}"]
     return with_ratio(replace(row, ours=median(flops) / 1e9, other=median(peaks) / 1e9), ratio(flops, peaks))
 
@@ -97,7 +97,7 @@ def losses(bench: Bench) -> list[Row]:
     for precision in PRECISIONS:
         name = f"Validation loss after {tokens:,} tokens of {bench.text[0]}, small size, {precision}"
         if precision not in bench.precisions:
-            rows.append(missing(name, EMULATED, against=FASTAI, form="nats", target="validation loss"))
+            rows.append(missing(name, NO_BFLOAT16, against=FASTAI, form="nats", target="validation loss"))
             continue
         ours = fitted(bench, partial(bench.ours, precision=precision), facts)
         row = Row(name, "nats a token", mean(ours), None, FASTAI, "nats", target="validation loss")

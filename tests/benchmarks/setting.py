@@ -21,7 +21,7 @@ from ulmfit_lab.data.sources import Document, read_documents
 from ulmfit_lab.data.vocabulary import build_vocabulary
 
 NO_FASTAI = "fastai is not installed; `make bench` installs it into .venv-fastai"
-EMULATED = "without AVX-512, products in bfloat16 are emulated"
+NO_BFLOAT16 = "this processor has no LSTM in bfloat16"
 PRECISIONS = ("bfloat16", "float32")
 POOL = 25_000
 """Reviews of which every n-th is used; both sets' files are sorted by label."""
@@ -155,7 +155,7 @@ class Bench:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """The precisions that are measured on a CPU; without AVX-512, bfloat16 is emulated and takes hours."""
+        """The precisions that are measured on a CPU; torch has no LSTM in bfloat16 without AVX-512."""
         return PRECISIONS if self.kind in ("bfloat16", "avx512") else PRECISIONS[1:]
 
     @cached_property

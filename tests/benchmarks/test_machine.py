@@ -52,6 +52,6 @@ def test_a_limit_raises_no_kind() -> None:
     assert processor_kind(MILAN.split(), {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}) == "avx2"
 
 
-def test_bfloat16_is_not_measured_where_it_is_emulated(tmp_path: Path) -> None:
+def test_bfloat16_is_not_measured_without_avx512(tmp_path: Path) -> None:
     kinds = {kind: Bench(QUICK, None, None, tmp_path, tmp_path, kind=kind).precisions for kind in ("bfloat16", "avx2")}
     assert kinds == {"bfloat16": ("bfloat16", "float32"), "avx2": ("float32",)}
