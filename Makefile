@@ -69,7 +69,7 @@ $(FASTAI)/made: requirements-bench.lock
 	@$(DOTS) $(subst $(BIN),$(FASTAI)/bin,$(PIP)) -r requirements-bench.lock && echo
 	@touch $@
 
-bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fastai, into results/benchmarks
+bench: $(VENV)/installed $(FASTAI)/made  ## Measure speed and memory beside fastai, into results/benchmarks/KIND
 	@$(BIN)/ulmfit-lab bench --readme docs/performance.md
 
 docs: $(VENV)/dev  ## Write the API reference from the docstrings into docs/api

@@ -13,40 +13,47 @@ from scipy.stats import ttest_ind
 from benchmarks.arithmetic import Model
 from benchmarks.paired import ratio
 from benchmarks.rows import Row, compared, missing, with_ratio
-from benchmarks.setting import NO_FASTAI, Bench
+from benchmarks.setting import NO_BFLOAT16, NO_FASTAI, PRECISIONS, Bench
 from benchmarks.sides import Task, answers_in_turns, rates
 
-PRECISIONS = ("bfloat16", "float32")
 FASTAI = "fastai"
 TRAIN = "train language model"
 
 
-def language_models(bench: Bench) -> list[Row]:
+def small_models(bench: Bench) -> list[Row]:
     """Tokens/s of training beside fastai, and floating-point operations/s beside what matrix products alone reach."""
     sizes = bench.sizes
-    small = training(bench, "small", sizes.small, sizes.rounds, sizes.steps)
-    return small + training(bench, "full", sizes.full, sizes.full_rounds, sizes.full_steps)
+    return training(bench, "small", sizes.small, sizes.rounds, sizes.steps, further=True)
 
 
-def training(bench: Bench, name: str, model: Model, rounds: int, steps: int) -> list[Row]:
+def full_models(bench: Bench) -> list[Row]:
+    """The same at full size, without the rows that have no target: a step there takes seconds."""
+    sizes = bench.sizes
+    return training(bench, "full", sizes.full, sizes.full_rounds, sizes.full_steps)
+
+
+def training(bench: Bench, name: str, model: Model, rounds: int, steps: int, *, further: bool = False) -> list[Row]:
     """The rows of one size; the peak of matrix products is measured in the same turns."""
     facts: dict[str, Any] = {"steps": steps, **bench.streams(model.words, steps)}
-    alone = {f"alone {number}": bench.ours(TRAIN, model, **{**facts, "threads": 1}) for number in (1, 2)}
-    wanted: dict[str, Task] = dict(alone)
     products = {"shapes": bench.sizes.shapes, "repeats": bench.sizes.repeats}
-    for precision in PRECISIONS:
-        wanted[precision] = bench.ours(TRAIN, model, precision, **facts)
-        wanted[f"peak {precision}"] = bench.ours("multiply", model, precision, **products)
-        if bench.fastai:
-            wanted[f"{FASTAI} {precision}"] = bench.theirs(TRAIN, model, precision, **facts)
-    found = in_turns(bench, wanted, rounds, {"two processes": list(alone)})
+    wanted: dict[str, Task] = {}
+    for p in bench.precisions:
+        wanted |= {p: bench.ours(TRAIN, model, p, **facts), f"peak {p}": bench.ours("multiply", model, p, **products)}
+        if bench.fastai and (further or p == "float32"):
+            wanted[f"{FASTAI} {p}"] = bench.theirs(TRAIN, model, p, **facts)
+    faster = bench.precisions[0]
+    one_thread = bench.ours(TRAIN, model, faster, **{**facts, "threads": 1})
+    alone = {f"alone {number}": one_thread for number in (1, 2)} if further else {}
+    groups = {"two processes": list(alone)} if further else {}
+    found = in_turns(bench, wanted | alone, rounds, groups)
     about = f"Language model training, {name} size"
     targets = {"bfloat16": "training", "float32": "training, float32"}
-    rows = [beside_fastai(f"{about}, {p}", found[p], found, "tokens/s", targets[p]) for p in PRECISIONS]
+    rows = [beside_fastai(about, p, found, "tokens/s", targets[p]) for p in PRECISIONS]
     rows += [near_peak(f"Matrix products of {about[0].lower()}{about[1:]}, {p}", model, p, found) for p in PRECISIONS]
     both: dict[str, Any] = {"unit": "tokens/s", "against": "one process of two threads"}
-    rows.append(compared(f"{about}, two processes of one thread", found["two processes"], found["bfloat16"], **both))
-    if bench.fastai:
+    if further:
+        rows.append(compared(f"{about}, two processes of one thread", found["two processes"], found[faster], **both))
+    if f"{FASTAI} bfloat16" in found:
         both |= {"against": "fastai under autocast", "note": "fastai's own mixed precision is for GPUs alone"}
         low = found["bfloat16"], found[f"{FASTAI} bfloat16"]
         rows.append(compared(f"{about}, bfloat16 on both sides", *low, **both))
@@ -61,23 +68,22 @@ def in_turns(
     return {name: rates(each) for name, each in answers.items()}
 
 
-def beside_fastai(
-    name: str, ours: Sequence[float], found: Mapping[str, Sequence[float]], unit: str, target: str = ""
-) -> Row:
-    """A row of ours beside fastai as it comes, in float32."""
-    theirs = found.get(f"{FASTAI} float32")
-    if theirs is None:
-        return missing(name, NO_FASTAI, unit=unit, against=FASTAI, target=target)
-    return compared(name, ours, theirs, unit=unit, against=FASTAI, target=target)
+def beside_fastai(about: str, precision: str, found: Mapping[str, Sequence[float]], unit: str, target: str = "") -> Row:
+    """A row of ours in a precision beside fastai as it comes, in float32."""
+    facts: dict[str, Any] = {"unit": unit, "against": FASTAI, "target": target}
+    name, theirs = f"{about}, {precision}", found.get(f"{FASTAI} float32")
+    if precision not in found:
+        return missing(name, NO_BFLOAT16, **facts)
+    return compared(name, found[precision], theirs, **facts) if theirs else missing(name, NO_FASTAI, **facts)
 
 
 def near_peak(name: str, model: Model, precision: str, found: Mapping[str, Sequence[float]]) -> Row:
     """What the model's own matrix products come to, as a share of what products alone reach here."""
+    row = Row(name, "GFLOP/s", against="peak", form="share", target="share of the peak")
+    if precision not in found:
+        return replace(row, note=f"not measured: {NO_BFLOAT16}")
     flops, peaks = [rate * model.training_flops for rate in found[precision]], found[f"peak {precision}"]
-    ours, other = median(flops) / 1e9, median(peaks) / 1e9
-    return with_ratio(
-        Row(name, "GFLOP/s", ours, other, "peak", "share", target="share of the peak"), ratio(flops, peaks)
-    )
+    return with_ratio(replace(row, ours=median(flops) / 1e9, other=median(peaks) / 1e9), ratio(flops, peaks))
 
 
 def losses(bench: Bench) -> list[Row]:
@@ -89,8 +95,11 @@ def losses(bench: Bench) -> list[Row]:
     listed = " and ".join(f"{lr:g}" for lr in sizes.rates)
     rows = []
     for precision in PRECISIONS:
-        ours = fitted(bench, partial(bench.ours, precision=precision), facts)
         name = f"Validation loss after {tokens:,} tokens of {bench.text[0]}, small size, {precision}"
+        if precision not in bench.precisions:
+            rows.append(missing(name, NO_BFLOAT16, against=FASTAI, form="nats", target="validation loss"))
+            continue
+        ours = fitted(bench, partial(bench.ours, precision=precision), facts)
         row = Row(name, "nats a token", mean(ours), None, FASTAI, "nats", target="validation loss")
         if theirs:
             note = (
@@ -129,19 +138,20 @@ def difference(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]
 def classifiers(bench: Bench) -> list[Row]:
     """Documents/s of training on reviews, and how much of what is read is padding."""
     task: dict[str, Any] = {"task": "train classifier", "model": bench.sizes.small, "documents": bench.documents}
-    wanted = {precision: bench.ours(precision=precision, **task) for precision in PRECISIONS}
+    wanted = {precision: bench.ours(precision=precision, **task) for precision in bench.precisions}
     if bench.fastai:
         wanted[f"{FASTAI} float32"] = bench.theirs(**task)
     answers = answers_in_turns(wanted, bench.sizes.rounds, bench.folder)
     found = {name: rates(each) for name, each in answers.items()}
     name, unit = f"Classifier training on {bench.reviews[0]} reviews, small size", "documents/s"
     padding = {name: 100 * each[0]["padding"] for name, each in answers.items()}
-    share = Row("Padding in its batches", "%", padding["bfloat16"], padding.get(f"{FASTAI} float32"), FASTAI)
+    ours, theirs = padding["float32"], padding.get(f"{FASTAI} float32")
+    share = Row("Padding in its batches", "%", ours, theirs, FASTAI, "share", ours / 100)
     note = "shares of all places; fastai's encoder leaves out most of its own, a window at a time"
     return [
-        beside_fastai(f"{name}, bfloat16", found["bfloat16"], found, unit, "classifier"),
-        beside_fastai(f"{name}, float32", found["float32"], found, unit),
-        replace(share, form="share", value=padding["bfloat16"] / 100, note=note),
+        beside_fastai(name, "bfloat16", found, unit, "classifier"),
+        beside_fastai(name, "float32", found, unit),
+        replace(share, note=note),
     ]
 
 
@@ -149,30 +159,35 @@ def memory(bench: Bench) -> list[Row]:
     """Most memory of a fresh process that makes a full-size training step."""
     model = bench.sizes.full
     facts: dict[str, Any] = {**bench.streams(model.words, 1), "steps": 1}
-    wanted = {precision: bench.ours(TRAIN, model, precision, **facts) for precision in PRECISIONS}
+    wanted = {precision: bench.ours(TRAIN, model, precision, **facts) for precision in bench.precisions}
     if bench.fastai:
         wanted[f"{FASTAI} float32"] = bench.theirs(TRAIN, model, **facts)
     found = {name: bench.once(task)["peak_bytes"] / 2**20 for name, task in wanted.items()}
     each = {name: [size] for name, size in found.items()}
     about = "Peak memory of a language model's training, full size"
-    return [beside_fastai(f"{about}, {p}", each[p], each, "MB", "memory") for p in PRECISIONS]
+    return [beside_fastai(about, p, each, "MB", "memory") for p in PRECISIONS]
 
 
-def inference(bench: Bench) -> list[Row]:
-    """Documents/s of classifying reviews, tokens/s of evaluating a language model."""
+def classifying(bench: Bench) -> list[Row]:
+    """Documents/s of classifying reviews."""
+    about = f"Classifying {bench.reviews[0]} reviews, small size"
+    return inference(bench, "classify", about, "documents/s", documents=bench.documents)
+
+
+def evaluating(bench: Bench) -> list[Row]:
+    """Tokens/s of evaluating a language model."""
+    about, streams = "Evaluating a language model, small size", bench.streams(bench.sizes.small.words)
+    return inference(bench, "evaluate language model", about, "tokens/s", **streams)
+
+
+def inference(bench: Bench, task: str, about: str, unit: str, **facts: str) -> list[Row]:
+    """The rows of a task without training."""
     model = bench.sizes.small
-    kinds: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "classify": (f"Classifying {bench.reviews[0]} reviews", "documents/s", {"documents": bench.documents}),
-        "evaluate language model": ("Evaluating a language model", "tokens/s", bench.streams(model.words)),
-    }
-    rows = []
-    for task, (name, unit, facts) in kinds.items():
-        wanted = {precision: bench.ours(task, model, precision, **facts) for precision in PRECISIONS}
-        if bench.fastai:
-            wanted[f"{FASTAI} float32"] = bench.theirs(task, model, **facts)
-        found = in_turns(bench, wanted, bench.sizes.rounds)
-        rows += [
-            beside_fastai(f"{name}, small size, bfloat16", found["bfloat16"], found, unit, "inference"),
-            beside_fastai(f"{name}, small size, float32", found["float32"], found, unit),
-        ]
-    return rows
+    wanted = {precision: bench.ours(task, model, precision, **facts) for precision in bench.precisions}
+    if bench.fastai:
+        wanted[f"{FASTAI} float32"] = bench.theirs(task, model, **facts)
+    found = in_turns(bench, wanted, bench.sizes.rounds)
+    return [
+        beside_fastai(about, "bfloat16", found, unit, "inference"),
+        beside_fastai(about, "float32", found, unit),
+    ]

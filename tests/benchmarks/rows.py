@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
+from benchmarks.machine import KINDS
 from benchmarks.paired import Ratio, ratio
 from benchmarks.targets import TARGETS
 
 Form: TypeAlias = Literal["ratio", "share", "nats", "ms", "rate", "alone"]
 
-HEADER = ("measured", "ours", "beside", "result", "target", "met")
+HEADER = ("ours", "beside", "result", "target", "met")
+IF_NAMED = ("grid", "workers", "tracking")
+"""What is measured only where it is named: it takes long, or needs a home with finished sweeps."""
 BEGIN, END = "<!-- benchmarks -->", "<!-- end -->"
 
 
@@ -84,9 +87,10 @@ def tables(benchmarks: Mapping[str, Any]) -> str:
     subjects = benchmarks["subjects"]
     rows = [row for subject in subjects.values() for row in subject["rows"]]
     promised = [row for row in rows if row["target"]]
-    parts = ["# Benchmarks", _explain(promised), table(promised)]
+    heading = heading_of(benchmarks)
+    parts = ["# Benchmarks", _explain(promised, IF_NAMED if "kind" in benchmarks else ()), table(promised, heading)]
     if len(promised) < len(rows):
-        parts += ["## Without a target", table([row for row in rows if not row["target"]])]
+        parts += ["## Without a target", table([row for row in rows if not row["target"]], heading)]
     notes = dict.fromkeys(
         f"* {row['name']}: {row['note']}." for row in rows if row["note"] and row["value"] is not None
     )
@@ -94,19 +98,33 @@ def tables(benchmarks: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, "## Measured on", _machines(subjects)]) + "\n"
 
 
-def _explain(rows: Sequence[Mapping[str, Any]]) -> str:
+def _explain(rows: Sequence[Mapping[str, Any]], if_named: Sequence[str]) -> str:
     measured = [row for row in rows if row["met"] is not None]
     met = sum(row["met"] for row in measured)
     return (
         f"{met} of the {len(measured)} targets that were measured are met. Sides take turns within one run (A B A B); "
         "a result is the median of the pairs' ratios, with the lowest and the highest. The targets are declared in "
         "`tests/benchmarks/targets.py`."
+        + (f" Measured only where they are named: {', '.join(if_named)}." if if_named else "")
     )
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def heading_of(benchmarks: Mapping[str, Any]) -> str:
+    """The head of a table's first column: on which processor or card its rows were measured.
+
+    >>> heading_of({"kind": "avx2", "subjects": {"text": {"facts": {"CPU": "AMD EPYC"}}}})
+    'measured on AMD EPYC with AVX2 alone'
+    """
+    facts = [subject["facts"] for subject in benchmarks["subjects"].values()]
+    names = dict.fromkeys(each.get("GPU", each["CPU"]) for each in facts)
+    kind = KINDS.get(benchmarks.get("kind", ""), "")
+    return f"measured on {' and '.join(names) or 'nothing'} {kind}".strip()
+
+
+def table(rows: Sequence[Mapping[str, Any]], heading: str = "measured") -> str:
     """Rows as a Markdown table."""
-    lines = [HEADER, ("---",) * len(HEADER), *map(cells, rows)]
+    head = (heading, *HEADER)
+    lines = [head, ("---",) * len(head), *map(cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -170,8 +188,11 @@ def _machines(subjects: Mapping[str, Any]) -> str:
     )
 
 
-def with_table(readme: str, table_file: str) -> str:
-    """A README with the table of the targets between its markers; as it is where it has no markers."""
-    rows = [line for line in table_file.partition("\n## ")[0].splitlines() if line.startswith("|")]
-    block = "\n".join([BEGIN, "", *rows, "", END])
+def with_tables(readme: str, table_files: Iterable[str]) -> str:
+    """A README with the tables of the targets between its markers; as it is where it has no markers."""
+    parts = []
+    for text in table_files:
+        rows = [line for line in text.partition("\n## ")[0].splitlines() if line.startswith("|")]
+        parts += ["\n".join(rows), ""]
+    block = "\n".join([BEGIN, "", *parts, END])
     return re.sub(f"{BEGIN}.*?{END}", lambda _: block, readme, count=1, flags=re.DOTALL)

@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_facts
-from benchmarks.rows import Found, Row, table, tables
+from benchmarks.machine import machine_facts, this_kind
+from benchmarks.rows import IF_NAMED, Found, Row, heading_of, table, tables
 from benchmarks.setting import QUICK, Bench, Sizes
 from ulmfit_lab.utils.errors import ConfigError, DataError, LabError, suggest
 from ulmfit_lab.utils.files import atomic_write
@@ -21,7 +21,10 @@ from ulmfit_lab.utils.files import atomic_write
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured together: the module and function that do, and about how many seconds they take on an H100."""
+    """What is measured together: the module and function that do, and about how many seconds they take.
+
+    The seconds are those on two cores of an AMD EPYC with bfloat16, or on an H100; recorded ones take their place.
+    """
 
     module: str
     function: str
@@ -34,19 +37,21 @@ class Subject:
 
 
 SUBJECTS: Mapping[str, Subject] = {
-    "training": Subject("beside_fastai", "language_models"),
-    "loss": Subject("beside_fastai", "losses"),
-    "classifier": Subject("beside_fastai", "classifiers"),
-    "memory": Subject("beside_fastai", "memory"),
-    "inference": Subject("beside_fastai", "inference"),
-    "text": Subject("text_speed", "texts"),
-    "grid": Subject("grid", "grid"),
-    "workers": Subject("grid", "workers"),
-    "tracking": Subject("tracking_cost", "tracking"),
-    "growth": Subject("growth", "growing"),
-    "commands": Subject("commands", "commands"),
+    "training_small": Subject("beside_fastai", "small_models", 140),
+    "training_full": Subject("beside_fastai", "full_models", 170),
+    "loss": Subject("beside_fastai", "losses", 310),
+    "classifier": Subject("beside_fastai", "classifiers", 75),
+    "memory": Subject("beside_fastai", "memory", 50),
+    "classifying": Subject("beside_fastai", "classifying", 40),
+    "evaluating": Subject("beside_fastai", "evaluating", 50),
+    "text": Subject("text_speed", "texts", 40),
+    "grid": Subject("grid", "grid", 30),
+    "workers": Subject("grid", "workers", 1500),
+    "tracking": Subject("tracking_cost", "tracking", 400),
+    "growth": Subject("growth", "growing", 80),
+    "commands": Subject("commands", "commands", 70),
 }
-QUICKLY = ("training", "classifier", "text", "grid")
+QUICKLY = ("training_small", "training_full", "classifier", "text")
 """What is measured at quick sizes where nothing is named."""
 ON_DEVICE: Mapping[str, Subject] = {
     "lstm_layer": Subject("on_device", "lstm_layer", 30),
@@ -76,7 +81,7 @@ def run(
     minutes: float = 5.0,
     again: bool = False,
 ) -> dict[str, Any]:
-    """Measure these subjects, or all, and return the JSON object of them.
+    """Measure these subjects, or all but `IF_NAMED`, and return the JSON object of them.
 
     device   measure what there is for a device, on this one; None: what there is for a CPU
     budget   seconds in all: a subject that would take longer than what is left is left out
@@ -85,7 +90,7 @@ def run(
 
     With a folder for results each subject is written there as soon as it is measured, beside those that were measured
     before. On a device a subject that fails is told and left out, and the next one begins. Raises ConfigError for a
-    subject that there is not.
+    subject that there is not, and for a folder with measurements of another processor.
     """
     subjects = SUBJECTS if device is None else ON_DEVICE
     for name in wanted:
@@ -94,21 +99,26 @@ def run(
     sizes = QUICK if quick else Sizes()
     ends = time.monotonic() + (budget or float("inf"))
     known = read(results) if results else {"subjects": {}}
-    measured: dict[str, Any] = {"quick": quick, "subjects": {}}
+    about: dict[str, Any] = {"quick": quick} | ({} if device else {"kind": this_kind()})
+    measured: dict[str, Any] = {**about, "subjects": {}}
     facts = machine_facts(sizes.threads, fastai, device or "cpu")
-    for name in wanted or (QUICKLY if quick and device is None else subjects):
+    if device is None:
+        check_same_processor(known, about["kind"], facts["CPU"], results)
+    names = list(dict.fromkeys(wanted)) or default_names(quick, device)
+    expected = {} if quick else expected_seconds(names, subjects, known)
+    for number, name in enumerate(names, 1):
         if device is not None and name in known["subjects"] and not again:
             tell(f"{name}: measured before; --again measures it again")
             measured["subjects"][name] = known["subjects"][name]
             continue
-        seconds, left = subjects[name].seconds, ends - time.monotonic()
+        seconds, left = expected.get(name, 0.0), ends - time.monotonic()
         if left < (10 if quick else max(seconds, 60)):
             tell(f"{name}: left out, {left:.0f} s are left")
             continue
-        tell(
-            f"{name} ..." + (f" about {seconds:.0f} s" if seconds else "") + (f", {left:.0f} s left" if budget else "")
-        )
-        load = round(os.getloadavg()[0], 2)
+        remaining = sum(expected.get(each, 0.0) for each in names[number - 1 :])
+        told = f" about {seconds:.0f} s; time left about {remaining / 60:.0f} min" if seconds else ""
+        tell(f"{number}/{len(names)} {name} ...{told}" + (f", of the budget {left:.0f} s" if budget else ""))
+        began, load = time.monotonic(), round(os.getloadavg()[0], 2)
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(sizes, fastai, data, Path(folder), home, device or "cpu", results, minutes, ends)
             try:
@@ -118,12 +128,39 @@ def run(
                     raise
                 tell(f"{name} failed: {error}")
                 continue
-        measured["subjects"][name] = {"facts": facts, "load": load, "rows": [row.as_json() for row in found.rows]}
-        tell(table(measured["subjects"][name]["rows"]))
+        taken, rows = round(time.monotonic() - began, 1), [row.as_json() for row in found.rows]
+        measured["subjects"][name] = {"facts": facts, "load": load, "seconds": taken, "rows": rows}
+        tell(table(rows, heading_of(measured)))
         if results:
-            known["subjects"] |= {name: measured["subjects"][name]}
+            known = {**known, **about, "subjects": known["subjects"] | {name: measured["subjects"][name]}}
             write(known, found.figures, results)
     return measured
+
+
+def default_names(quick: bool, device: str | None) -> list[str]:
+    """The subjects that are measured where none is named."""
+    if device is not None:
+        return list(ON_DEVICE)
+    return list(QUICKLY) if quick else [name for name in SUBJECTS if name not in IF_NAMED]
+
+
+def expected_seconds(
+    names: Sequence[str], subjects: Mapping[str, Subject], known: Mapping[str, Any]
+) -> dict[str, float]:
+    """Seconds that each subject took when it was measured before, or is declared to take."""
+    recorded = {name: subject.get("seconds") for name, subject in known["subjects"].items()}
+    return {name: recorded.get(name) or subjects[name].seconds for name in names}
+
+
+def check_same_processor(known: Mapping[str, Any], kind: str, cpu: str, results: Path | None) -> None:
+    """Raise ConfigError where a folder holds measurements of another processor or another kind of it."""
+    others = {subject["facts"]["CPU"] for subject in known["subjects"].values()} - {cpu}
+    if others or known.get("kind", kind) != kind:
+        was = heading_of(known).removeprefix("measured on ")
+        raise ConfigError(
+            f"{results} holds measurements of {was}, and this is {cpu} ({kind}). Give another --results, or delete the "
+            "folder to replace them."
+        )
 
 
 def read(results: Path) -> dict[str, Any]:
@@ -142,7 +179,8 @@ def read(results: Path) -> dict[str, Any]:
 def write(known: Mapping[str, Any], figures: Mapping[str, bytes], results: Path) -> None:
     """Write JSON, table and figures."""
     results.mkdir(parents=True, exist_ok=True)
-    ordered = {name: known["subjects"][name] for name in (*SUBJECTS, *ON_DEVICE) if name in known["subjects"]}
+    order = SUBJECTS if "kind" in known else ON_DEVICE
+    ordered = {name: known["subjects"][name] for name in order if name in known["subjects"]}
     known = {**known, "subjects": ordered}
     files = {"benchmarks.json": json.dumps(known, indent=1) + "\n", "table.md": tables(known)}
     for name, content in [*figures.items(), *((name, text.encode()) for name, text in files.items())]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arithmetic import Model
+from benchmarks.machine import this_kind
 from benchmarks.sides import OURS, Facts, Task, fastai_command, opened
 from ulmfit_lab.config.schema import SourceConfig
 from ulmfit_lab.data.corpus import TokenCorpus, open_corpus, write_corpus
@@ -20,6 +21,8 @@ from ulmfit_lab.data.sources import Document, read_documents
 from ulmfit_lab.data.vocabulary import build_vocabulary
 
 NO_FASTAI = "fastai is not installed; `make bench` installs it into .venv-fastai"
+NO_BFLOAT16 = "this processor has no LSTM in bfloat16"
+PRECISIONS = ("bfloat16", "float32")
 POOL = 25_000
 """Reviews of which every n-th is used; both sets' files are sorted by label."""
 SMALL, FULL = Model(10_000, 128, 384, 2), Model(60_000, 400, 1152, 3)
@@ -36,18 +39,18 @@ class Sizes:
     batch_size: int = 32
     bptt: int = 70
     threads: int = 2
-    rounds: int = 7
+    rounds: int = 5
     full_rounds: int = 5
-    steps: int = 20
+    steps: int = 10
     """Steps of a turn on the clock; one more comes before them."""
-    full_steps: int = 2
+    full_steps: int = 1
     rates: tuple[float, ...] = (5e-3, 1e-2)
     """Learning rates of which either side's better one counts for validation loss."""
     fit_seeds: int = 6
     """Seeds of a fit whose validation loss is compared; the better rate is the first seed's."""
-    train_tokens: int = 200_000
-    valid_tokens: int = 100_000
-    documents: int = 800
+    train_tokens: int = 80_000
+    valid_tokens: int = 40_000
+    documents: int = 512
     max_length: int = 400
     texts: int = 4000
     """Documents that are tokenised in a turn."""
@@ -57,11 +60,11 @@ class Sizes:
     sweep_scale: str = "demo"
     sweep_tokens: int = 200_000
     sweep_seeds: int = 4
-    sweep_rounds: int = 2
-    words: tuple[int, ...] = (5_000, 10_000, 20_000, 40_000, 60_000)
-    hidden: tuple[int, ...] = (192, 384, 768, 1152)
-    lengths: tuple[int, ...] = (35, 70, 140, 280)
-    corpora: tuple[int, ...] = (1_000_000, 16_000_000, 32_000_000, 64_000_000)
+    sweep_rounds: int = 5
+    words: tuple[int, ...] = (5_000, 20_000, 60_000)
+    hidden: tuple[int, ...] = (192, 576, 1152)
+    lengths: tuple[int, ...] = (35, 140, 280)
+    corpora: tuple[int, ...] = (1_000_000, 16_000_000, 64_000_000)
     growth_steps: int = 5
     paper: Model = PAPER
     paper_batch: int = 80
@@ -135,6 +138,7 @@ class Bench:
     device   what both sides compute on
     kept     where a subject that takes minutes writes what it has so far; none: in its own folder
     minutes  how long a language model is trained at the paper's size
+    kind     of the processor, one of `KINDS`
     ends     on the monotonic clock, when no more time is left
     """
 
@@ -147,6 +151,12 @@ class Bench:
     kept: Path | None = None
     minutes: float = 5.0
     ends: float = math.inf
+    kind: str = field(default_factory=this_kind)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that are measured on a CPU; torch has no LSTM in bfloat16 without AVX-512."""
+        return PRECISIONS if self.kind in ("bfloat16", "avx512") else PRECISIONS[1:]
 
     @cached_property
     def reviews(self) -> tuple[str, list[Document]]:

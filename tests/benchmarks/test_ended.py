@@ -1,7 +1,8 @@
-"""A benchmark that is ended leaves no process behind, and shows what it does from the start."""
+"""A benchmark that is ended keeps what it has, leaves no process behind, and shows what it does from the start."""
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -21,7 +22,7 @@ SECONDS = 10.0
 ENDLESS = """
 import sys
 from benchmarks import run
-from benchmarks.rows import Found
+from benchmarks.rows import Found, Row
 from benchmarks.sides import answers_in_turns
 from ulmfit_lab.cli import main
 
@@ -32,12 +33,17 @@ class Products(run.Subject):
         answers_in_turns(sides, 2, bench.folder)
         return Found([])
 
-run.SUBJECTS = {"products": Products("", "")}
-sys.exit(main(["bench", "products", "--quick", "--home", sys.argv[1]]))
+class First(run.Subject):
+    def measure(self, bench):
+        return Found([Row("A row", value=2.0)])
+
+run.SUBJECTS = {"first": First("", ""), "products": Products("", "")}
+options = ["--quick", "--home", sys.argv[1], "--results", sys.argv[1] + "/kept"]
+sys.exit(main(["bench", "first", "products", *options]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_of_a_bench_that_is_ended(tmp_path: Path, number: signal.Signals) -> None:
     log = tmp_path / "log"
     with log.open("wb") as said:
@@ -56,9 +62,13 @@ def test_no_process_is_left_of_a_bench_that_is_ended(tmp_path: Path, number: sig
         bench.wait()
     told = log.read_text(encoding="utf-8")
     assert "Traceback" not in told
-    assert re.match(r"Loading the benchmarks.*\nproducts \.\.\.\n  2 processes start\n  round 1 of 2: ", told), told
+    order = r"Loading the benchmarks.*\n1/2 first \.\.\.\n(\|.*\n)+2/2 products \.\.\.\n"
+    assert re.match(order + r"  2 processes start\n  round 1 of 2: ", told), told
+    known = json.loads((tmp_path / "kept" / "benchmarks.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in known["subjects"]["first"]["rows"]] == ["A row"]
     if number != signal.SIGKILL:
         assert bench.returncode == 130 and "interrupted" in told
+        assert "| A row |" in told
 
 
 def wait_until(holds: object, longest: float, process: subprocess.Popen[bytes]) -> None:

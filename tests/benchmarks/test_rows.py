@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.beside_fastai import difference
-from benchmarks.rows import Row, compared, missing, number, shown, table, tables, with_table
+from benchmarks.rows import Row, compared, missing, number, shown, table, tables, with_tables
 from benchmarks.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,14 +90,26 @@ def test_values_are_shown_in_their_units() -> None:
 def test_a_readmes_table_is_put_between_its_markers_and_nothing_else_changes() -> None:
     text = tables(benchmarks(compared("Promised", [1], [2], **SPEED), compared("Plain", [1], [2])))
     readme = "before\n<!-- benchmarks -->\nold\n<!-- end -->\nafter\n<!-- end -->\n"
-    found = with_table(readme, text)
-    assert found.startswith("before\n<!-- benchmarks -->\n\n| measured |") and found.endswith("after\n<!-- end -->\n")
+    found = with_tables(readme, [text])
+    assert found.startswith("before\n<!-- benchmarks -->\n\n| measured on a |") and found.endswith(
+        "after\n<!-- end -->\n"
+    )
     assert "Promised" in found and "Plain" not in found and "old" not in found
-    assert with_table(found, text) == found
+    assert with_tables(found, [text]) == found
+
+
+def test_each_processors_table_names_it_in_its_head() -> None:
+    known = benchmarks(compared("Promised", [1], [2], **SPEED))
+    both = [tables({**known, "kind": kind}) for kind in ("bfloat16", "avx2")]
+    heads = [line for line in with_tables("<!-- benchmarks --><!-- end -->", both).splitlines() if "| ours |" in line]
+    assert [head.split(" | ")[0] for head in heads] == [
+        "| measured on a with bfloat16",
+        "| measured on a with AVX2 alone",
+    ]
 
 
 def test_a_readme_without_markers_is_left_alone() -> None:
-    assert with_table("nothing here\n", "| a |\n") == "nothing here\n"
+    assert with_tables("nothing here\n", ["| a |\n"]) == "nothing here\n"
 
 
 def test_every_target_is_one_of_a_row() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.rows import Row, cells, tables, with_table
-from benchmarks.run import read, run
+from benchmarks.machine import KINDS, this_kind
+from benchmarks.rows import IF_NAMED, Row, cells, tables, with_tables
+from benchmarks.run import SUBJECTS, default_names, expected_seconds, read, run, write
 from ulmfit_lab.cli import main
-from ulmfit_lab.cli.bench import put_table
+from ulmfit_lab.cli.bench import put_tables
 from ulmfit_lab.utils.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,14 +77,14 @@ def test_the_command_prints_one_object_and_writes_nothing(
 def test_a_readme_gets_the_table_of_what_was_measured(results: Path, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmarks -->\n<!-- end -->\nafter\n")
-    put_table(readme, results)
+    put_tables(readme, results)
     assert "| Tokenizing" in readme.read_text() and readme.read_text().endswith("<!-- end -->\nafter\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md"]
 
 
 def test_bad_arguments_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "trainings", "--quick", "--home", str(tmp_path)]) == 2
-    assert "Did you mean 'training'?" in capsys.readouterr().err
+    assert "Did you mean 'training_small'?" in capsys.readouterr().err
     assert main(["bench", "text", "--fastai", str(tmp_path / "none"), "--home", str(tmp_path)]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert main(["bench", "text", "--readme", str(tmp_path / "none"), "--home", str(tmp_path)]) == 2
@@ -102,11 +103,43 @@ def test_a_subject_that_there_is_not_is_refused_before_any_is_measured(tmp_path:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_committed_table_is_the_committed_json_and_the_readmes() -> None:
-    folder = ROOT / "results" / "benchmarks"
-    if not folder.exists():
-        pytest.skip("no benchmarks are committed")
-    table, readme = (folder / "table.md").read_text(), (ROOT / "docs/performance.md").read_text()
-    assert table == tables(read(folder))
-    assert "<!-- benchmarks -->" in readme
-    assert readme == with_table(readme, table)
+def test_time_left_is_what_was_recorded_or_else_declared() -> None:
+    known = {"subjects": {"text": {"seconds": 7.5}, "loss": {}}}
+    found = expected_seconds(["text", "loss"], SUBJECTS, known)
+    assert found == {"text": 7.5, "loss": SUBJECTS["loss"].seconds}
+
+
+def test_each_subject_is_told_with_its_number_and_keeps_its_seconds(tmp_path: Path) -> None:
+    told: list[str] = []
+    facts: Any = {"quick": True, "fastai": None, "data": None, "home": tmp_path / "home", "results": tmp_path / "kept"}
+    run(["text", "grid", "text"], **facts, tell=told.append)
+    assert [text.split(" ...")[0] for text in told[::2]] == ["1/2 text", "2/2 grid"]
+    assert all(subject["seconds"] >= 0 for subject in read(tmp_path / "kept")["subjects"].values())
+
+
+def test_a_full_run_takes_twenty_minutes_by_what_is_declared() -> None:
+    names = default_names(quick=False, device=None)
+    assert set(names) == set(SUBJECTS) - set(IF_NAMED)
+    assert sum(expected_seconds(names, SUBJECTS, {"subjects": {}}).values()) <= 1200
+
+
+def test_another_processors_measurements_are_not_mixed_with_these(results: Path, tmp_path: Path) -> None:
+    known = read(results)
+    facts: Any = {"quick": True, "fastai": None, "data": None, "home": tmp_path, "results": tmp_path / "kept"}
+    other = next(kind for kind in KINDS if kind != this_kind())
+    write({**known, "kind": other}, {}, tmp_path / "kept")
+    before = (tmp_path / "kept" / "benchmarks.json").read_bytes()
+    with pytest.raises(ConfigError, match="holds measurements of"):
+        run(["grid"], **facts, tell=lambda text: None)
+    assert (tmp_path / "kept" / "benchmarks.json").read_bytes() == before
+
+
+def test_the_committed_tables_are_the_committed_json_and_the_pages() -> None:
+    root = ROOT / "results" / "benchmarks"
+    folders = [root / kind for kind in KINDS if (root / kind).exists()]
+    page = (ROOT / "docs/performance.md").read_text()
+    for folder in folders:
+        known = read(folder)
+        assert known["kind"] == folder.name and (folder / "table.md").read_text() == tables(known)
+    assert folders and "<!-- benchmarks -->" in page
+    assert page == with_tables(page, [(folder / "table.md").read_text() for folder in folders])

@@ -18,7 +18,9 @@ RESULTS = "results/benchmarks"
 
 def bench_options(bench: argparse.ArgumentParser) -> None:
     """Add the options of `bench`."""
-    bench.add_argument("what", metavar="WHAT", nargs="*", help="benchmarks to run (default: all)")
+    bench.add_argument(
+        "what", metavar="WHAT", nargs="*", help="benchmarks to run (default: all but grid, workers, tracking)"
+    )
     bench.add_argument("--only", metavar="A,B", help="the same, as a comma-separated list")
     bench.add_argument("--device", metavar="D", help="run the GPU benchmarks on this device; see docs/gpu.md")
     bench.add_argument(
@@ -41,7 +43,9 @@ def bench_options(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--fastai", metavar="PYTHON", help=f"Python interpreter with fastai (default: {FASTAI})")
     bench.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     bench.add_argument(
-        "--results", metavar="DIR", help=f"output folder (default: {RESULTS}; with --device: {RESULTS}/gpu)"
+        "--results",
+        metavar="DIR",
+        help=f"output folder (default: {RESULTS}/KIND, KIND of processor; with --device: {RESULTS}/gpu)",
     )
     bench.add_argument("--readme", metavar="FILE", help="update the table between the markers of this file")
 
@@ -53,6 +57,7 @@ def bench_command(args: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("benchmarks").setLevel(logging.INFO)
     find_benchmarks()
+    from benchmarks.machine import this_kind
     from benchmarks.rows import tables
     from benchmarks.run import run
 
@@ -61,22 +66,24 @@ def bench_command(args: argparse.Namespace) -> int:
 
     if args.readme and not Path(args.readme).is_file():
         raise ConfigError(f"--readme {args.readme} is not a file; give an existing file.")
-    results = Path(args.results or (RESULTS if args.device is None else f"{RESULTS}/gpu"))
-    found = run(
-        [*args.what, *(args.only.split(",") if args.only else ())],
-        quick=args.quick,
-        fastai=fastai_python(args.fastai),
-        data=data_dir(args.data_dir),
-        home=open_home(args.home).root,
-        results=None if args.quick and not args.results else results,
-        tell=tell,
-        device=args.device,
-        budget=args.budget,
-        minutes=args.minutes,
-        again=args.again,
-    )
-    if args.readme and not args.quick:
-        put_table(Path(args.readme), results)
+    results = Path(args.results or f"{RESULTS}/{this_kind() if args.device is None else 'gpu'}")
+    try:
+        found = run(
+            [*args.what, *(name.strip() for name in (args.only or "").split(",") if name.strip())],
+            quick=args.quick,
+            fastai=fastai_python(args.fastai),
+            data=data_dir(args.data_dir),
+            home=open_home(args.home).root,
+            results=None if args.quick and not args.results else results,
+            tell=tell,
+            device=args.device,
+            budget=args.budget,
+            minutes=args.minutes,
+            again=args.again,
+        )
+    finally:  # an ended run, too, shows what it has measured
+        if args.readme and not args.quick:
+            put_tables(Path(args.readme), results)
     if args.json:
         print(json_text(found, indent=1))
     elif args.device is None:  # with --device, tables are printed during the run
@@ -98,13 +105,18 @@ def find_benchmarks() -> None:
         sys.path.append(str(tests))
 
 
-def put_table(readme: Path, results: Path) -> None:
-    """Replace the table between the markers of a README."""
-    from benchmarks.rows import with_table
+def put_tables(readme: Path, results: Path) -> None:
+    """Replace the tables between the markers of a README: those of `results` and of other kinds beside it."""
+    from benchmarks.machine import KINDS
+    from benchmarks.rows import with_tables
 
     from ulmfit_lab.utils.files import atomic_write
 
-    text = with_table(readme.read_text(encoding="utf-8"), (results / "table.md").read_text(encoding="utf-8"))
+    folders = dict.fromkeys([*(results.parent / kind for kind in KINDS), results])
+    found = [(folder / "table.md").read_text(encoding="utf-8") for folder in folders if (folder / "table.md").exists()]
+    if not found:
+        return
+    text = with_tables(readme.read_text(encoding="utf-8"), found)
     with atomic_write(readme) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
