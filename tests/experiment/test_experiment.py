@@ -189,13 +189,6 @@ def test_runs_of_nested_seeds_differ_from_their_variant_in_the_language_model_al
         assert spec.config == with_language_model(nested, config, spec.seed)
 
 
-def test_a_metric_of_the_holdout_needs_one_at_every_scale() -> None:
-    with pytest.raises(ConfigError, match=r"final/holdout_error needs target.holdout above 0 for 'none' at scale tiny"):
-        replace(DROPOUT, metric="final/holdout_error")
-    held = {scale: {"target.holdout": 20} for scale in SCALES}
-    assert replace(DROPOUT, metric="final/holdout_error", scales=held).metric == "final/holdout_error"
-
-
 @pytest.mark.parametrize("seeds", [(7,), (7, 8), (7, 7, 8)])
 def test_a_search_has_three_seeds_or_more(seeds: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"search.seeds .* must be 3 different seeds or more"):

@@ -43,8 +43,6 @@ Changes = Mapping[str, Any]
 
 COSTS = ("computed_seconds", "reused_seconds")
 """Columns that are not metrics and can be reported."""
-HOLDOUT = "final/holdout_"
-"""What the names of metrics on the holdout begin with."""
 MOST_SEEDS = 1000
 FEWEST_SEARCH_SEEDS = 3
 """Minimum number of seeds of a search: a recipe that is chosen with fewer is chosen by chance."""
@@ -161,7 +159,6 @@ class Experiment:
         for scale in SCALES:
             configs = {variant: variant_config(self, scale, variant) for variant in self.variants}
             _refuse_twins(self.name, configs)
-        _check_holdout(self)
         if self.search.space:
             _check_search(self)
 
@@ -372,16 +369,6 @@ def _check_measures(experiment: Experiment) -> None:
                     raise ConfigError(f"{name}: lower_is_better must be {not lower}, not {lower}.")
     except ConfigError as error:
         raise ConfigError(f"{experiment.name}: {error}") from None
-
-
-def _check_holdout(experiment: Experiment) -> None:
-    """Raise ConfigError if the metric is measured on documents that a variant does not hold out."""
-    if not experiment.metric.startswith(HOLDOUT):
-        return
-    for scale, variant in itertools.product(SCALES, experiment.variants):
-        if not variant_config(experiment, scale, variant).target.holdout:
-            where = f"{variant!r} at scale {scale}"
-            raise ConfigError(f"{experiment.name}: {experiment.metric} needs target.holdout above 0 for {where}.")
 
 
 def _check_seeds(experiment: Experiment) -> None:
