@@ -165,6 +165,7 @@ class ReportSpec:
     language_models: int | None = None
     """Number of language models that the seeds share; None where the seeds decide."""
     expected: Expectation | None = None
+    """None at other scales than small."""
     registered: str = ""
     """When the experiment was declared, in a sentence; empty where that is not recorded."""
     changed: tuple[str, ...] = ()

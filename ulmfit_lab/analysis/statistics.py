@@ -21,9 +21,10 @@ Verdict = Literal["better", "worse", "no difference shown", "too few seeds", "no
 MarginVerdict = Literal["equivalent", "non-inferior", "not shown", ""]
 """Equivalent: the difference is within the margin either way. Non-inferior: it is not worse than by the margin."""
 
-ALPHA = 0.05
+ALPHA, POWER = 0.05, 0.8
 MOST_SEEDS = 1000
 """Largest number of further seeds that is computed."""
+COUNTS = range(FEWEST_SEEDS, MOST_SEEDS + 1)
 ROUNDING = 1e-12
 """Differences with a smaller relative standard deviation count as equal."""
 
@@ -200,7 +201,7 @@ def verdict(result: PairedResult, corrected_p: float, lower_is_better: bool, pai
     return "better" if (result.difference < 0) == lower_is_better else "worse"
 
 
-def further_seeds(result: PairedResult, power: float = 0.8, alpha: float = ALPHA) -> int | None:
+def further_seeds(result: PairedResult, power: float = POWER, alpha: float = ALPHA) -> int | None:
     """Further pairs with which a paired t test would detect the observed difference with this power.
 
     At least FEWEST_SEEDS pairs in total; MOST_SEEDS + 1 means more than MOST_SEEDS. None if the difference is 0, or for
@@ -209,10 +210,8 @@ def further_seeds(result: PairedResult, power: float = 0.8, alpha: float = ALPHA
     if result.n < 2 or result.difference == 0:
         return None
     effect = abs(result.difference) / result.sd if result.sd > 0 else math.inf
-    further = range(max(FEWEST_SEEDS - result.n, 0), MOST_SEEDS + 1)
-    return further.start + bisect_left(
-        further, True, key=lambda more: effect_power(effect, result.n + more, alpha) >= power
-    )
+    needed = seeds_for_power(effect, power, alpha, range(max(FEWEST_SEEDS, result.n), result.n + MOST_SEEDS + 1))
+    return MOST_SEEDS + 1 if needed is None else needed - result.n
 
 
 def sd_limit(sd: float, n: int, confidence: float = 0.8) -> float:
@@ -225,15 +224,21 @@ def sd_limit(sd: float, n: int, confidence: float = 0.8) -> float:
     return sd * math.sqrt((n - 1) / float(stats.chi2.ppf(1 - confidence, n - 1))) if n > 1 else sd
 
 
-def seeds_for_power(effect: float, power: float = 0.8, alpha: float = ALPHA, most: int = 1000) -> int | None:
-    """Smallest number of pairs with which a paired t test detects an effect with this power; None if above `most`.
+def seeds_for_power(
+    effect: float,
+    power: float = POWER,
+    alpha: float = ALPHA,
+    counts: range = COUNTS,
+) -> int | None:
+    """Smallest of these numbers of pairs with which a paired t test detects an effect with this power; None if none is.
 
     effect: in standard deviations of the paired differences
     """
-    return next((n for n in range(FEWEST_SEEDS, most + 1) if effect_power(effect, n, alpha) >= power), None)
+    place = bisect_left(counts, True, key=lambda n: effect_power(effect, n, alpha) >= power)
+    return counts[place] if place < len(counts) else None
 
 
-def smallest_difference(sd: float, n: int, power: float = 0.8, alpha: float = ALPHA) -> float | None:
+def smallest_difference(sd: float, n: int, power: float = POWER, alpha: float = ALPHA) -> float | None:
     """Smallest difference that a paired t test of n pairs detects with this power, in the unit of sd.
 
     sd: standard deviation of the paired differences

@@ -231,7 +231,7 @@ def plan_command(args: argparse.Namespace) -> int:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     spec = make_report_spec(experiment, args.scale, overrides)
     sd = sd_of_differences(plan.planned, plan.finished, spec)
-    if not sd and spec.expected and args.scale == "small":
+    if not sd and spec.expected:
         sd = spec.expected.sd
         console.print(f"Expected sd of differences: {spec.expected.source}.", markup=False, soft_wrap=True)
     for line in replication_lines(plan.planned, spec) + (power_lines(spec, sd) if sd else []):

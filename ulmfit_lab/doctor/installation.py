@@ -10,7 +10,7 @@ from pathlib import Path
 from ulmfit_lab.config.schema import ComputeConfig
 from ulmfit_lab.pipeline.devices import CLEARLY, device_type, product_speeds
 from ulmfit_lab.utils.home import Home
-from ulmfit_lab.utils.provenance import PACKAGES, machine, version_of
+from ulmfit_lab.utils.provenance import CPUINFO, PACKAGES, cpu_flags, machine, version_of
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """CPU features that speed up matrix products in float32 and bfloat16."""
@@ -79,11 +79,7 @@ def missing_packages(home: Home) -> list[tuple[str, str]]:
     return found
 
 
-def features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+def features(cpuinfo: Path = CPUINFO) -> list[str]:
     """Return the `FEATURES` of the CPU; empty if unknown."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    flags = cpu_flags(cpuinfo)
     return [name for name in FEATURES if name in flags]

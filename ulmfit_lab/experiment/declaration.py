@@ -277,16 +277,16 @@ def until_decided(experiment: Experiment, most: int, batch: int) -> Experiment:
 
 def run_specs(experiment: Experiment, scale: str, overrides: Changes | None = None) -> list[RunSpec]:
     """All declared runs at a scale, ordered by seed, so that pairs complete early."""
-    models, levels = experiment.design.language_models, experiment.levels_at(scale)
+    levels, models = experiment.levels_at(scale), experiment.design.language_models or 1
     configs = {}  # one of each: checking a config takes longer than all else here
     for variant in experiment.variants:
         plain = variant_config(experiment, scale, variant, overrides)
         for level in levels:
             config = at_level(plain, experiment.factor, level) if experiment.factor else plain
-            for model in range(models or 1):
+            for model in {seed % models for seed in experiment.seeds}:
                 configs[variant, level, model] = with_language_model(experiment, config, model)
     return [
-        RunSpec(experiment.name, scale, variant, level, seed, configs[variant, level, seed % (models or 1)])
+        RunSpec(experiment.name, scale, variant, level, seed, configs[variant, level, seed % models])
         for seed, level, variant in itertools.product(experiment.seeds, levels, experiment.variants)
     ]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from ulmfit_lab.analysis.comparisons import listed
+from ulmfit_lab.analysis.power import detectable_difference, margin_powers
 from ulmfit_lab.analysis.replicates import BACKWARDS, STAGE, TRAINED, find_replicates
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS, ReportSpec, level_words
-from ulmfit_lab.analysis.statistics import equivalence_power, smallest_difference
 from ulmfit_lab.config.paths import flatten
 from ulmfit_lab.experiment.plan import PlannedRun
 from ulmfit_lab.experiment.run_names import declared_runs
@@ -94,7 +94,7 @@ def power_lines(spec: ReportSpec, sd: float) -> list[str]:
     """
     n, tests = spec.replicates, spec.tests
     unit = "language models" if spec.language_models else "seeds"
-    smallest = smallest_difference(sd, n, alpha=0.05 / max(tests, 1))
+    smallest = detectable_difference(spec, sd)
     if smallest is None:
         return [f"{n} {unit} are too few for a claim ({FEWEST_SEEDS} are needed)."]
     count = f"{tests} test{'s' if tests > 1 else ''}"
@@ -102,7 +102,6 @@ def power_lines(spec: ReportSpec, sd: float) -> list[str]:
     if wanted := spec.smallest_difference:
         enough = ": too few seeds" if smallest > wanted else ""
         lines[0] += f" The smallest difference of interest is {wanted:g}{enough}."
-    for margin in spec.margins:
-        power = equivalence_power(sd, n, margin.value, 0.05 / len(spec.margins))
+    for margin, power in margin_powers(spec, sd):
         lines.append(f"{margin.variant} - {margin.against} within {margin.value:g}: shown in {power:.0%} if equal.")
     return lines

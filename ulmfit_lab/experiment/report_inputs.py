@@ -92,6 +92,6 @@ def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | No
         margins=tuple(experiment.design.margins),
         smallest_difference=experiment.design.smallest_difference,
         language_models=experiment.design.language_models,
-        expected=experiment.design.expected,
+        expected=experiment.design.expected if scale == "small" else None,
         efficiency=tuple(experiment.design.efficiency),
     )

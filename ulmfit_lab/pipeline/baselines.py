@@ -23,8 +23,7 @@ from ulmfit_lab.pipeline.labelled_data import (
     draw_labelled,
     load_labelled_data,
     load_prediction_metrics,
-    save_confusion,
-    save_labels,
+    save_predictions,
 )
 from ulmfit_lab.pipeline.store import StageContext, StageResult
 from ulmfit_lab.training.steps import autocast
@@ -143,10 +142,7 @@ def evaluate_baseline(
     The probabilities are kept, as those of every classifier are.
     """
     strength, probabilities = logistic_regression(train, evaluated, len(texts.classes))
-    for part, found in probabilities.items():
-        np.save(work.folder / f"{part}_predictions.npy", found)
-    save_labels(work, texts)
-    save_confusion(work, texts, probabilities["test"].argmax(1))
+    save_predictions(work, texts, probabilities)
     final = load_prediction_metrics(work.folder)
     return {"final": final, "best": {"error": final["valid_error"]}, "C": strength, "labels": len(train[1])}
 

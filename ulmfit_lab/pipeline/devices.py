@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ulmfit_lab.config.schema import ComputeConfig
 from ulmfit_lab.utils.errors import ConfigError, DataError
+from ulmfit_lab.utils.provenance import CPUINFO, cpu_flags
 
 if TYPE_CHECKING:
     import torch
@@ -65,14 +66,10 @@ KEPT = 2**30
 """Freed memory in bytes that a process keeps, and size from which allocations are returned to the system."""
 
 
-def lacks_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def lacks_avx512(cpuinfo: Path = CPUINFO) -> bool:
     """Return whether this is an x86 processor that, as Linux says, has no AVX-512; False if that is not known."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return " sse2 " in flags and "avx512" not in flags
+    flags = cpu_flags(cpuinfo)
+    return "sse2" in flags and not any(flag.startswith("avx512") for flag in flags)
 
 
 @cache

@@ -78,10 +78,12 @@ class LabelledData:
         return to_class[np.asarray(corpus.labels)[numbers]]
 
 
-def save_labels(work: StageContext, texts: LabelledData) -> None:
-    """Save the class ids (n,) of the evaluated documents."""
+def save_predictions(work: StageContext, texts: LabelledData, probabilities: Mapping[str, np.ndarray]) -> None:
+    """Save probabilities (n, C) and class ids (n,) of each evaluated part, and draw the test documents' confusion."""
     for part in texts.evaluated:
+        np.save(work.folder / f"{part}_predictions.npy", probabilities[part])
         np.save(work.folder / f"{part}_labels.npy", texts.label_ids(*texts.part(part)))
+    save_confusion(work, texts, probabilities["test"].argmax(1))
 
 
 def load_prediction_metrics(folder: Path) -> dict[str, float]:

@@ -10,7 +10,13 @@ import numpy as np
 import torch
 
 from ulmfit_lab.config.paths import override
-from ulmfit_lab.config.schema import LanguageModelConfig, LanguageModelTrainingConfig, RunConfig, TrainingConfig
+from ulmfit_lab.config.schema import (
+    ClassifierConfig,
+    LanguageModelConfig,
+    LanguageModelTrainingConfig,
+    RunConfig,
+    TrainingConfig,
+)
 from ulmfit_lab.data.corpus import open_corpus
 from ulmfit_lab.data.document_batches import DocumentBatches, FeatureBatches, padding_share
 from ulmfit_lab.data.rules import PAD_ID
@@ -26,8 +32,8 @@ from ulmfit_lab.pipeline.labelled_data import (
     documents_to_encode,
     draw_labelled,
     load_labelled_data,
-    save_confusion,
-    save_labels,
+    load_prediction_metrics,
+    save_predictions,
 )
 from ulmfit_lab.pipeline.store import StageContext, StageResult
 from ulmfit_lab.pipeline.text_stages import Streams, load_streams, split_corpus, unlabelled_documents
@@ -39,7 +45,6 @@ from ulmfit_lab.training.evaluation import (
     evaluate_language_model,
 )
 from ulmfit_lab.training.loop import FitResult, fit
-from ulmfit_lab.training.metrics import classification_metrics
 from ulmfit_lab.training.progress import Point
 from ulmfit_lab.training.steps import Step, classifier_step, head_step, language_model_step
 from ulmfit_lab.utils.errors import DataError
@@ -200,7 +205,6 @@ def run_training(
 def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """Train a classifier on the documents drawn by the seed, and test it."""
     texts = load_labelled_data(work.inputs, config)
-    save_labels(work, texts)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
     model = build_classifier(vocabulary, work.inputs, config, len(texts.classes))
@@ -211,9 +215,7 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
         name: make_document_batches(
             *texts.select(*part, vocabulary, config),
             config,
-            *((recipe.sampler, recipe.batch_size) if name == "train" else ("sorted", EVALUATION_BATCH)),
-            seed,
-            recipe.epoch_size if name == "train" else 0,
+            **batch_options(recipe, name, seed),
         )
         for name, part in parts.items()
     }
@@ -232,18 +234,21 @@ def fit_classifier(work: StageContext, *, config: RunConfig, seed: int) -> dict[
     result = run_training(work, "classifier", config, recipe, seed, trained, batches["train"], step, validate)
     save_model(work, config, model, "classifier", vocabulary)
     found = {part: evaluate(trained, part) for part in texts.evaluated}
-    for part, evaluation in found.items():
-        np.save(work.folder / f"{part}_predictions.npy", evaluation.probabilities)
-    tested = found["test"]
-    (work.folder / "samples.txt").write_text(format_samples(texts, tested.probabilities, config), encoding="utf-8")
-    save_confusion(work, texts, tested.probabilities.argmax(1))
+    save_predictions(work, texts, {part: evaluation.probabilities for part, evaluation in found.items()})
+    samples = format_samples(texts, found["test"].probabilities, config)
+    (work.folder / "samples.txt").write_text(samples, encoding="utf-8")
     padding = {"padding": padding_share(documents["train"].epoch(0))}
-    held = {f"holdout_{name}": value for name, value in found["holdout"].metrics.items()} if "holdout" in found else {}
-    summary = summarize_training(result, recipe, tested.metrics | padding | held)
+    summary = summarize_training(result, recipe, tested_metrics(found) | padding)
     if recipe.init == "pretrained":
         read = texts.select(*parts["train"], vocabulary, config)[0]
         summary |= {"unseen_tokens": unseen_share(read, vocabulary, work.inputs["language model"])}
     return summary | {"labels": len(draw), "classes": list(texts.classes)}
+
+
+def tested_metrics(found: Mapping[str, ClassifierEvaluation]) -> dict[str, float]:
+    """Return the metrics of the test set and the holdout; validation metrics are those of training."""
+    tested = {PREFIXES[part]: evaluation.metrics for part, evaluation in found.items() if part != "valid"}
+    return {f"{prefix}{name}": value for prefix, metrics in tested.items() for name, value in metrics.items()}
 
 
 def encode_features(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
@@ -268,17 +273,12 @@ def stored_features(work: StageContext, part: str, numbers: np.ndarray) -> np.nd
 def average_classifiers(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """Average the probabilities of a forward and a backward classifier, and test them."""
     texts = load_labelled_data(work.inputs, config)
-    save_labels(work, texts)
-    final: dict[str, float] = {}
+    averaged = {}
     for part in texts.evaluated:
         files = [work.inputs[name].folder / f"{part}_predictions.npy" for name in ("forwards", "backwards")]
-        scores = np.mean([np.load(file, allow_pickle=False) for file in files], axis=0)
-        corpus, documents = texts.part(part)
-        truth = texts.label_ids(corpus, documents)
-        final |= {f"{PREFIXES[part]}{name}": value for name, value in classification_metrics(scores, truth).items()}
-        np.save(work.folder / f"{part}_predictions.npy", scores)
-        if part == "test":
-            save_confusion(work, texts, scores.argmax(1))
+        averaged[part] = np.mean([np.load(file, allow_pickle=False) for file in files], axis=0)
+    save_predictions(work, texts, averaged)
+    final = load_prediction_metrics(work.folder)
     best = {name.removeprefix("valid_"): value for name, value in final.items() if name.startswith("valid_")}
     return {"final": final, "best": best}
 
@@ -292,6 +292,18 @@ def format_samples(texts: LabelledData, predictions: np.ndarray, config: RunConf
         head = f"{texts.classes[label]}, predicted {texts.classes[guess]} ({scores[guess]:.2f})"
         lines.append(f"{head}\n  {' '.join(document[:60])}\n")
     return "\n".join(lines)
+
+
+def batch_options(recipe: ClassifierConfig, part: str, seed: int) -> dict[str, Any]:
+    """Return the options of a part's batches: those of the recipe for training, sorted ones for evaluation."""
+    if part != "train":
+        return {"sampler": "sorted", "batch_size": EVALUATION_BATCH}
+    return {
+        "sampler": recipe.sampler,
+        "batch_size": recipe.batch_size,
+        "seed": seed,
+        "epoch_size": recipe.epoch_size,
+    }
 
 
 def make_document_batches(

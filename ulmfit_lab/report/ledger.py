@@ -17,12 +17,13 @@ from ulmfit_lab.analysis.comparisons import (
     seeds_words,
     summarize_variants,
 )
+from ulmfit_lab.analysis.power import detectable_difference, margin_powers, primary_alpha
 from ulmfit_lab.analysis.sequential import level_at
 from ulmfit_lab.analysis.spec import Published, ReportSpec, level_words
 from ulmfit_lab.analysis.statistics import (
     ALPHA,
+    POWER,
     effect_power,
-    equivalence_power,
     holm,
     seeds_for_power,
     smallest_difference,
@@ -52,7 +53,6 @@ NOTES = """- Verdict: for each contrast that answers the claim, a paired t test 
 WITHDRAWN = """## Withdrawn results
 
 Claimed once, and not any more; the runs remain readable."""
-ENOUGH_POWER = 0.8
 LOOKED = """Experiments with interim analyses have repeated p-values and repeated confidence intervals, which are valid
 over all interim analyses; the linked table lists the analyses."""
 MOST_PUBLISHED = 3
@@ -105,7 +105,7 @@ class Entry:
 def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast]) -> Result:
     """Evaluate the contrasts that answer the claim on a complete grid of runs."""
     rows = compare_variants(runs, spec)
-    found, alpha = summarize_variants(runs, spec), ALPHA / max(len(spec.primary or rows), 1)
+    found, alpha = summarize_variants(runs, spec), primary_alpha(spec)
     if spec.looks:  # a comparison without a significant difference was tested at all looks
         alpha = level_at(spec.looks, spec.looks[-1], alpha, spec.tested_seeds)
     chosen = [row for contrast in contrasts for row in rows if (row.variant, row.against, row.level) == contrast]
@@ -181,17 +181,15 @@ def declared_cells(spec: ReportSpec | None) -> list[str]:
     if spec is None or spec.expected is None:
         return ["not run yet", *[""] * (len(HEADER) - 4)]
     expected, wanted, n = spec.expected, spec.smallest_difference, spec.replicates
-    alpha = ALPHA / max(spec.tests, 1)
-    smallest = smallest_difference(expected.sd, n, alpha=alpha)
+    alpha, smallest = primary_alpha(spec), detectable_difference(spec, expected.sd)
     lines = ["declared, not run"]
     if wanted:
         power = effect_power(wanted / expected.sd, n, alpha) if smallest is not None else 0.0
         lines.append(f"power {power:.0%} for a difference of {wanted:g}")
-        if power < ENOUGH_POWER:
-            enough = seeds_for_power(wanted / expected.sd, ENOUGH_POWER, alpha)
+        if power < POWER:
+            enough = seeds_for_power(wanted / expected.sd, alpha=alpha)
             lines.append(f"cannot show it: that takes n = {enough}" if enough else "cannot show it")
-    for margin in spec.margins:
-        shown = equivalence_power(expected.sd, n, margin.value, ALPHA / len(spec.margins))
+    for margin, shown in margin_powers(spec, expected.sd):
         lines.append(f"power {shown:.0%} for {margin.variant} within {margin.value:g} of {margin.against}")
     lines += [f"expected sd {expected.sd:g}: {expected.source}", f"our mind would change: {expected.changes_mind}"]
     detectable = "none" if smallest is None else f"{smallest:.{spec.decimals}f}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ulmfit_lab.analysis.spec import ReportSpec
@@ -50,9 +49,11 @@ def entries(root: Path) -> list[Entry]:
     for experiment in load_experiments(sorted(experiment_files()))[0].values():
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
         claim = experiment.claim or experiment.question
-        rows = [entry_of(each, root, claim) for each in places]
-        declared = Entry(experiment.name, claim, experiment.source, declared=make_report_spec(experiment, "small"))
-        found += [row for row in rows if row.result] or [declared]
+        rows = [row for each in places if (row := entry_of(each, root, claim))]
+        if not rows:
+            declared = make_report_spec(experiment, "small")
+            rows = [Entry(experiment.name, claim, experiment.source, declared=declared)]
+        found += rows
     return found
 
 
@@ -64,18 +65,18 @@ def withdrawn_rows(root: Path) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def entry_of(committed: Committed, root: Path, claim: str) -> Entry:
-    """Return the ledger row of an experiment at a scale; raise LabError for runs that are not declared."""
+def entry_of(committed: Committed, root: Path, claim: str) -> Entry | None:
+    """Return the ledger row of committed results, None without any; raise LabError for runs that are not declared."""
     experiment = committed.experiment
-    row = Entry(experiment.name, claim, experiment.source)
     if not (committed.folder / RUNS).is_file():
-        return row
+        return None
     try:
         table, spec = committed_grid(committed)
     except LabError as error:
         raise type(error)(f"{committed.folder / RUNS}: {error}") from error
     result = result_of(table, spec, headlines(spec))
-    return replace(row, link=committed.folder.relative_to(root).as_posix(), result=result)
+    link = committed.folder.relative_to(root).as_posix()
+    return Entry(experiment.name, claim, experiment.source, link, result)
 
 
 def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 PACKAGES = ("ulmfit-lab", "torch", "numpy", "spacy", "gensim", "mlflow", "optuna", "pandas", "scikit-learn")
 CHECKOUT = Path(__file__).resolve().parents[2]
+CPUINFO = Path("/proc/cpuinfo")
 CODE = ("ulmfit_lab", "experiments")
 """Folders of the checkout that determine a run's numbers."""
 
@@ -74,8 +75,19 @@ def machine() -> str:
 
 def processor() -> str:
     """Return the processor's model name, if known."""
+    found = cpuinfo_line("model name")
+    return platform.processor() if found is None else found
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> list[str]:
+    """Return the features that Linux says the processor has; empty if unknown."""
+    return (cpuinfo_line("flags", "Features", cpuinfo=cpuinfo) or "").split()
+
+
+def cpuinfo_line(*names: str, cpuinfo: Path = CPUINFO) -> str | None:
+    """Return the value of the first line that begins with one of these names, or ""; None without such a file."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
