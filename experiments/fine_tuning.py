@@ -69,7 +69,7 @@ EXPERIMENT = Experiment(
         },
         expected=Expectation(
             sd=1.2,
-            source="withdrawn runs with one language model had 1.2 to 2.1 over draws of labels; two draws are averaged",
+            source="withdrawn runs with one language model had 0.4 to 2.1 over draws of labels; two draws are averaged",
             core_hours=2.5,
             changes_mind="a part without which the error is equal or lower: a 95% CI that excludes a gain of 1 point",
         ),

@@ -1,6 +1,6 @@
 """What do batches of documents of about the same length save, and do they cost any accuracy?"""
 
-from ulmfit_lab.config.scales import LM_SEEDS
+from ulmfit_lab.config.scales import LM_SEEDS, OWN_TEXT
 from ulmfit_lab.experiment import Design, Expectation, Experiment, ExtraMetric, Margin, Report
 
 EXPERIMENT = Experiment(
@@ -19,9 +19,7 @@ EXPERIMENT = Experiment(
         "demo": {"target.n_labels": 1000},
         "small": {
             **LM_SEEDS,
-            "unlabelled.name": "",
-            "unlabelled.split": "train",
-            "unlabelled.max_tokens": 0,
+            **OWN_TEXT,
             "target.n_labels": 1000,
             "target.n_test": 5000,
             "classifier.init": "pretrained",

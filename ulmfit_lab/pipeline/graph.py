@@ -44,8 +44,9 @@ TRANSFORMER = (
     *("sampler", "epoch_size", "head_dropout"),
 )
 """Fields of a classifier that the fine-tuned transformer reads."""
-TRANSFORMER_COST = 5.0
-"""Cost of a token of the transformer, as a multiple of a small AWD-LSTM's; used for predictions only."""
+TRANSFORMER_COST = 13.0
+"""Cost of a word in the transformer, as a multiple of that in a small AWD-LSTM (measured: 11 to 15, float32); used
+for predictions only."""
 HEAD_SHARE = 0.01
 """Cost of training a head on features, as a share of that of a classifier; used for predictions only."""
 SAMPLE = 200
