@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 FIGURE = ROOT / "results" / "demo" / "demo" / "figure.png"
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
-PAGES = {"verdict": "Child runs", "means": "matching runs", "runs": "matching runs"}
+PAGES = {"verdict": "verdict.html", "means": "matching runs", "runs": "matching runs"}
 """Name of a page and of its picture -> text that it shows when it is loaded."""
 SECONDS = 60.0
 

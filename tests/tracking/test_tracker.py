@@ -113,10 +113,11 @@ def test_a_shown_sweep_has_a_view_of_its_runs_and_a_verdict(shared: Shared) -> N
     runs = f"#/experiments/{number}/runs"
     training = "workflowType=machine_learning"
     views = {key: f"{runs}?{training}&viewStateShareKey={key}" for key in ("means", "runs")}
-    pages = {"verdict": f"{runs}/{parent}?{training}", **views}
+    verdict = f"{runs}/{parent}/artifacts/verdict.html?{training}"
+    pages = {"verdict": verdict, **views}
     assert shared.tracker.pages()["shown (tiny)"] == pages
     tags = shared.tracker.client.get_experiment(number).tags
-    assert f"({runs}/{parent}?{training})" in tags["mlflow.note.content"]
+    assert f"({verdict})" in tags["mlflow.note.content"]
     assert json.loads(tags["mlflow.sharedViewState.runs"])["orderByKey"] == "metrics.`final/error`"
 
 

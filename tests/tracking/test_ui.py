@@ -126,16 +126,27 @@ def test_the_list_of_runs_opens_on_what_was_measured(pages: Pages) -> None:
     assert best < worst or order[0].metrics["final/error"] == order[-1].metrics["final/error"]
 
 
-def test_the_verdict_has_a_page_with_question_and_table(pages: Pages, experiment: Experiment) -> None:
-    page = f"runs/{pages.parent}?workflowType=machine_learning"
-    shown = pages.open(page, experiment.question, "are too few for a claim", *(run.name for run in pages.runs))
+def test_the_verdict_is_the_first_screen_with_table_and_figure(pages: Pages, experiment: Experiment) -> None:
+    shown = pages.open(f"runs/{pages.parent}/artifacts/verdict.html?workflowType=machine_learning", "verdict.html")
+    frame = pages.page.frame_locator("iframe")
+    for text in (experiment.question, "are too few for a claim", "fine-tuned", "95% CI"):
+        place = frame.get_by_text(text).first
+        place.wait_for(timeout=PATIENCE * 1000)
+        box = place.bounding_box()
+        assert box and box["y"] + box["height"] < 900 and box["x"] + box["width"] <= 1400, text
     pages.keep("verdict")
+    assert "Assistant" not in shown, "MLflow's assistant takes a quarter of the screen at the first visit"
+    assert frame.locator("img").evaluate("picture => picture.naturalWidth") > 300
+    pages.open(f"runs/{pages.parent}/artifacts", "figure.png", "runs.csv")
+
+
+def test_the_page_of_the_parent_run_begins_with_the_verdict(pages: Pages, experiment: Experiment) -> None:
+    page = f"runs/{pages.parent}?workflowType=machine_learning"
+    pages.open(page, experiment.question, "are too few for a claim", *(run.name for run in pages.runs))
     boxes = [pages.page.get_by_text(text).first.bounding_box() for text in ("are too few for a claim", "Show more")]
     assert boxes[0] and boxes[1] and boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"], "the verdict is folded away"
     metrics = pages.page.get_by_text("mean/fine-tuned").first.bounding_box()
     assert metrics and boxes[1]["y"] < metrics["y"] < 900, "the means are on the first screen"
-    assert "Assistant" not in shown, "MLflow's assistant takes a quarter of the screen at the first visit"
-    pages.open(f"runs/{pages.parent}/artifacts", "figure.png", "runs.csv")
 
 
 def test_the_first_screen_of_the_means_has_each_variant_with_its_verdict(pages: Pages) -> None:
@@ -167,7 +178,8 @@ def test_runs_are_compared_side_by_side(pages: Pages) -> None:
 def test_the_addresses_that_are_printed_are_these(pages: Pages, lab_of_pages: Any) -> None:
     (found,) = lab_of_pages.tracker.pages().values()
     assert list(found) == ["verdict", "means", "runs"]
-    assert found["verdict"] == f"#/experiments/{pages.experiment}/runs/{pages.parent}?workflowType=machine_learning"
+    verdict = f"runs/{pages.parent}/artifacts/verdict.html"
+    assert found["verdict"] == f"#/experiments/{pages.experiment}/{verdict}?workflowType=machine_learning"
 
 
 def test_make_screenshots_takes_a_picture_of_each_page(pages: Pages, lab_of_pages: Any, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from ulmfit_lab.report.mean_runs import mean_runs
 from ulmfit_lab.report.new_metrics import keep_metrics
 from ulmfit_lab.report.tables import console_parts, print_report, verdict_first
 from ulmfit_lab.report.tuning_figure import draw_again
+from ulmfit_lab.report.verdict_page import verdict_page
 from ulmfit_lab.report.withdrawn import withdrawal_of
 from ulmfit_lab.report.write import sweep_metrics, write_files, write_report
 from ulmfit_lab.tracking.records import REGISTERED, LoggedMetric, TrackedRun
@@ -130,7 +131,8 @@ def log_summary(
     )
     report = verdict_first((folder / "table.md").read_text(encoding="utf-8"))
     figures = [folder / "figure.png", folder / "figure.svg", folder / "runs.csv"]
+    page = verdict_page(experiment.name, report, figures[0].read_bytes())
     ended = max((run.end for run in tracked if run.end), default=None)
     tracker.log_means(parent, mean_runs(runs, spec, compare_variants(runs, spec), curves))
-    tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED", ended)
+    tracker.summarise_sweep(parent, sweep_metrics(runs, spec), report, figures, "FINISHED", ended, page)
     tracker.show(parent, experiment.metric, experiment.question)

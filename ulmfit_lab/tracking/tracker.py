@@ -57,7 +57,7 @@ from ulmfit_lab.tracking.records import (
     as_tracked_run,
     restore_infinity,
 )
-from ulmfit_lab.tracking.views import page_of, pages_of, view_tags
+from ulmfit_lab.tracking.views import VERDICT_PAGE, page_of, pages_of, view_tags
 from ulmfit_lab.utils.errors import LabError, first_line
 from ulmfit_lab.utils.home import Home, redact, sqlite_uri, write_ahead
 from ulmfit_lab.utils.interrupts import shield_from_interrupts
@@ -476,15 +476,19 @@ class Tracker:
         artifacts: Sequence[Path],
         status: str,
         end: int | None = None,
+        page: str = "",
     ) -> None:
         """Log means, tables and figures to the parent run, and end it.
 
         end: time in milliseconds, that of the last run, so that a later report does not change the sweep's duration
+        page: HTML that shows all of it
         """
         log = RunLog(self.client, parent)
         log.set_tags({NOTE: truncate(description)})
         for path in artifacts:
             log.log_artifact(path)
+        if page:
+            log.log_text(page, VERDICT_PAGE)
         log.log_final(dict(zip(metric_names(metrics), metrics.values(), strict=True)))
         log.finish(status, end=end)
 

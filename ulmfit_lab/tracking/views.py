@@ -12,17 +12,20 @@ from ulmfit_lab.training.metrics import find_metric, prediction_metrics
 VIEW = "mlflow.sharedViewState."
 """How the tags begin that hold a view of an experiment, with the view's key behind: "means" or "runs" for the lab's."""
 SUMMARY = "lab.summary"
-"""Tag of an experiment: the parent run with the comparison."""
+"""Tag of an experiment: the page of the comparison, below the experiment's runs."""
+VERDICT_PAGE = "verdict.html"
+"""Artifact of a parent run: verdict, tables and figure (MLflow folds a run's description after four lines)."""
 CELLS = "tags.`lab.kind` = 'cell'"
 
 
 def view_tags(measure: str, about: str, experiment: str, parent: str) -> dict[str, str]:
     """Tags of an experiment (by id): views of its means and runs, a description that leads to the comparison."""
+    page = f"{parent}/artifacts/{VERDICT_PAGE}"
     return {
         f"{VIEW}means": json.dumps(means_view(measure)),
         f"{VIEW}runs": json.dumps(runs_view(measure)),
-        NOTE: f"{about}\n\n[Verdict, table and figures]({page_of(experiment, parent)})",
-        SUMMARY: parent,
+        NOTE: f"{about}\n\n[Verdict, table and figures]({page_of(experiment, page)})",
+        SUMMARY: page,
     }
 
 
@@ -60,6 +63,8 @@ def pages_of(experiment: str, tags: Mapping[str, str]) -> dict[str, str]:
 
 def page_of(experiment: str, run: str = "") -> str:
     """Path of a run's page, or of an experiment's list of runs, relative to the UI's address.
+
+    run: its id, with "/artifacts/" and a file's name for the page of an artifact
 
     The workflow type selects MLflow's pages for training, which show a run's description first.
     """
