@@ -25,7 +25,7 @@ from ulmfit_lab.pipeline import graph
 from ulmfit_lab.pipeline.baselines import beyond_the_edge, load_document_vectors, logistic_regression, mean_vectors
 from ulmfit_lab.pipeline.build_models import build_classifier, restore_language_model, stamp
 from ulmfit_lab.pipeline.graph import final_stage
-from ulmfit_lab.pipeline.labelled_data import drawn_order, load_labelled_data, load_prediction_metrics
+from ulmfit_lab.pipeline.labelled_data import draw_labelled, drawn_order, load_labelled_data, load_prediction_metrics
 from ulmfit_lab.pipeline.store import Observer, Stage, StageResult, StageStore, read_stage
 from ulmfit_lab.pipeline.training_stages import make_document_batches, with_own_dropout
 from ulmfit_lab.training.evaluation import evaluate_classifier
@@ -92,16 +92,32 @@ def features_of(config: RunConfig, seed: int, **changes: Any) -> set[str]:
 
 def test_features_of_a_frozen_encoder_are_shared_by_all_that_does_not_change_them(config: RunConfig) -> None:
     assert not features_of(config, 0)
-    frozen = override(config, {"classifier.unfreeze": "last"})
+    frozen = override(config, {"classifier.unfreeze": "last", "target.n_labels": 0})
     own = features_of(frozen, 0)
     assert len(own) == 1  # the test documents are held out of the same texts
-    same = {"target__n_labels": 10, "classifier__epochs": 9, "classifier__drop_mult": 0.9}
+    same = {"classifier__lr": 0.01, "classifier__epochs": 9, "classifier__drop_mult": 0.9}
     assert all(features_of(frozen, 3, **{name: value}) == own for name, value in same.items())
     assert features_of(frozen, 0, classifier__init="pretrained") != own
     assert features_of(frozen, 0, classifier__features="mix") != own
     assert features_of(frozen, 0, target__max_length=9) != own
     random = {"classifier__init": "random"}
     assert features_of(frozen, 0, **random) != features_of(frozen, 1, **random)
+
+
+def test_with_few_labels_features_are_of_the_drawn_and_the_held_out_documents(
+    made: Callable[..., StageResult], config: RunConfig
+) -> None:
+    frozen = {"classifier__unfreeze": "last", "classifier__init": "pretrained", "target__n_labels": 10}
+    stored = made(**frozen, target__holdout=3)
+    found = [read_stage(folder, reused=True) for folder in (stored.folder.parent.parent / "features").iterdir()]
+    features = next(each for each in found if each and each.fingerprint == stored.manifest["inputs"]["features"])
+    read = set(np.load(features.folder / "documents.npy"))
+    few = override(config, {"target.n_labels": 10, "target.holdout": 3})
+    texts = load_labelled_data({"texts": corpus_of(stored)}, few)
+    held_out = (texts.valid, texts.tested, texts.held)
+    assert read == set(np.concatenate([draw_labelled(texts, 10, 0), *held_out]))
+    assert len(read) < texts.train.n_documents
+    assert not features_of(config, 0, **frozen) & features_of(config, 1, **frozen)
 
 
 def test_a_classifier_of_stored_features_is_a_whole_one(made: Callable[..., StageResult], config: RunConfig) -> None:

@@ -49,8 +49,10 @@ def find_replicates(runs: pd.DataFrame, variant: str, against: str, level: str, 
 
     seeds: those with which both arms have a run at the level
     """
+    columns = ("variant", "level", "seed", *(column for _, column, _ in FIXED))
+    read = runs[[name for name in map(str, runs) if name in columns or name.startswith(STAGE)]]
     arms = [
-        runs[(runs["variant"] == name) & (runs["level"] == level)].set_index("seed").loc[list(seeds)]
+        read[(read["variant"] == name) & (read["level"] == level)].set_index("seed").loc[list(seeds)]
         for name in (variant, against)
     ]
     clusters, shared = list(range(len(seeds))), ""

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -310,6 +311,8 @@ def run_with_workers(run: Callable[..., SweepResult], workers: WorkerPool, args:
     outcome = run(before=begin)
     if not outcome.plan.todo:
         return outcome
+    if workers.size:
+        import_module("ulmfit_lab.report.publish")  # slow to import: done while the workers finish their runs
     workers.wait()
     # execute the runs of a killed worker; with interim analyses, the next iteration does
     incomplete = outcome.in_other_processes and not outcome.plan.looks

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from subprocess import DEVNULL
 from typing import IO, cast
 
@@ -15,6 +16,13 @@ from ulmfit_lab.utils.errors import ConfigError
 from ulmfit_lab.utils.interrupts import exit_with_parent
 
 BEGIN = b"begin\n"
+NEEDED = (
+    "torch._dynamo",  # torch's optimizers import it at their first step, in more time than torch itself takes
+    "ulmfit_lab.pipeline.training_stages",
+    "ulmfit_lab.sweep.optuna_study",
+    "ulmfit_lab.sweep.runner",
+)
+"""Modules that executing a run takes."""
 
 
 @dataclass
@@ -71,7 +79,7 @@ def start_workers(argv: Sequence[str], size: int) -> Iterator[WorkerPool]:
 
 
 def wait_for_start(waits: bool) -> bool:
-    """Wait in a worker for the command's `begin`; return whether it came.
+    """Import in a worker what runs need, and wait for the command's `begin`; return whether it came.
 
     Returns False if the command has ended. After `begin`, the worker ends when the command ends.
 
@@ -79,6 +87,8 @@ def wait_for_start(waits: bool) -> bool:
     """
     if not waits:
         return True
+    for name in NEEDED:
+        import_module(name)
     begun = sys.stdin.buffer.readline() == BEGIN
     if begun:
         exit_with_parent()

@@ -41,8 +41,13 @@ def format_speed(speeds: Mapping[str, float]) -> str:
     '150 GFLOP/s in float32, 360 in bfloat16'
     >>> format_speed({"float32": 340e9, "bfloat16": 180e9})
     '340 GFLOP/s in float32, 180 in bfloat16, which is slower: try --compute.precision float32'
+    >>> format_speed({"float32": 70e9, "bfloat16": 0.0})
+    '70 GFLOP/s in float32, no training in bfloat16'
     """
-    found = f"{speeds['float32'] / 1e9:.0f} GFLOP/s in float32, {speeds['bfloat16'] / 1e9:.0f} in bfloat16"
+    found = f"{speeds['float32'] / 1e9:.0f} GFLOP/s in float32"
+    if not speeds["bfloat16"]:
+        return f"{found}, no training in bfloat16"
+    found += f", {speeds['bfloat16'] / 1e9:.0f} in bfloat16"
     slower = ", which is slower: try --compute.precision float32"
     return found + (slower if bfloat16_is_slower(speeds) else "")
 

@@ -98,9 +98,10 @@ class StageGraph:
         return self.stage("classifier", key, inputs, train, lambda: self.classifier_tokens() * share)
 
     def features(self) -> dict[str, Stage]:
-        """Return the stages of a frozen encoder's features, which do not depend on labels and epochs.
+        """Return the stages of a frozen encoder's features, which do not depend on the head's recipe.
 
-        They depend on the seed only if it draws weights of the encoder.
+        Those of test texts depend on the seed only if it draws weights of the encoder. With `target.n_labels` only the
+        training documents that the seed draws are read, and those held out.
         """
         fit = self.config.classifier
         drawn = fit.init in ("random", "word2vec", "glove") or self.config.vocabulary.new_word_init in (
@@ -117,7 +118,8 @@ class StageGraph:
         }
         inputs = {"vocabulary": self.vocabulary(), **self.initial_model()}
         share = self.units_per_word / 3  # a forward pass takes a third of a training step
-        return self.of_documents("features", "features", key, inputs, partial(_train, "encode_features"), share)
+        compute = partial(_train, "encode_features")
+        return self.of_documents("features", "features", key, inputs, compute, share, draws=True)
 
     def of_documents(
         self,
@@ -127,14 +129,18 @@ class StageGraph:
         inputs: Mapping[str, Stage],
         compute: Callable[..., dict[str, Any]],
         share: float = 1.0,
+        draws: bool = False,
     ) -> dict[str, Stage]:
         """Return stages that compute something per document: `name` for the training and "test `name`" for test texts.
 
-        share: cost per token
+        share: cost per token; draws: of the training texts only the documents that a run with n_labels uses
         """
         target, tokens = self.config.target, self.target_tokens()
-        own = key | {"target": _changed(target, "max_length")}
-        stages = {name: self.stage(kind, own, {"texts": tokens, **inputs}, compute, self.size(tokens, None, share))}
+        own, n_own = key | {"target": _changed(target, "max_length")}, None
+        if draws and target.n_labels:
+            own |= {"target": _sampling(self.config), "seed": self.seed}
+            n_own = target.n_labels + target.n_valid + target.holdout
+        stages = {name: self.stage(kind, own, {"texts": tokens, **inputs}, compute, self.size(tokens, n_own, share))}
         for part, tokens in self.test_tokens().items():
             tested = key | {"target": _changed(target, "max_length", "n_test")}
             size = self.size(tokens, target.n_test, share)

@@ -202,13 +202,25 @@ def test_order(corpus: TokenCorpus) -> np.ndarray:
     return drawn_order(corpus.n_documents)
 
 
-def documents_to_encode(inputs: Mapping[str, StageResult], config: RunConfig) -> tuple[TokenCorpus, np.ndarray]:
-    """Return the configured test documents if there are test texts among the inputs, else all training texts."""
+def documents_to_encode(
+    inputs: Mapping[str, StageResult], config: RunConfig, seed: int | None = None
+) -> tuple[TokenCorpus, np.ndarray]:
+    """Return the configured test documents if there are test texts among the inputs, else training texts.
+
+    seed: with target.n_labels, only the training texts that this seed draws and those held out; None: all of them
+    """
     if "test" in inputs:
         corpus = open_corpus(inputs["test"].folder)
         return corpus, test_order(corpus)[: config.target.n_test or None]
     corpus = open_corpus(inputs["texts"].folder)
-    return corpus, np.arange(corpus.n_documents)
+    if seed is None or not config.target.n_labels:
+        return corpus, np.arange(corpus.n_documents)
+    separate = test_source(config.target) is not None
+    pool, valid, tested, held = split_numbers(corpus.n_documents, 0 if separate else None, config.target)
+    classes = tuple(sorted(label_set(corpus, pool)))
+    texts = LabelledData(corpus, corpus, classes, pool, valid, tested, held)
+    drawn = draw_labelled(texts, config.target.n_labels, seed)
+    return corpus, np.sort(np.concatenate([drawn, valid, held, tested[: config.target.n_test or None]]))
 
 
 def test_source(target: TargetConfig) -> TargetConfig | None:

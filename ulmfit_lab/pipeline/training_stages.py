@@ -252,8 +252,11 @@ def tested_metrics(found: Mapping[str, ClassifierEvaluation]) -> dict[str, float
 
 
 def encode_features(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Compute the features of the target's texts, or of its test documents, with a frozen encoder without dropout."""
-    corpus, numbers = documents_to_encode(work.inputs, config)
+    """Compute the features of the documents that a run reads, or of test documents, with a frozen encoder.
+
+    seed: draws the documents if target.n_labels is set, and weights that no earlier stage has; dropout is off
+    """
+    corpus, numbers = documents_to_encode(work.inputs, config, seed)
     vocabulary = Vocabulary.load(work.inputs["vocabulary"].folder / "vocabulary.json")
     torch.manual_seed(seed)
     device = configure_torch(config.compute)
