@@ -88,13 +88,14 @@ def has_bfloat16_lstm() -> bool:
 
 
 def product_speeds(size: int = 512, tries: int = 8) -> dict[str, float]:
-    """FLOP/s of the CPU's matrix products, the fastest of a few tries, by compute.precision; 0 where it cannot train."""
+    """FLOP/s of the CPU's matrix products by compute.precision, the fastest of a few tries; 0 where it cannot train."""
     import torch
 
     # without AVX-512 a product in bfloat16 takes half a second
     names = ("float32", "bfloat16") if has_bfloat16_lstm() else ("float32",)
     matrices = {name: torch.ones(size, size, dtype=getattr(torch, name)) for name in names}
-    return {"bfloat16": 0.0} | {name: max(matmul_flops(each, each, 1) for _ in range(tries)) for name, each in matrices.items()}
+    speeds = {name: max(matmul_flops(each, each, 1) for _ in range(tries)) for name, each in matrices.items()}
+    return {"bfloat16": 0.0} | speeds
 
 
 CLEARLY = 1.25
