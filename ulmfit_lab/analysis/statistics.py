@@ -150,12 +150,12 @@ def equivalence_power(sd: float, n: int, margin: float, alpha: float = ALPHA) ->
 
     sd: of the paired differences
     """
-    from scipy import stats
+    from scipy.special import nctdtr, stdtrit
 
     if n < 2 or sd <= 0:
         return float(n >= 2)
-    bound, shift = float(stats.t.ppf(1 - alpha, n - 1)), margin / (sd / math.sqrt(n))
-    return max(0.0, 2 * float(stats.nct.sf(bound, n - 1, shift)) - 1)
+    bound, shift = float(stdtrit(n - 1, 1 - alpha)), margin / (sd / math.sqrt(n))
+    return max(0.0, 1 - 2 * float(nctdtr(n - 1, shift, bound)))
 
 
 def gatekeep(p_values: Sequence[float], primary: Sequence[bool]) -> list[float]:
@@ -257,10 +257,10 @@ def smallest_difference(sd: float, n: int, power: float = POWER, alpha: float = 
 
 def effect_power(effect: float, n: int, alpha: float) -> float:
     """Power of a two-sided paired t test for an effect in standard deviations (noncentral t distribution)."""
-    from scipy import stats
+    from scipy.special import nctdtr, stdtrit  # `stats.nct` gives the same, in twice the time of import
 
     if math.isinf(effect):
         return 1.0
-    bound, shift = float(stats.t.ppf(1 - alpha / 2, n - 1)), effect * math.sqrt(n)
-    near, far = float(stats.nct.sf(bound, n - 1, shift)), float(stats.nct.cdf(-bound, n - 1, shift))
+    bound, shift = float(stdtrit(n - 1, 1 - alpha / 2)), effect * math.sqrt(n)
+    near, far = 1 - float(nctdtr(n - 1, shift, bound)), float(nctdtr(n - 1, shift, -bound))
     return near if math.isnan(far) else near + far  # far underflows to nan
