@@ -47,7 +47,8 @@ def training(bench: Bench, name: str, model: Model, rounds: int, steps: int, *, 
     groups = {"two processes": list(alone)} if further else {}
     found = in_turns(bench, wanted | alone, rounds, groups)
     about = f"Language model training, {name} size"
-    targets = {"bfloat16": "training", "float32": "training, float32"}
+    usual = "float32" if "bfloat16" in bench.precisions else "default"
+    targets = {"bfloat16": "training", "float32": f"training, {usual}"}
     rows = [beside_fastai(about, p, found, "tokens/s", targets[p]) for p in PRECISIONS]
     rows += [near_peak(f"Matrix products of {about[0].lower()}{about[1:]}, {p}", model, p, found) for p in PRECISIONS]
     both: dict[str, Any] = {"unit": "tokens/s", "against": "one process of two threads"}
@@ -150,7 +151,7 @@ def classifiers(bench: Bench) -> list[Row]:
     note = "shares of all places; fastai's encoder leaves out most of its own, a window at a time"
     return [
         beside_fastai(name, "bfloat16", found, unit, "classifier"),
-        beside_fastai(name, "float32", found, unit),
+        beside_fastai(name, "float32", found, unit, "" if "bfloat16" in bench.precisions else "classifier, default"),
         replace(share, note=note),
     ]
 
