@@ -47,8 +47,8 @@ def training(bench: Bench, name: str, model: Model, rounds: int, steps: int, *, 
     groups = {"two processes": list(alone)} if further else {}
     found = in_turns(bench, wanted | alone, rounds, groups)
     about = f"Language model training, {name} size"
-    usual = "float32" if "bfloat16" in bench.precisions else "default"
-    targets = {"bfloat16": "training", "float32": f"training, {usual}"}
+    whole = "training, float32" if "bfloat16" in bench.precisions else "training, default"
+    targets = {"bfloat16": "training", "float32": whole}
     rows = [beside_fastai(about, p, found, "tokens/s", targets[p]) for p in PRECISIONS]
     rows += [near_peak(f"Matrix products of {about[0].lower()}{about[1:]}, {p}", model, p, found) for p in PRECISIONS]
     both: dict[str, Any] = {"unit": "tokens/s", "against": "one process of two threads"}
