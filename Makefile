@@ -17,6 +17,7 @@ LOCKED = { $(PIP) $(UV) 2>/dev/null && \
   UV_FIND_LINKS="$(call SETTING,find-links)" UV_INDEX_STRATEGY=unsafe-best-match \
   UV_SYSTEM_CERTS=1 \
   $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) 2>/dev/null; } || $(PIP) $(1)
+EDITABLE := --no-deps --no-build-isolation --editable .
 # Pip is quiet for minutes: a dot every 5 seconds, for as long as this line's shell lives, shows that it goes on.
 DOTS := (while sleep 5 && kill -0 $$$$ 2>/dev/null; do printf .; done) &
 
@@ -37,7 +38,7 @@ $(VENV)/locked: $(VENV)/made requirements.lock
 	@touch $@
 
 $(VENV)/installed: $(VENV)/locked setup.cfg pyproject.toml
-	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --offline --python $(BIN)/python $(EDITABLE) 2>/dev/null || $(PIP) $(EDITABLE)
 	@touch $@
 
 $(VENV)/dev: $(VENV)/installed requirements-dev.lock
