@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> StageStore:
 
 def test_committed_models_are_whole_and_fit_into_a_clone(store: StageStore) -> None:
     models = [stage for stage in store.finished() if stage.kind == "pretrained"]
-    assert len(models) >= 6 and sum(archive.stat().st_size for archive in ARCHIVES) < MOST_BYTES
+    assert len(models) == 8 and sum(archive.stat().st_size for archive in ARCHIVES) < MOST_BYTES
     perplexities = [stage.summary["final"]["perplexity"] for stage in models]
     assert max(perplexities) < 80 and max(perplexities) - min(perplexities) < 3, "one recipe, different seeds"
     assert len(set(perplexities)) == len(models)
