@@ -190,3 +190,14 @@ def test_further_seeds_are_planned_from_the_smallest_difference_of_interest(two:
     n = 6 + wanted.further_seeds
     power = float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, 2.0 / sd * math.sqrt(n)))
     assert 0.8 <= power < 0.83
+
+
+def test_a_run_without_a_stage_shares_none_whether_its_value_is_empty_or_missing() -> None:
+    rows = [
+        {"variant": name, "level": "1", "seed": seed, "stage/fine-tuned": stage}
+        for seed in range(6)
+        for name, stage in (("random", None), ("tuned", f"model {seed}"))
+    ]
+    missing = pd.DataFrame(rows)
+    for runs in (missing, missing.fillna("")):
+        assert find_replicates(runs, "tuned", "random", "1", range(6)).count == 6

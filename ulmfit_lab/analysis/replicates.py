@@ -69,10 +69,11 @@ def find_replicates(runs: pd.DataFrame, variant: str, against: str, level: str, 
 
 def trained_stages(arm: pd.DataFrame, kind: str, column: str) -> list[str]:
     """The fingerprint of each run's stage; empty where it has none, or one that is given."""
-    found = list(arm[column]) if column in arm.columns else [""] * len(arm)
+    # a run without the stage has no value in the table of tracked runs, and "" in one that was read from a file
+    found = list(arm[column].fillna("")) if column in arm.columns else [""] * len(arm)
     for fixed, name, value in FIXED:
         if fixed == kind and name in arm.columns:
-            given = [text not in ("", "None") if value is None else text == value for text in arm[name]]
+            given = [text not in ("", "None") if value is None else text == value for text in arm[name].fillna("")]
             found = ["" if is_given else text for text, is_given in zip(found, given, strict=True)]
     return found
 
