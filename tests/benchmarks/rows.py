@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
@@ -57,6 +57,11 @@ class Row:
         """All fields, with the bound and whether it is met."""
         bound = TARGETS[self.target].bound if self.target else None
         return asdict(self) | {"bound": bound, "met": self.met}
+
+
+def with_targets(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that was read from a file, with its target's bound of today and whether it is met."""
+    return Row(**{each.name: row[each.name] for each in fields(Row) if each.name in row}).as_json()
 
 
 @dataclass(frozen=True)

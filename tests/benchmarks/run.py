@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine_facts, this_kind
-from benchmarks.rows import IF_NAMED, Found, Row, heading_of, table, tables
+from benchmarks.rows import IF_NAMED, Found, Row, heading_of, table, tables, with_targets
 from benchmarks.setting import QUICK, Bench, Sizes
 from ulmfit_lab.utils.errors import ConfigError, DataError, LabError, suggest
 from ulmfit_lab.utils.files import atomic_write
@@ -177,11 +177,12 @@ def read(results: Path) -> dict[str, Any]:
 
 
 def write(known: Mapping[str, Any], figures: Mapping[str, bytes], results: Path) -> None:
-    """Write JSON, table and figures."""
+    """Write JSON, table and figures; rows that were measured before are held against today's targets."""
     results.mkdir(parents=True, exist_ok=True)
     order = SUBJECTS if "kind" in known else ON_DEVICE
     ordered = {name: known["subjects"][name] for name in order if name in known["subjects"]}
-    known = {**known, "subjects": ordered}
+    held = {name: {**each, "rows": [*map(with_targets, each["rows"])]} for name, each in ordered.items()}
+    known = {**known, "subjects": held}
     files = {"benchmarks.json": json.dumps(known, indent=1) + "\n", "table.md": tables(known)}
     for name, content in [*figures.items(), *((name, text.encode()) for name, text in files.items())]:
         with atomic_write(results / name) as temporary:

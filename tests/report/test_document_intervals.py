@@ -68,6 +68,19 @@ def test_the_interval_is_of_the_same_difference_and_counts_the_test_documents(
     assert "## Over seeds and test documents" in table and f"| {found.documents_share:.0%} |" in table
 
 
+def test_the_means_in_mlflow_have_the_verdicts_of_the_table(swept: Any, reported: Path, compared: Experiment) -> None:
+    """Runs from scratch have no language model: they share none with each other."""
+    rows = compare_variants(*committed_grid(Committed(compared, "tiny", reported)))
+    number = swept.tracker.find_experiment("starts", "tiny")
+    means = swept.tracker.client.search_runs([number], "tags.`lab.kind` = 'mean'")
+    told = {mean.data.tags["variant"]: mean.data.tags["verdict"] for mean in means}
+    against_baseline = {row.variant: row.verdict for row in rows if row.against == "random"}
+    assert against_baseline.keys() == {"fine-tuned", "tf-idf"} and told["random"] == "the baseline"
+    assert set(against_baseline.values()) == {"too few seeds"}
+    for variant, verdict in against_baseline.items():
+        assert told[variant].startswith(verdict), variant
+
+
 def test_a_clone_without_predictions_makes_the_same_report(
     swept: Any, reported: Path, compared: Experiment, new_lab: Callable[[str], Any], tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from ulmfit_lab.analysis.comparisons import Comparison, compare_variants, headline
 from ulmfit_lab.analysis.replicates import find_replicates
+from ulmfit_lab.analysis.run_table import check_grid
 from ulmfit_lab.analysis.spec import Margin, ReportSpec
 from ulmfit_lab.analysis.statistics import (
     ALPHA,
@@ -192,12 +193,10 @@ def test_further_seeds_are_planned_from_the_smallest_difference_of_interest(two:
     assert 0.8 <= power < 0.83
 
 
-def test_a_run_without_a_stage_shares_none_whether_its_value_is_empty_or_missing() -> None:
-    rows = [
-        {"variant": name, "level": "1", "seed": seed, "stage/fine-tuned": stage}
-        for seed in range(6)
-        for name, stage in (("random", None), ("tuned", f"model {seed}"))
-    ]
-    missing = pd.DataFrame(rows)
-    for runs in (missing, missing.fillna("")):
-        assert find_replicates(runs, "tuned", "random", "1", range(6)).count == 6
+@pytest.mark.parametrize("absent", [None, ""])
+def test_a_run_without_a_stage_shares_none_whether_its_value_is_empty_or_missing(
+    two: ReportSpec, absent: str | None
+) -> None:
+    runs = table(two, lambda variant, seed: {"stage/fine-tuned": f"lm{seed}"} if variant == "word2vec" else {}, VALUES)
+    tracked = runs.assign(**{"stage/fine-tuned": [name or absent for name in runs["stage/fine-tuned"]]})
+    assert find_replicates(check_grid(tracked, two), "word2vec", "random", "1000", range(6)).count == 6

@@ -49,7 +49,7 @@ def find_replicates(runs: pd.DataFrame, variant: str, against: str, level: str, 
 
     seeds: those with which both arms have a run at the level
     """
-    columns = ("variant", "level", "seed", *(column for _, column, _ in FIXED))
+    columns = ("variant", "level", "seed", *(column for _, column, _ in FIXED))  # pandas selects rows of few sooner
     read = runs[[name for name in map(str, runs) if name in columns or name.startswith(STAGE)]]
     arms = [
         read[(read["variant"] == name) & (read["level"] == level)].set_index("seed").loc[list(seeds)]
@@ -69,11 +69,10 @@ def find_replicates(runs: pd.DataFrame, variant: str, against: str, level: str, 
 
 def trained_stages(arm: pd.DataFrame, kind: str, column: str) -> list[str]:
     """The fingerprint of each run's stage; empty where it has none, or one that is given."""
-    # a run without the stage has no value in the table of tracked runs, and "" in one that was read from a file
-    found = list(arm[column].fillna("")) if column in arm.columns else [""] * len(arm)
+    found = list(arm[column]) if column in arm.columns else [""] * len(arm)
     for fixed, name, value in FIXED:
         if fixed == kind and name in arm.columns:
-            given = [text not in ("", "None") if value is None else text == value for text in arm[name].fillna("")]
+            given = [text not in ("", "None") if value is None else text == value for text in arm[name]]
             found = ["" if is_given else text for text, is_given in zip(found, given, strict=True)]
     return found
 

@@ -18,7 +18,6 @@ import pandas as pd
 from ulmfit_lab.analysis.comparisons import paired_seeds, replicates_at
 from ulmfit_lab.analysis.crossed import DocumentInterval, compare_crossed
 from ulmfit_lab.analysis.interim import Cell
-from ulmfit_lab.analysis.run_table import check_grid
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.config.paths import fingerprint
 from ulmfit_lab.tracking.predictions import Predictions, find_predictions
@@ -36,13 +35,9 @@ DIGITS = 6
 def find_document_intervals(
     runs: pd.DataFrame, spec: ReportSpec, tracked: Sequence[TrackedRun], home: Home
 ) -> tuple[DocumentInterval, ...]:
-    """Return the intervals of the contrasts whose runs all have predictions in the home.
-
-    Raises IncompleteError if runs are missing.
-    """
+    """Return the intervals of the contrasts of a complete grid whose runs all have predictions in the home."""
     if spec.metric not in MEASURES:
         return ()
-    runs = check_grid(runs, spec)  # which also fills in what runs without a stage lack
     found = {(run.variant, run.level, run.seed): find_predictions(run, home) for run in tracked}
     predictions = {cell: each for cell, each in found.items() if each is not None}
     places = [(level, variant, against) for variant, against in spec.pairs for level in spec.levels]

@@ -10,6 +10,7 @@ import pandas as pd
 from rich.console import Console, Group
 
 from ulmfit_lab.analysis.comparisons import compare_variants
+from ulmfit_lab.analysis.run_table import check_grid
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.experiment.consistency import unknown_fields
@@ -71,7 +72,7 @@ def publish(
     name_runs(tracked, planned, tracker)
     registration = registered_in(tracked)
     spec = with_registration(spec, registration, experiment, overrides, f"The tag {REGISTERED}")
-    runs = runs_table(declared)
+    runs = check_grid(runs_table(declared), spec)
     # without the predictions, as of runs that were imported from a runs.csv, those of an earlier report of these runs
     intervals = find_document_intervals(runs, spec, declared, home) or read_document_intervals(folder, runs)
     spec = replace(spec, documents=intervals)
