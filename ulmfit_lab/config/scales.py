@@ -135,6 +135,9 @@ The recipe is that of the model that comes with the lab (`imdb_wiki_en`) with a 
 eight models, 5.8 MB each, can be committed.
 """
 
+SHIPPED_LM: Mapping[str, Any] = {"imported": "imdb-wiki-en", "lm.emb_size": 128, "lm.hidden_size": 384}
+"""Changes to the small scale for experiments that start from the language model that comes with the lab."""
+
 OWN_TEXT: Mapping[str, Any] = {
     "unlabelled.name": "",
     "unlabelled.split": "train",
