@@ -8,9 +8,9 @@ import pytest
 
 from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.experiment.declaration import experiment_files, load_experiment
-from ulmfit_lab.experiment.report_inputs import make_report_spec
+from ulmfit_lab.report.committed import Committed, committed_grid
 from ulmfit_lab.report.ledger_files import check_results
-from ulmfit_lab.report.write import read_runs, write_report
+from ulmfit_lab.report.write import write_report
 from ulmfit_lab.sweep.tuning import winners
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -24,8 +24,8 @@ def test_committed_files_follow_from_the_committed_runs() -> None:
 @pytest.mark.parametrize("name", COMMITTED)
 def test_reports_are_written_as_they_are_committed(name: str, tmp_path: Path) -> None:
     folder = RESULTS / name
-    spec = make_report_spec(load_experiment(name), "small")
-    write_report(read_runs(folder / "runs.csv"), spec, tmp_path, *read_tuning(folder))
+    runs, spec = committed_grid(Committed(load_experiment(name), "small", folder))
+    write_report(runs, spec, tmp_path, *read_tuning(folder))
     for file in ("runs.csv", "table.md", "figure.svg"):
         assert (tmp_path / file).read_bytes() == (folder / file).read_bytes()
 
