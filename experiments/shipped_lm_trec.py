@@ -18,7 +18,7 @@ EXPERIMENT = Experiment(
         "tiny": {"target.holdout": 40},
         "demo": {"target.holdout": 200},
         "small": {**TREC_6, **SHIPPED_LM},
-        "paper": {"target.holdout": 2500},
+        "paper": {**SHIPPED_LM, "target.holdout": 2500},
     },
     metric="final/holdout_error",
     factor="target.n_labels",
