@@ -38,6 +38,7 @@ EXPERIMENT = Experiment(
             "general.test_tokens": 250_000,
             "pretraining.epochs": 1,
             "pretraining.lr": 1.5e-2,
+            "compute.precision": "bfloat16",
         },
         "paper": {**ALONE, "general.test_tokens": 250_000},
     },

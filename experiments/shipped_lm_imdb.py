@@ -25,6 +25,7 @@ EXPERIMENT = Experiment(
             **OWN_TEXT,
             "classifier.epochs": 15,
             "classifier.batch_size": 16,
+            "compute.precision": "bfloat16",
         },
         "paper": {**SHIPPED_LM, "unlabelled.name": ""},
     },
