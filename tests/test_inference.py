@@ -72,6 +72,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, data: dict[str, str]) -> Any:
             "fine-tuned": {"classifier.epochs": 3},
             "backwards": {"lm.backwards": True},
             "both": {"classifier.both_directions": True},
+            "two models": {"classifier.second_model": 10, "pretraining.seed": None, "fine_tuning.seed": None},
             "TF-IDF": {"classifier.model": "tf-idf"},
             "whole": WHOLE,
             "whole, both": {**WHOLE, "classifier.both_directions": True},
@@ -117,10 +118,11 @@ def test_texts_get_the_probabilities_that_they_got_in_training(lab: Any, sentenc
     np.testing.assert_allclose(predict(load_classifier(run, home), texts), tested, atol=1e-5)
 
 
-def test_two_directions_are_averaged(lab: Any) -> None:
+@pytest.mark.parametrize(("variant", "backwards"), [("both", [False, True]), ("two models", [False, False])])
+def test_two_classifiers_are_averaged(lab: Any, variant: str, backwards: list[bool]) -> None:
     home, _, runs = lab
-    both = load_classifier(runs["both", 0], home)
-    assert [config.lm.backwards for _, config in both.members] == [False, True]
+    both = load_classifier(runs[variant, 0], home)
+    assert [config.lm.backwards for _, config in both.members] == backwards
     alone = [predict(replace(both, members=(member,)), [TEXT, "bad"]) for member in both.members]
     np.testing.assert_allclose(predict(both, [TEXT, "bad"]), (alone[0] + alone[1]) / 2, atol=1e-6)
     assert not np.allclose(*alone)

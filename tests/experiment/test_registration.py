@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from ulmfit_lab.analysis.interim import replay_looks
+from ulmfit_lab.config.paths import field_types
+from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.declaration import Design, Experiment, until_decided
 from ulmfit_lab.experiment.registration import (
+    NEWER,
     changes_since,
     declared_facts,
     parse_registration,
@@ -85,6 +88,13 @@ def test_a_changed_recipe_is_named(experiment: Experiment) -> None:
     changed = declared_facts(experiment, "tiny", {"classifier.lr": 0.5})
     assert list(changes_since(first, changed)) == ["config of random changed", "config of fine-tuned changed"]
     assert list(changes_since(first, declared_facts(experiment, "tiny", {"compute.threads": 2}))) == []
+
+
+def test_a_field_that_is_younger_than_a_registration_changes_nothing_at_its_default(experiment: Experiment) -> None:
+    assert len(field_types(RunConfig).keys() - set(NEWER)) == 139, "a new field of the config belongs into NEWER"
+    first = declared_facts(experiment, "tiny", None)
+    assert first == declared_facts(experiment, "tiny", {"classifier.second_model": 0})
+    assert first["configs"] != declared_facts(experiment, "tiny", {"classifier.second_model": 1})["configs"]
 
 
 def test_looks_that_were_added_after_a_fixed_test_include_its_error(experiment: Experiment) -> None:

@@ -18,6 +18,7 @@ from ulmfit_lab.data.corpus import open_corpus
 from ulmfit_lab.data.rules import SPECIALS
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.experiment.declaration import Experiment, variant_config
+from ulmfit_lab.experiment.replication import member_suffix
 from ulmfit_lab.models import sentence_encoder
 from ulmfit_lab.models.checkpoint import load_checkpoint
 from ulmfit_lab.models.word_vectors import WordVectors
@@ -172,6 +173,40 @@ def test_both_directions_average_two_classifiers(made: Callable[..., StageResult
     np.testing.assert_allclose((scores[0] + scores[1]) / 2, scores[2], atol=1e-6)
     assert not np.allclose(scores[0], scores[1])
     assert {"error", "loss", "valid_error"} <= both.summary["final"].keys()
+
+
+def test_classifiers_of_two_language_models_are_averaged(made: Callable[..., StageResult]) -> None:
+    fitted = {"pretraining__seed": 3, "fine_tuning__seed": 3}
+    both = made(classifier__second_model=4, **fitted)
+    one, other = made(**fitted), made(pretraining__seed=7, fine_tuning__seed=7)
+    assert one.reused and other.reused, "an ensemble's classifiers are those that run alone"
+    scores = [np.load(stored.folder / "test_predictions.npy") for stored in (one, other, both)]
+    np.testing.assert_allclose((scores[0] + scores[1]) / 2, scores[2], atol=1e-6)
+    assert not np.allclose(scores[0], scores[1])
+
+
+def test_stages_of_a_second_language_model_have_names_of_their_own(config: RunConfig) -> None:
+    last = final_stage(override(config, {"classifier.second_model": 4, "pretraining.seed": None}), 0, None)
+    names = [stage.kind + member_suffix(stage, last) for stage in last.ancestry() if stage.kind != "tokens"]
+    models = {"pretrained", "fine-tuned", "classifier"}
+    assert set(names) == {"vocabulary", "ensemble"} | models | {f"{kind}_second" for kind in models}
+    assert all(names.count(name) == 1 for name in names if name != "vocabulary")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"classifier.model": "tf-idf"}, "needs a second language model, but classifier.model = 'tf-idf'"),
+        ({"classifier.init": "random"}, "needs a second language model, .* classifier.init = 'random'"),
+        ({"imported": "wt103", "classifier.init": "pretrained"}, "imported = 'wt103' leave none"),
+        ({"classifier.both_directions": True}, "each make two classifiers; set one"),
+    ],
+)
+def test_a_second_model_that_would_be_the_first_is_refused(
+    config: RunConfig, changes: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        final_stage(override(config, {"classifier.second_model": 1, **changes}), 0, None)
 
 
 def test_a_classifier_tells_how_much_of_its_batches_was_padding(made: Callable[..., StageResult]) -> None:

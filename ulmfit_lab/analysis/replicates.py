@@ -24,7 +24,9 @@ TRAINED: Mapping[str, str] = {
 
 A run's own stage, its classifier or language model, is not shared; features are computed without a seed.
 """
-STAGE, BACKWARDS = "stage/", "_backwards"
+STAGE = "stage/"
+SUFFIXES: Mapping[str, str] = {"backwards": "_backwards", "second": "_second"}
+"""Second input of an ensemble -> what is put behind the names of its stages, so that a run's names differ."""
 FIXED = (("pretrained", "param/imported", None), ("vectors", "param/classifier.init", "glove"))
 """Kind, column and value (None: any) of stages that are given, not trained: they are part of what is compared."""
 
@@ -44,6 +46,17 @@ class Replicates:
         return len(set(self.clusters))
 
 
+def kind_of(name: str) -> str:
+    """The kind of a run's stage, from its name in the run.
+
+    >>> kind_of("fine-tuned_backwards")
+    'fine-tuned'
+    """
+    for suffix in SUFFIXES.values():
+        name = name.removesuffix(suffix)
+    return name
+
+
 def find_replicates(runs: pd.DataFrame, variant: str, against: str, level: str, seeds: Sequence[int]) -> Replicates:
     """Clusters of the pairs of runs that share a stage in which the arms differ.
 
@@ -57,7 +70,7 @@ def find_replicates(runs: pd.DataFrame, variant: str, against: str, level: str, 
     ]
     clusters, shared = list(range(len(seeds))), ""
     for kind, words in TRAINED.items():
-        for column in (f"{STAGE}{kind}", f"{STAGE}{kind}{BACKWARDS}"):
+        for column in (f"{STAGE}{kind}{suffix}" for suffix in ("", *SUFFIXES.values())):
             made = [trained_stages(arm, kind, column) for arm in arms]
             if made[0] == made[1]:
                 continue

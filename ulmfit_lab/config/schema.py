@@ -219,6 +219,9 @@ class ClassifierConfig(TrainingConfig):
     """Layers that the head pools: the last, a learned mix of all (Peters et al. 2018), or the embeddings."""
     both_directions: bool = False
     """Average the probabilities with those of the same classifier in the other direction."""
+    second_model: Annotated[int, Bounds(0, 1_000_000)] = 0
+    """Average the probabilities with those of the same classifier that starts from another language model, whose seeds
+    are higher by so many (0: one model)."""
     init: Literal["random", "word2vec", "glove", "pretrained", "fine-tuned"] = "fine-tuned"
     """Initial weights of the encoder: random, with word vectors as embedding, or those of a language model."""
     sampler: Literal["sortish", "shuffled", "sorted"] = "sortish"

@@ -34,7 +34,10 @@ UNREAD: Mapping[str, tuple[str, ...]] = {
     "init fine-tuned": ("word_vectors.",),
 }
 """Last stage, classifier model or its initialization -> prefixes of fields that no stage reads."""
-READ = ("classifier.model", "classifier.both_directions", "classifier.init", "word_vectors.path", "pretraining.seed")
+READ = (
+    *("classifier.model", "classifier.both_directions", "classifier.second_model", "classifier.init"),
+    *("word_vectors.path", "pretraining.seed"),
+)
 """Exceptions: fields that some runs read."""
 
 

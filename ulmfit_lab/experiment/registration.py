@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.analysis.spec import ReportSpec
-from ulmfit_lab.config.paths import fingerprint, flatten
+from ulmfit_lab.config.paths import fingerprint, flatten, non_defaults
 from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
 from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.tracking.names import LONGEST_TAG
@@ -26,6 +26,9 @@ from ulmfit_lab.utils.files import json_text
 FILE = "registered.json"
 UNREAD = ("compute.threads", "compute.device")
 """Fields that may be changed without a mark: they are about the machine."""
+NEWER = ("classifier.second_model",)
+"""Fields that are younger than the first registrations. At their default they are left out of fingerprints, so that a
+declaration that does not name them is what it was."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def declared_facts(experiment: Experiment, scale: str, overrides: Changes | None
     spec = make_report_spec(experiment, scale, overrides)
     configs: dict[str, list[Any]] = {}
     for each in run_specs(experiment, scale, overrides):
-        read = {path: value for path, value in flatten(each.config).items() if path not in UNREAD}
+        left_out = {*UNREAD, *NEWER} - ({*NEWER} & non_defaults(each.config).keys())
+        read = {path: value for path, value in flatten(each.config).items() if path not in left_out}
         configs.setdefault(each.variant, []).append(read)
     return {
         "question": spec.question,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ulmfit_lab.analysis.comparisons import listed
 from ulmfit_lab.analysis.power import detectable_difference, margin_powers
-from ulmfit_lab.analysis.replicates import BACKWARDS, STAGE, TRAINED, find_replicates
+from ulmfit_lab.analysis.replicates import STAGE, SUFFIXES, TRAINED, find_replicates
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS, ReportSpec, level_words
 from ulmfit_lab.config.paths import flatten
 from ulmfit_lab.experiment.plan import PlannedRun
@@ -27,7 +27,7 @@ def planned_stages(planned: Iterable[PlannedRun]) -> pd.DataFrame:
         row: dict[str, object] = {"variant": spec.variant, "level": spec.level_name, "seed": spec.seed}
         row |= {f"param/{path}": str(value) for path, value in flatten(spec.config).items()}
         row |= {
-            f"{STAGE}{stage.kind}{direction_of(stage, last)}": stage.fingerprint
+            f"{STAGE}{stage.kind}{member_suffix(stage, last)}": stage.fingerprint
             for stage in last.ancestry()
             if stage.kind in TRAINED
         }
@@ -35,10 +35,17 @@ def planned_stages(planned: Iterable[PlannedRun]) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
-def direction_of(stage: Stage, last: Stage) -> str:
-    """What is put behind a stage's name in the run of a last stage, so that the run's names differ."""
-    both = last.kind == "ensemble"
-    return BACKWARDS if both and stage.key.get("lm", {}).get("backwards") else ""
+def member_suffix(stage: Stage, last: Stage) -> str:
+    """What is put behind a stage's name in the run of a last stage: for stages of an ensemble's second member alone."""
+    if last.kind != "ensemble":
+        return ""
+    for name, suffix in SUFFIXES.items():
+        if name in last.inputs:
+            others = (each for key, each in last.inputs.items() if key != name)
+            shared = {each.fingerprint for other in others for each in other.ancestry()}
+            own = {each.fingerprint for each in last.inputs[name].ancestry()}
+            return suffix if stage.fingerprint in own - shared else ""
+    return ""
 
 
 def replication_lines(planned: Sequence[PlannedRun], spec: ReportSpec) -> list[str]:

@@ -72,7 +72,7 @@ class StageGraph:
         ends: Mapping[str, Callable[[], Stage]] = {
             "pretrained": self.pretrained,
             "fine-tuned": self.fine_tuned,
-            "classifier": self.both_directions if self.config.classifier.both_directions else self.classifier,
+            "classifier": self.ensemble if is_ensemble(self.config) else self.classifier,
         }
         return ends[self.config.last_stage]()
 
@@ -187,19 +187,49 @@ class StageGraph:
         train = partial(_call, "transformer", "fit_transformer")
         return self.stage("classifier", key, inputs, train, lambda: TRANSFORMER_COST * self.classifier_tokens())
 
-    def both_directions(self) -> Stage:
-        """Return the stage that averages a forward and a backward classifier."""
+    def ensemble(self) -> Stage:
+        """Return the stage that averages two classifiers: of both directions, or of two language models."""
+        fit = self.config.classifier
+        if fit.both_directions and fit.second_model:
+            raise ConfigError(
+                "classifier.both_directions and classifier.second_model each make two classifiers; set one."
+            )
+        members = self.both_directions() if fit.both_directions else self.two_models()
+        inputs = {"texts": self.target_tokens()} | self.test_tokens()
+        for name, changes in members.items():
+            one = override(self.config, {"classifier.both_directions": False, "classifier.second_model": 0, **changes})
+            inputs[name] = dataclasses.replace(self, config=one).classifier()
+        key = {"target": _sampling(self.config)}
+        return self.stage("ensemble", key, inputs, partial(_train, "average_classifiers"))
+
+    def both_directions(self) -> dict[str, dict[str, Any]]:
+        """Return the changes of the config that make a forward and a backward classifier."""
         model = self.config.classifier.model
         if model != "awd-lstm":
             raise ConfigError(
                 f"classifier.both_directions needs classifier.model = 'awd-lstm'; {model!r} has no direction."
             )
-        inputs = {"texts": self.target_tokens()} | self.test_tokens()
-        for name, backwards in (("forwards", False), ("backwards", True)):
-            one = override(self.config, {"classifier.both_directions": False, "lm.backwards": backwards})
-            inputs[name] = dataclasses.replace(self, config=one).classifier()
-        key = {"target": _sampling(self.config)}
-        return self.stage("ensemble", key, inputs, partial(_train, "average_classifiers"))
+        return {"forwards": {"lm.backwards": False}, "backwards": {"lm.backwards": True}}
+
+    def two_models(self) -> dict[str, dict[str, Any]]:
+        """Return the changes of the config that make classifiers of two language models.
+
+        Both classifiers have the run's own seed, so that they are trained on the same documents.
+        """
+        config = self.config
+        fit = config.classifier
+        trained = not config.imported or (fit.init == "fine-tuned" and not self.drawn_text)
+        if fit.model != "awd-lstm" or fit.init not in ("pretrained", "fine-tuned") or not trained:
+            raise ConfigError(
+                "classifier.second_model needs a second language model, but classifier.model = "
+                f"{fit.model!r}, classifier.init = {fit.init!r} and imported = {config.imported!r} leave none that "
+                "depends on a seed."
+            )
+        seeds = {
+            "pretraining.seed": self.lm_seed(config.pretraining) + fit.second_model,
+            "fine_tuning.seed": self.lm_seed(config.fine_tuning) + fit.second_model,
+        }
+        return {"first": {}, "second": seeds}
 
     def initial_model(self) -> dict[str, Stage]:
         """Return the stages from which the classifier's encoder is initialised."""
@@ -427,6 +457,11 @@ def final_stage(config: RunConfig, seed: int, data: Path | None, imported: Path 
     Raises ConfigError and DataError if the config cannot be run on the data.
     """
     return StageGraph(config, seed, data, imported).final_stage()
+
+
+def is_ensemble(config: RunConfig) -> bool:
+    """Return whether a run's last stage averages two classifiers."""
+    return config.classifier.both_directions or config.classifier.second_model > 0
 
 
 def uses_wide_kernels(config: RunConfig) -> bool:

@@ -274,11 +274,12 @@ def stored_features(work: StageContext, part: str, numbers: np.ndarray) -> np.nd
 
 
 def average_classifiers(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
-    """Average the probabilities of a forward and a backward classifier, and test them."""
+    """Average the probabilities of the two classifiers among the inputs, and test them."""
     texts = load_labelled_data(work.inputs, config)
     averaged = {}
     for part in texts.evaluated:
-        files = [work.inputs[name].folder / f"{part}_predictions.npy" for name in ("forwards", "backwards")]
+        members = [stored for name, stored in work.inputs.items() if name not in ("texts", "test")]
+        files = [stored.folder / f"{part}_predictions.npy" for stored in members]
         averaged[part] = np.mean([np.load(file, allow_pickle=False) for file in files], axis=0)
     save_predictions(work, texts, averaged)
     final = load_prediction_metrics(work.folder)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulmfit_lab.analysis.replicates import BACKWARDS
+from ulmfit_lab.analysis.replicates import SUFFIXES, kind_of
 from ulmfit_lab.config.paths import override
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
@@ -67,7 +67,7 @@ def find_stage(run: TrackedRun, kind: str, home: Home) -> StageResult | None:
     fingerprint = run.tags.get(f"stage.{kind}", "")
     if not fingerprint:
         return None
-    found = read_stage(home.stages / kind.removesuffix(BACKWARDS) / fingerprint, reused=True)
+    found = read_stage(home.stages / kind_of(kind) / fingerprint, reused=True)
     if found is None:
         raise MismatchError(
             f"Stage {kind} {fingerprint} of run {run.origin} is not in {home.stages}; compute it again: "
@@ -86,20 +86,21 @@ def find_language_model(run: TrackedRun, home: Home) -> StageResult:
 
 
 def find_classifiers(run: TrackedRun, home: Home) -> list[tuple[StageResult, RunConfig]]:
-    """The stored classifiers of a run with their configs: one, or one per direction.
+    """The stored classifiers of a run with their configs: one, or the two of an ensemble.
 
     Raises LabError if the run stores none.
     """
     config = config_of(run)
     if config.last_stage != "classifier" or config.classifier.model != "awd-lstm":
         raise LabError(f"Run {run.origin} ({run.name}) stores no classifier; name one whose classifier is an AWD-LSTM.")
-    if not config.classifier.both_directions:
-        kinds = {"classifier": config}
-    else:
+    one = override(config, {"classifier.both_directions": False, "classifier.second_model": 0})
+    kinds = {"classifier": one}
+    if config.classifier.both_directions:
         kinds = {
-            name: override(config, {"classifier.both_directions": False, "lm.backwards": bool(suffix)})
-            for suffix in ("", BACKWARDS)
-            for name in [f"classifier{suffix}"]
+            "classifier": override(one, {"lm.backwards": False}),
+            f"classifier{SUFFIXES['backwards']}": override(one, {"lm.backwards": True}),
         }
+    elif config.classifier.second_model:
+        kinds |= {f"classifier{SUFFIXES['second']}": one}
     found = [(find_stage(run, kind, home), own) for kind, own in kinds.items()]
     return [(stored, own) for stored, own in found if stored]

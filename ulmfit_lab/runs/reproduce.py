@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulmfit_lab.analysis.replicates import BACKWARDS
+from ulmfit_lab.analysis.replicates import kind_of
 from ulmfit_lab.config.paths import field_types, flatten, override, parse_value
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.pipeline.graph import final_stage
@@ -127,7 +127,7 @@ def other_code(run: TrackedRun) -> str:
     """
     kinds = [name.removeprefix("stage.") for name in run.tags if name.startswith("stage.") and name.count(".") == 1]
     then = {kind: run.tags.get(f"stage.{kind}.version", "older") for kind in kinds}
-    now = {kind: str(VERSIONS[kind.removesuffix(BACKWARDS)]) for kind in kinds}
+    now = {kind: str(VERSIONS[kind_of(kind)]) for kind in kinds}
     moved = [f"{kind} was {then[kind]}, today {now[kind]}" for kind in kinds if then[kind] != now[kind]]
     fresh = [path for path in flatten(RunConfig()) if path not in run.params]
     found = [f"with other versions of its stages ({'; '.join(moved)})"] if moved else []

@@ -22,7 +22,7 @@ from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, decl
 from ulmfit_lab.experiment.plan import TRAINED, Plan, PlannedRun, Throughput, make_plan, plan_runs
 from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.registration import register, registered_in, with_registration
-from ulmfit_lab.experiment.replication import direction_of
+from ulmfit_lab.experiment.replication import member_suffix
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, looks_tag, make_report_spec
 from ulmfit_lab.experiment.run_names import name_runs, run_tags
 from ulmfit_lab.pipeline.labelled_data import load_prediction_metrics
@@ -76,7 +76,7 @@ class CurveObserver(Observer):
 
     def point(self, stage: Stage, point: Point) -> None:
         """Log a point."""
-        self.log.log_points(PREFIX[stage.kind] + direction_of(stage, self.last), [point])
+        self.log.log_points(PREFIX[stage.kind] + member_suffix(stage, self.last), [point])
 
 
 class CellObserver(CurveObserver):
@@ -389,18 +389,18 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
         fresh = each.fingerprint in observer.computed
         reused += 0.0 if fresh else stored.seconds
         if each.kind in TRAINED or each.kind == "vectors":
-            name = each.kind + direction_of(each, stage)
+            name = each.kind + member_suffix(each, stage)
             tags[f"stage.{name}"] = each.fingerprint
             tags[f"stage.{name}.version"] = str(VERSIONS[each.kind])
             tags[f"stage.{name}.how"] = "computed" if fresh else "reused"
             if each is not stage:
                 origins.append(read_origin(stored.folder, name, fresh, log.client.tracking_uri))
-            effects |= averaging(stored, each, PREFIX.get(each.kind, "") + direction_of(each, stage))
+            effects |= averaging(stored, each, PREFIX.get(each.kind, "") + member_suffix(each, stage))
             if "unseen_tokens" in stored.summary:
                 effects["final/unseen_tokens"] = float(stored.summary["unseen_tokens"])
             diverged += [f"{name}: {stored.summary['diverged']}"] if "diverged" in stored.summary else []
         if each.kind in PREFIX and not fresh:
-            log.log_points(PREFIX[each.kind] + direction_of(each, stage), stored.points())
+            log.log_points(PREFIX[each.kind] + member_suffix(each, stage), stored.points())
         if each.kind == "vocabulary":
             digests[each.fingerprint] = tags["vocabulary"] = str(stored.summary["digest"])
         if each.kind in ("pretrained", "fine-tuned"):
