@@ -74,5 +74,5 @@ def test_no_command_says_what_is_here_and_what_comes_next(
     lab.tracker.start_cell(parent, "one", {}, {"lab.kind": "cell", "lab.seed": "0"}).finish("FAILED")
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert "bptt" in out and "1 failed of 18 declared" in out
+    assert "bptt" in out and "1 failed of 24 declared" in out
     assert "Next: ulmfit-lab sweep bptt --scale demo" in out

@@ -22,7 +22,7 @@ from ulmfit_lab.report.publish import publish
 from ulmfit_lab.utils.errors import LabError, MismatchError
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-NAME = "bptt"
+NAME = "precision"
 KINDS = {
     "pretrained": {"last_stage": "pretrained"},
     "fine-tuned": {"last_stage": "fine-tuned"},
@@ -90,7 +90,9 @@ def test_a_module_edited_in_a_clone_contradicts_its_committed_runs(committed: Co
     assert problem.path.name == "runs.csv" and told in problem.reason
     before = {path.name: path.read_bytes() for path in committed.folder.iterdir()}
     clone = new_lab("clone")
-    with pytest.raises(MismatchError, match=r"runs.csv: the runs contradict the declaration of bptt at scale small"):
+    with pytest.raises(
+        MismatchError, match=r"runs.csv: the runs contradict the declaration of precision at scale small"
+    ):
         publish(other, "small", None, clone.home, None, clone.tracker, committed.folder)
     assert {path.name: path.read_bytes() for path in committed.folder.iterdir()} == before
 

@@ -15,19 +15,34 @@ from ulmfit_lab.analysis.spec import Expectation, Margin, Published, ReportSpec
 from ulmfit_lab.analysis.statistics import ALPHA, Verdict, effect_power, seeds_for_power, smallest_difference
 from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.figures import save_figure
-from ulmfit_lab.report.ledger import HEADER, Entry, Result, ledger_control, ledger_row, ledger_text, result_of
+from ulmfit_lab.report.ledger import (
+    DECLARED_HEADER,
+    RESULT_HEADER,
+    Entry,
+    Result,
+    ledger_control,
+    ledger_row,
+    ledger_text,
+    result_of,
+)
 from ulmfit_lab.report.ledger_figure import draw_ledger, orient_difference
 
 CONTRAST = ("word2vec", "random", "1000")
 
 
 def entry(result: Result | None) -> Entry:
-    return Entry("vectors", "They do.", "A lecture, 58:20", "vectors", result)
+    return Entry("vectors", "They do.", "A lecture, 58:20", "Do they?", "vectors", result)
 
 
-def cells(result: Result | None) -> dict[str, str]:
+def cells(result: Result) -> dict[str, str]:
     """Column -> cell."""
-    return dict(zip(HEADER, ledger_row(entry(result)), strict=True))
+    return dict(zip(("claim", "source", *RESULT_HEADER), ledger_row(entry(result)), strict=True))
+
+
+def declared_row(spec: ReportSpec | None) -> dict[str, str]:
+    """Column -> cell, without runs."""
+    columns = ("claim", "source", *DECLARED_HEADER)
+    return dict(zip(columns, ledger_row(replace(entry(None), declared=spec)), strict=True))
 
 
 def test_a_row_holds_claim_verdict_effect_published_and_cost(runs: pd.DataFrame, spec: ReportSpec) -> None:
@@ -115,10 +130,23 @@ def test_the_claims_of_the_whole_ledger_are_corrected_together(runs: pd.DataFram
 
 
 def test_an_experiment_without_runs_is_not_run_yet(runs: pd.DataFrame, spec: ReportSpec) -> None:
-    assert cells(None)["verdict"] == "not run yet"
-    text = ledger_text([entry(None), entry(result_of(runs, spec, [CONTRAST]))], "ledger.svg")
-    assert "![" in text and text.count("\n| ") == 3  # header and two rows
+    assert declared_row(None)["power"] == "not planned"
+    found = result_of(runs, spec, [CONTRAST])
+    text = ledger_text([entry(None), entry(found)], "ledger.svg")
+    assert "2 rows of claims: 1 with results, 1 declared and not run." in text
+    assert "![" in text and text.count("\n| ") == 4  # two headers and two rows
+    assert text.index("## Claims with results") < text.index("## Claims declared, not run")
     assert "![" not in ledger_text([entry(None)], "")
+
+
+def test_an_experiment_that_only_asks_is_not_counted_among_the_claims(runs: pd.DataFrame, spec: ReportSpec) -> None:
+    found = result_of(runs, spec, [CONTRAST])
+    asked = [replace(entry(each), claim="", source="") for each in (found, None)]
+    text = ledger_text(asked, "ledger.svg")
+    assert "0 rows of claims" in text and ledger_control(asked) == "" and "## Claims with" not in text
+    rows = [ledger_row(each) for each in asked]
+    assert [row[0] for row in rows] == ["Do they?"] * 2 and [len(row) for row in rows] == [1 + len(RESULT_HEADER)] * 2
+    assert "**better**" in rows[0][2] and rows[1][2] == "not run yet"
 
 
 def test_a_declared_experiment_says_what_it_can_show_and_what_it_costs(spec_with: Callable[..., ReportSpec]) -> None:
@@ -127,19 +155,19 @@ def test_a_declared_experiment_says_what_it_can_show_and_what_it_costs(spec_with
     one = (("word2vec", "random", "1000"),)
     margin = Margin("word2vec", "random", 3.0, "a reason")
     spec = spec_with(seeds=range(8), primary=one, expected=expected, smallest_difference=2.0, margins=(margin,))
-    told = dict(zip(HEADER, ledger_row(replace(entry(None), declared=spec)), strict=True))
-    verdict, power, equivalent, sd, mind = told["verdict"].split("<br>")
-    assert verdict == "declared, not run" and "90%" in power and "difference of 2" in power
-    assert "within 3 of random" in equivalent and sd == "expected sd 1.5: a pilot" and mind.endswith("a loss")
+    told = declared_row(spec)
+    power, equivalent = told["power"].split("<br>")
+    assert power == "90% for a difference of 2" and "within 3 of random" in equivalent
+    assert told["expected sd"] == "1.5: a pilot" and told["our mind would change"] == "a loss"
     assert told["n"] == "8" and told["detectable difference"] == "1.73"
     assert told["cost"] == "about 3.5 core-hours"
     small = replace(spec, smallest_difference=1.0)
-    lines = ledger_row(replace(entry(None), declared=small))[3].split("<br>")
+    lines = declared_row(small)["power"].split("<br>")
     needed = seeds_for_power(1 / 1.5)
-    assert lines[2] == f"cannot show it: that takes n = {needed}" and needed is not None
+    assert lines[1] == f"cannot show it: that takes n = {needed}" and needed is not None
     assert effect_power(1 / 1.5, needed, ALPHA) >= 0.8 > effect_power(1 / 1.5, needed - 1, ALPHA)
     nested = replace(spec, language_models=3)
-    assert dict(zip(HEADER, ledger_row(replace(entry(None), declared=nested)), strict=True))["n"] == "3"
+    assert declared_row(nested)["n"] == "3"
 
 
 def test_left_of_zero_is_better_in_percent_of_the_variant_compared_with(runs: pd.DataFrame, spec: ReportSpec) -> None:

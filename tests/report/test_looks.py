@@ -120,5 +120,5 @@ def test_the_ledger_tells_seeds_of_each_contrast_and_what_the_last_look_could_ha
     assert level < 0.025
     open_ = result.headlines[1]
     assert open_.smallest == smallest_difference(open_.row.result.sd, 10, alpha=level)
-    text = ledger_text([Entry("vectors", "A claim.", "A lecture", "vectors", result)], "")
+    text = ledger_text([Entry("vectors", "A claim.", "A lecture", "A question?", "vectors", result)], "")
     assert "| 6 to 10 |" in text and text.endswith(LOOKED + "\n")

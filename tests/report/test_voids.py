@@ -15,7 +15,7 @@ from ulmfit_lab.analysis.run_table import check_grid, runs_frame
 from ulmfit_lab.analysis.spec import ManipulationCheck, ReportSpec
 from ulmfit_lab.config.paths import fingerprint
 from ulmfit_lab.report.figures import draw
-from ulmfit_lab.report.ledger import HEADER, Entry, ledger_row, result_of
+from ulmfit_lab.report.ledger import RESULT_HEADER, Entry, ledger_row, result_of
 from ulmfit_lab.report.tables import markdown_report
 from ulmfit_lab.report.write import declared, sweep_metrics
 
@@ -83,7 +83,8 @@ def test_a_manipulation_that_never_happened_voids_its_comparisons_and_one_that_d
 def test_the_ledger_claims_nothing_of_what_is_void(runs: pd.DataFrame, spec_with: Callable[..., ReportSpec]) -> None:
     spec = spec_with(checks=(("word2vec", BEGAN),))
     result = result_of(began(runs, [-1.0] * 6), spec, [("word2vec", "random", "1000")])
-    told = dict(zip(HEADER, ledger_row(Entry("vectors", "They do.", "A lecture", "vectors", result)), strict=True))
+    row = ledger_row(Entry("vectors", "They do.", "A lecture", "Do they?", "vectors", result))
+    told = dict(zip(("claim", "source", *RESULT_HEADER), row, strict=True))
     assert told["verdict"].endswith("**void** (word2vec: averaging began in 0 of 6 runs)")
     assert told["detectable difference"] == "-"
 

@@ -19,7 +19,7 @@ from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.ledger_files import check_results
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-NAME = "dropout_schedule"
+NAME = "precision"
 pytestmark = pytest.mark.skipif(not (RESULTS / NAME / "runs.csv").is_file(), reason=f"{NAME} has no results yet")
 
 
@@ -94,7 +94,7 @@ def test_an_edited_sidecar_is_told(committed: Committed) -> None:
 
 def test_a_hole_in_the_runs_is_told(committed: Committed) -> None:
     edit(committed.folder / "runs.csv", lambda content: b"\n".join(content.split(b"\n")[:-2]) + b"\n")
-    assert "1 of 18 runs are missing" in problems(committed)["runs.csv"]
+    assert "1 of 24 runs are missing" in problems(committed)["runs.csv"]
 
 
 def test_results_of_no_experiment_are_told(committed: Committed, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ulmfit_lab.runs.reproduce import committed_runs
 from ulmfit_lab.utils.errors import DataError, IncompleteError
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-NAME, REASON = "dropout_schedule", "nobody listened"
+NAME, REASON = "precision", "nobody listened"
 TABLE = f'[{NAME}]\ndate = 2026-11-26\nreason = "{REASON}"\n'
 
 
@@ -53,7 +53,7 @@ def test_new_runs_take_the_place_of_what_was_withdrawn(results: Path) -> None:
     shutil.copytree(RESULTS / NAME, results / NAME)
     write_all(results)
     assert check_results(results) == []
-    assert "rising - falling: **better**" in ledger_row(results)[3]
+    assert "bfloat16 - float32: **no difference shown**" in ledger_row(results)[3]
     assert withdrawal_of(results / NAME) is None
     assert [row.link for row in entries(results) if row.name == NAME] == [NAME]
 
@@ -102,4 +102,4 @@ def test_checking_one_that_was_withdrawn_says_so(results: Path, capsys: pytest.C
 
 
 def test_withdrawn_runs_can_still_be_named(results: Path) -> None:
-    assert len(committed_runs("", results)) == 18
+    assert len(committed_runs("", results)) == 24

@@ -46,6 +46,10 @@ def text(sentences: list[tuple[str, str]]) -> Text:
     return vocabulary, [vocabulary.encode(document) for document in words], labels
 
 
+class EnoughError(Exception):
+    """Ends a training after the steps that are compared."""
+
+
 def losses_of(model: Any, batches: Any, step: Step, recipe: Any, precision: str) -> list[float]:
     """The loss of each of the first steps."""
     seen: list[float] = []
@@ -53,10 +57,13 @@ def losses_of(model: Any, batches: Any, step: Step, recipe: Any, precision: str)
     def watched(model: Any, batch: Any, carry: Any) -> Any:
         result = step(model, batch, carry)
         seen.append(float(result[2]))
+        if len(seen) == STEPS:
+            raise EnoughError
         return result
 
-    fit(model, batches, watched, lambda model: {"loss": 0.0}, recipe, seed=0, device=CPU, precision=precision)
-    return seen[:STEPS]
+    with pytest.raises(EnoughError):
+        fit(model, batches, watched, lambda model: {"loss": 0.0}, recipe, seed=0, device=CPU, precision=precision)
+    return seen
 
 
 def language_model(text: Text, precision: str, *, emb: int, hidden: int, n_layers: int) -> list[float]:

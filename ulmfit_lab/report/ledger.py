@@ -36,10 +36,18 @@ Contrast = tuple[str, str, str]
 
 PROVEN = ("equivalent", "non-inferior")
 """Verdicts on a margin that are a claim."""
-HEADER = ("claim", "source", "experiment", "verdict", "n", "difference", "detectable difference", "published", "cost")
+RESULT_HEADER = ("experiment", "verdict", "n", "difference", "detectable difference", "published", "cost")
+DECLARED_HEADER = ("experiment", "power", "n", "detectable difference", "expected sd", "our mind would change", "cost")
 INTRODUCTION = """# Ledger
 
 All claims, their experiments and their verdicts. Generated from the committed runs by `ulmfit-lab report`."""
+ANSWERED = "## Claims with results"
+DECLARED = """## Claims declared, not run
+
+The comparisons, numbers of seeds and recipes are declared before the first run; `ulmfit-lab plan NAME` shows them."""
+OTHERS = """## Questions about what comes with the lab
+
+They have no claim to answer, and are not counted above."""
 NOTES = """- Verdict: for each contrast that answers the claim, a paired t test with p adjusted over all comparisons of
   the experiment (Holm).
 - Difference: variant minus against, in the unit of the metric, with unadjusted 95% t interval.
@@ -48,8 +56,8 @@ NOTES = """- Verdict: for each contrast that answers the claim, a paired t test 
 - Published: the published difference and the one found here; compatible if the 95% CI contains the published difference
   and not 0, "cannot tell" if it contains both.
 - Cost: compute time of the runs, without reused stages.
-- Declared, not run: power of a paired t test of n replicates for the smallest difference of interest, with alpha
-  divided by the number of primary contrasts; of TOST where a margin is declared and the true difference is 0."""
+- Power: that of a paired t test of n replicates for the smallest difference of interest, with alpha divided by the
+  number of primary contrasts; of TOST where a margin is declared and the true difference is 0."""
 WITHDRAWN = """## Withdrawn results
 
 Claimed once, and not any more; the runs remain readable."""
@@ -94,7 +102,9 @@ class Entry:
 
     name: str
     claim: str
+    """Empty for an experiment that only asks a question."""
     source: str
+    question: str = ""
     link: str = ""
     """Folder of the report, relative to the ledger."""
     result: Result | None = None
@@ -131,7 +141,7 @@ def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast
 
 def ledger_control(entries: Sequence[Entry]) -> str:
     """How many contrasts that answer a claim are shown, and how many after a correction over all claims; or nothing."""
-    found = [each.row for entry in entries if entry.result for each in entry.result.headlines]
+    found = [each.row for entry in entries if entry.claim and entry.result for each in entry.result.headlines]
     tested = [row for row in found if not math.isnan(row.result.p)]
     if not tested:
         return ""
@@ -149,19 +159,37 @@ def ledger_text(entries: Sequence[Entry], figure: str, withdrawn: Sequence[tuple
     figure:    name of the figure's file, empty if there are no results
     withdrawn: experiment, folder, date and reason of results that are not claimed any more
     """
-    picture = [f"![Differences of the contrasts that answer the claims]({figure})"] if figure else []
-    table = markdown(HEADER, [ledger_row(entry) for entry in entries])
+    picture = [f"![Differences of the contrasts with results]({figure})"] if figure else []
+    claims = [entry for entry in entries if entry.claim]
+    answered, declared = ([entry for entry in claims if bool(entry.result) is has] for has in (True, False))
+    others = [entry for entry in entries if not entry.claim]
+    count = f"{len(claims)} rows of claims: {len(answered)} with results, {len(declared)} declared and not run."
+    sections = [
+        *section(ANSWERED, ("claim", "source", *RESULT_HEADER), answered),
+        *([words] if (words := ledger_control(entries)) else []),
+        *section(DECLARED, ("claim", "source", *DECLARED_HEADER), declared),
+        *section(OTHERS, ("question", *RESULT_HEADER), others),
+    ]
     gone = [(f"`{name}`; [table]({folder}/table.md)", day, reason) for name, folder, day, reason in withdrawn]
     old = [WITHDRAWN, markdown(("experiment", "withdrawn", "reason"), gone)] if gone else []
     looked = [LOOKED] if any(entry.result and entry.result.spec.looks for entry in entries) else []
-    control = [words] if (words := ledger_control(entries)) else []
-    return "\n\n".join([INTRODUCTION, *picture, table, *control, NOTES, *looked, *old]) + "\n"
+    return "\n\n".join([INTRODUCTION, count, *picture, *sections, "## How to read it", NOTES, *looked, *old]) + "\n"
+
+
+def section(title: str, header: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+    """Return a heading and a table of entries; nothing without entries."""
+    return [title, markdown(header, [ledger_row(entry) for entry in entries])] if entries else []
 
 
 def ledger_row(entry: Entry) -> list[str]:
     """Return the cells of a row; each contrast is a line in a cell."""
+    asked = [entry.claim, entry.source] if entry.claim else [entry.question]
+    if entry.result is None and not entry.claim:
+        planned = entry.declared.expected if entry.declared else None
+        cost = f"about {planned.core_hours:g} core-hours" if planned else ""
+        return [*asked, f"`{entry.name}`", "not run yet", *[""] * (len(RESULT_HEADER) - 3), cost]
     if entry.result is None:
-        return [entry.claim, entry.source, f"`{entry.name}`", *declared_cells(entry.declared)]
+        return [*asked, f"`{entry.name}`", *declared_cells(entry.declared)]
     result, spec = entry.result, entry.result.spec
     lines = [
         [*(verdict_words(each, spec) for each in result.headlines), *result.associated],
@@ -173,27 +201,27 @@ def ledger_row(entry: Entry) -> list[str]:
     ]
     links = f"[table]({entry.link}/table.md), [figure]({entry.link}/figure.svg)"
     experiment = f"`{entry.name}`, scale {spec.scale}: {spec.metric_label}; {links}"
-    return [entry.claim, entry.source, experiment, *("<br>".join(cell) for cell in lines)]
+    return [*asked, experiment, *("<br>".join(cell) for cell in lines)]
 
 
 def declared_cells(spec: ReportSpec | None) -> list[str]:
     """Return the cells after the experiment's of a row without a result: what it is expected to show and to cost."""
     if spec is None or spec.expected is None:
-        return ["not run yet", *[""] * (len(HEADER) - 4)]
+        return ["not planned", *[""] * (len(DECLARED_HEADER) - 2)]
     expected, wanted, n = spec.expected, spec.smallest_difference, spec.replicates
     alpha, smallest = primary_alpha(spec), detectable_difference(spec, expected.sd)
-    lines = ["declared, not run"]
+    lines = []
     if wanted:
         power = effect_power(wanted / expected.sd, n, alpha) if smallest is not None else 0.0
-        lines.append(f"power {power:.0%} for a difference of {wanted:g}")
+        lines.append(f"{power:.0%} for a difference of {wanted:g}")
         if power < POWER:
             enough = seeds_for_power(wanted / expected.sd, alpha=alpha)
             lines.append(f"cannot show it: that takes n = {enough}" if enough else "cannot show it")
     for margin, shown in margin_powers(spec, expected.sd):
-        lines.append(f"power {shown:.0%} for {margin.variant} within {margin.value:g} of {margin.against}")
-    lines += [f"expected sd {expected.sd:g}: {expected.source}", f"our mind would change: {expected.changes_mind}"]
+        lines.append(f"{shown:.0%} for {margin.variant} within {margin.value:g} of {margin.against}")
     detectable = "none" if smallest is None else f"{smallest:.{spec.decimals}f}"
-    return ["<br>".join(lines), str(n), "", detectable, "", f"about {expected.core_hours:g} core-hours"]
+    sd, cost = f"{expected.sd:g}: {expected.source}", f"about {expected.core_hours:g} core-hours"
+    return ["<br>".join(lines), str(n), detectable, sd, expected.changes_mind, cost]
 
 
 def contrast_words(row: Comparison, spec: ReportSpec) -> str:

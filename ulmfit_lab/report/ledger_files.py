@@ -48,11 +48,11 @@ def entries(root: Path) -> list[Entry]:
     found = []
     for experiment in load_experiments(sorted(experiment_files()))[0].values():
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
-        claim = experiment.claim or experiment.question
-        rows = [row for each in places if (row := entry_of(each, root, claim))]
+        rows = [row for each in places if (row := entry_of(each, root))]
         if not rows:
             declared = make_report_spec(experiment, "small")
-            rows = [Entry(experiment.name, claim, experiment.source, declared=declared)]
+            asked = experiment.claim, experiment.source, experiment.question
+            rows = [Entry(experiment.name, *asked, declared=declared)]
         found += rows
     return found
 
@@ -65,7 +65,7 @@ def withdrawn_rows(root: Path) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def entry_of(committed: Committed, root: Path, claim: str) -> Entry | None:
+def entry_of(committed: Committed, root: Path) -> Entry | None:
     """Return the ledger row of committed results, None without any; raise LabError for runs that are not declared."""
     experiment = committed.experiment
     if not (committed.folder / RUNS).is_file():
@@ -76,7 +76,7 @@ def entry_of(committed: Committed, root: Path, claim: str) -> Entry | None:
         raise type(error)(f"{committed.folder / RUNS}: {error}") from error
     result = result_of(table, spec, headlines(spec))
     link = committed.folder.relative_to(root).as_posix()
-    return Entry(experiment.name, claim, experiment.source, link, result)
+    return Entry(experiment.name, experiment.claim, experiment.source, experiment.question, link, result)
 
 
 def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
