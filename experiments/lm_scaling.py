@@ -53,6 +53,7 @@ EXPERIMENT = Experiment(
     metric="final/loss",
     report=Report(
         factor_label="Tokens read",
+        against_compute=True,
         extra_metrics=(ExtraMetric(metric="final/perplexity", label="Test perplexity"),),
     ),
     design=Design(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ulmfit_lab.models.sizes import layer_sizes
+from ulmfit_lab.models.sizes import layer_sizes, training_flops
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,8 @@ class Model:
 
     @property
     def training_flops(self) -> int:
-        """Floating-point operations a token, matrix products alone.
-
-        An LSTM layer multiplies 4H rows by I + H columns, the decoder V rows by E; a product's every number takes
-        a multiplication and an addition; the backward pass makes two products for each of the forward pass.
-        """
-        lstm = sum(8 * units * (inputs + units) for inputs, units in self.shapes)
-        return 3 * (lstm + 2 * self.words * self.emb)
+        """Floating-point operations a token, matrix products alone."""
+        return training_flops(self.words, self.emb, self.hidden, self.layers)
 
     def step_bytes(self, tokens: int, corpus: int) -> int:
         """Bytes that training needs beside the libraries' own.

@@ -151,6 +151,7 @@ class ReportSpec:
     published: tuple[Published, ...] = ()
     notes: tuple[str, ...] = ()
     associations: Associations | None = None
+    against_compute: bool = False
     extra_metrics: tuple[ExtraMetric, ...] = ()
     looks: tuple[int, ...] = ()
     """Numbers of seeds of the interim analyses; empty: one analysis at the end."""

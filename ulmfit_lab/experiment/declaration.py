@@ -119,6 +119,9 @@ class Report:
     """Limitations."""
     associations: Associations | None = None
     """Predictors to correlate with an outcome; only without a factor."""
+    against_compute: bool = False
+    """Draw the metric against the training compute of language models, with a fitted line; `general.max_tokens` must
+    be above 0 in every run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +347,8 @@ def _check_names(experiment: Experiment) -> None:
         named += experiment.report.associations.variants
         if experiment.factor:
             raise ConfigError(f"{experiment.name}: associations allow no factor; remove `factor`.")
+        if experiment.report.against_compute:
+            raise ConfigError(f"{experiment.name}: associations have a figure of their own; remove `against_compute`.")
     for name in named:
         if name not in variants:
             raise ConfigError(f"{experiment.name}: {name!r} is not one of its variants. {suggest(name, variants)}")

@@ -64,6 +64,11 @@ def primary_contrasts(experiment: Experiment, scale: str) -> tuple[tuple[str, st
 def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
     """Specification of the report at a scale."""
     declared, measure = run_specs(experiment, scale, overrides), find_metric(experiment.metric)
+    if experiment.report.against_compute and not all(each.config.general.max_tokens for each in declared):
+        raise ConfigError(
+            f"{experiment.name}: the compute of runs is told from general.max_tokens, which is 0 (all) in some; set it "
+            "in every run, or remove `against_compute`."
+        )
     return ReportSpec(
         name=experiment.name,
         scale=scale,
@@ -85,6 +90,7 @@ def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | No
         published=tuple(experiment.report.published),
         notes=tuple(experiment.report.notes),
         associations=experiment.report.associations,
+        against_compute=experiment.report.against_compute,
         extra_metrics=tuple(experiment.report.extra_metrics),
         looks=tuple(experiment.design.looks),
         checks=tuple(experiment.design.checks.items()),

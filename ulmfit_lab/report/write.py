@@ -14,6 +14,7 @@ from ulmfit_lab.analysis.comparisons import summarize_variants
 from ulmfit_lab.analysis.run_table import check_grid, csv_text, read_runs
 from ulmfit_lab.analysis.spec import Published, ReportSpec
 from ulmfit_lab.config.paths import fingerprint
+from ulmfit_lab.report.compute_figure import draw_compute
 from ulmfit_lab.report.figures import draw, figure_bytes
 from ulmfit_lab.report.scatter import draw_scatter
 from ulmfit_lab.report.tables import markdown_report
@@ -65,8 +66,9 @@ def text_files(
 
 
 def picture_files(table: pd.DataFrame, spec: ReportSpec, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
-    """Return file name -> bytes of the figure: a scatter plot for associations, otherwise means."""
-    return figure_bytes(table, spec, draw_scatter if spec.associations else draw, formats)
+    """Return file name -> bytes of the figure: a scatter plot for associations, or compute, otherwise means."""
+    picture = draw_scatter if spec.associations else draw_compute if spec.against_compute else draw
+    return figure_bytes(table, spec, picture, formats)
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -97,7 +99,7 @@ def sidecar(runs: pd.DataFrame, spec: ReportSpec, written: Mapping[str, str]) ->
 def declared(spec: ReportSpec) -> dict[str, Any]:
     """Return the fields of the spec; fields that older reports lack are included only if set."""
     newer = {"associations", "also", "looks", "checks", "primary", "margins", "smallest_difference", "efficiency"}
-    newer |= {"registered", "changed", "exploratory", "tested_seeds", "documents"}
+    newer |= {"registered", "changed", "exploratory", "tested_seeds", "documents", "against_compute"}
     return {name: value for name, value in dataclasses.asdict(spec).items() if name not in newer or value}
 
 
