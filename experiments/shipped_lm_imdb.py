@@ -38,7 +38,7 @@ EXPERIMENT = Experiment(
         notes=(
             "There is one language model: seeds are draws of labels and of heads, so that intervals hold for this "
             "model, and not for others that are trained like it.",
-            "1,000 validation reviews choose the epoch and the rate.",
+            "1,000 validation reviews choose the epoch; rate and dropout were searched for whole reviews alone.",
             "`shipped LM` and TF-IDF read whole reviews; `400 tokens` is the same language model on the first 400 "
             "tokens of each.",
         ),
@@ -60,6 +60,7 @@ EXPERIMENT = Experiment(
             "classifier.lr": Range(1e-3, 6e-2, log=True),
             "classifier.drop_mult": Range(0.1, 1.2),
         },
+        variants=("shipped LM",),
         budget=12,
         levels={"tiny": 60, "demo": 500, "small": 500, "paper": 100},
     ),
