@@ -175,6 +175,14 @@ def test_both_directions_average_two_classifiers(made: Callable[..., StageResult
     assert {"error", "loss", "valid_error"} <= both.summary["final"].keys()
 
 
+def test_the_cost_of_all_labels_is_that_of_the_texts_there_are(config: RunConfig) -> None:
+    """300 sentences, of which test and validation documents are read once, and once an epoch without gradients."""
+    alone = override(config, {"classifier.init": "random", "classifier.epochs": 10, "target.n_valid": 10})
+    whole, none = (final_stage(override(alone, {"target.n_labels": n}), 0, None) for n in (0, 1))
+    (texts,) = [stage for stage in whole.ancestry() if stage.kind == "tokens"]
+    assert whole.tokens - none.tokens == pytest.approx(10 * texts.tokens, rel=0.2)
+
+
 def test_classifiers_of_two_language_models_are_averaged(made: Callable[..., StageResult]) -> None:
     fitted = {"pretraining__seed": 3, "fine_tuning__seed": 3}
     both = made(classifier__second_model=4, **fitted)

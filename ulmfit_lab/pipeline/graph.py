@@ -416,9 +416,17 @@ class StageGraph:
         return min(corpus.max_tokens or held, held)
 
     def labelled_tokens(self) -> float:
-        """Estimate the tokens of the labelled training documents."""
+        """Estimate the tokens of the labelled training documents, after cutting."""
+        drawn = self.config.target.n_labels
+        return drawn * self.document_length() if drawn else self.target_tokens().tokens * self.kept_share()
+
+    def tested_tokens(self) -> float:
+        """Estimate the tokens of the test documents, after cutting."""
         target = self.config.target
-        return (target.n_labels or 5000) * self.document_length()
+        if target.n_test:
+            return target.n_test * self.document_length()
+        own = sum(tokens.tokens for tokens in self.test_tokens().values())
+        return (own or target.test_share * self.target_tokens().tokens) * self.kept_share()
 
     def document_length(self, cut: float | None = None) -> float:
         """Estimate the tokens per document after cutting, from the first documents."""
@@ -433,7 +441,7 @@ class StageGraph:
     def classifier_tokens(self) -> float:
         """Estimate the tokens of training and evaluation; a forward pass counts for a third."""
         target, fit = self.config.target, self.config.classifier
-        evaluated = (fit.epochs * target.n_valid + (target.n_test or 5000)) * self.document_length() / 3
+        evaluated = (fit.epochs * target.n_valid * self.document_length() + self.tested_tokens()) / 3
         of_epoch = fit.epoch_size * self.document_length() if fit.epoch_size else self.labelled_tokens()
         return (fit.epochs * of_epoch + evaluated) * self.units_per_word
 
