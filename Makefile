@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FASTAI := .venv-fastai
-CHECKED := ulmfit_lab experiments tests
+CHECKED := ulmfit_lab experiments tests docs
 # Byte code is written at first use, and only for what is used: this halves the time of an installation.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
