@@ -45,6 +45,7 @@ EXPERIMENT = Experiment(
             changes_mind="a 95% CI of the difference that includes 0",
         ),
     ),
+    tuned={"small": {"shipped LM": {"classifier.lr": 0.003, "classifier.drop_mult": 0.5}}},
     search=Search(
         space={
             "classifier.lr": Range(1e-3, 6e-2, log=True),
