@@ -41,15 +41,15 @@ def training(bench: Bench, name: str, model: Model, rounds: int, steps: int, *, 
         wanted |= {p: bench.ours(TRAIN, model, p, **facts), f"peak {p}": bench.ours("multiply", model, p, **products)}
         if bench.fastai and (further or p == "float32"):
             wanted[f"{FASTAI} {p}"] = bench.theirs(TRAIN, model, p, **facts)
-    faster = bench.precisions[0]
+    faster = "bfloat16" if bench.kind == "bfloat16" else "float32"
     one_thread = bench.ours(TRAIN, model, faster, **{**facts, "threads": 1})
     alone = {f"alone {number}": one_thread for number in (1, 2)} if further else {}
     groups = {"two processes": list(alone)} if further else {}
     found = in_turns(bench, wanted | alone, rounds, groups)
     about = f"Language model training, {name} size"
-    whole = "training, float32" if "bfloat16" in bench.precisions else "training, default"
-    targets = {"bfloat16": "training", "float32": whole}
-    rows = [beside_fastai(about, p, found, "tokens/s", targets[p]) for p in PRECISIONS]
+    rows = [
+        beside_fastai(about, p, found, "tokens/s", bench.target("training", p, "training, float32")) for p in PRECISIONS
+    ]
     rows += [near_peak(f"Matrix products of {about[0].lower()}{about[1:]}, {p}", model, p, found) for p in PRECISIONS]
     both: dict[str, Any] = {"unit": "tokens/s", "against": "one process of two threads"}
     if further:
@@ -150,8 +150,7 @@ def classifiers(bench: Bench) -> list[Row]:
     share = Row("Padding in its batches", "%", ours, theirs, FASTAI, "share", ours / 100)
     note = "shares of all places; fastai's encoder leaves out most of its own, a window at a time"
     return [
-        beside_fastai(name, "bfloat16", found, unit, "classifier"),
-        beside_fastai(name, "float32", found, unit, "" if "bfloat16" in bench.precisions else "classifier, default"),
+        *(beside_fastai(name, p, found, unit, bench.target("classifier", p)) for p in PRECISIONS),
         replace(share, note=note),
     ]
 
@@ -189,6 +188,5 @@ def inference(bench: Bench, task: str, about: str, unit: str, **facts: str) -> l
         wanted[f"{FASTAI} float32"] = bench.theirs(task, model, **facts)
     found = in_turns(bench, wanted, bench.sizes.rounds)
     return [
-        beside_fastai(about, "bfloat16", found, unit, "inference"),
-        beside_fastai(about, "float32", found, unit),
+        *(beside_fastai(about, p, found, unit, bench.target("inference", p)) for p in PRECISIONS),
     ]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
-from benchmarks.machine import KINDS
+from benchmarks.machine import KINDS, LIMITS
 from benchmarks.paired import Ratio, ratio
 from benchmarks.targets import TARGETS
 
@@ -119,11 +119,16 @@ def heading_of(benchmarks: Mapping[str, Any]) -> str:
 
     >>> heading_of({"kind": "avx2", "subjects": {"text": {"facts": {"CPU": "AMD EPYC"}}}})
     'measured on AMD EPYC with AVX2 alone'
+    >>> facts = {"CPU": "AMD EPYC", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
+    >>> heading_of({"kind": "avx512", "subjects": {"text": {"facts": facts}}})
+    'measured on AMD EPYC, limited to AVX-512 alone'
     """
     facts = [subject["facts"] for subject in benchmarks["subjects"].values()]
     names = dict.fromkeys(each.get("GPU", each["CPU"]) for each in facts)
     kind = KINDS.get(benchmarks.get("kind", ""), "")
-    return f"measured on {' and '.join(names) or 'nothing'} {kind}".strip()
+    if any(set(LIMITS) & each.keys() for each in facts):
+        kind = kind.replace("with ", ", limited to ")
+    return f"measured on {' and '.join(names) or 'nothing'} {kind}".replace(" ,", ",").strip()
 
 
 def table(rows: Sequence[Mapping[str, Any]], heading: str = "measured") -> str:

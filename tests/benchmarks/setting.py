@@ -158,6 +158,15 @@ class Bench:
         """The precisions that are measured on a CPU; torch has no LSTM in bfloat16 without AVX-512."""
         return PRECISIONS if self.kind in ("bfloat16", "avx512") else PRECISIONS[1:]
 
+    def target(self, name: str, precision: str, other: str = "") -> str:
+        """The target of a row: `name` of the precision that is the default on the processor, `other` of another one.
+
+        Where bfloat16 is not fast, float32 is the default; its targets end with "default".
+        """
+        if self.kind == "bfloat16":
+            return name if precision == "bfloat16" else other
+        return f"{name}, default" if precision == "float32" else ""
+
     @cached_property
     def reviews(self) -> tuple[str, list[Document]]:
         """Name and documents of the reviews, IMDb's or installed ones: as many as are wanted, spread over the pool."""

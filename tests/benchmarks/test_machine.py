@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine import processor_kind
-from benchmarks.setting import QUICK, Bench
+from benchmarks.setting import PRECISIONS, QUICK, Bench
+from benchmarks.targets import TARGETS
 from ulmfit_lab.doctor.installation import features
 
 GENOA = "fpu avx avx2 fma avx512f avx512dq avx512bw avx512vl avx512_bf16 avx512_vnni"
@@ -55,3 +56,10 @@ def test_a_limit_raises_no_kind() -> None:
 def test_bfloat16_is_not_measured_without_avx512(tmp_path: Path) -> None:
     kinds = {kind: Bench(QUICK, None, None, tmp_path, tmp_path, kind=kind).precisions for kind in ("bfloat16", "avx2")}
     assert kinds == {"bfloat16": ("bfloat16", "float32"), "avx2": ("float32",)}
+
+
+def test_targets_are_those_of_the_precision_that_is_the_default(tmp_path: Path) -> None:
+    fast, plain = (Bench(QUICK, None, None, tmp_path, tmp_path, kind=kind) for kind in ("bfloat16", "avx512"))
+    assert [fast.target("training", p, "training, float32") for p in PRECISIONS] == ["training", "training, float32"]
+    assert [plain.target("training", p, "training, float32") for p in PRECISIONS] == ["", "training, default"]
+    assert {plain.target(name, "float32") for name in ("training", "classifier", "inference")} <= TARGETS.keys()

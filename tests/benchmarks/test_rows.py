@@ -118,4 +118,4 @@ def test_every_target_is_one_of_a_row() -> None:
         for path in (ROOT / "tests" / "benchmarks").glob("*.py")
         if path.stem != "targets" and not path.stem.startswith("test_")
     )
-    assert [name for name in TARGETS if f'"{name}"' not in sources] == []
+    assert [name for name in TARGETS if f'"{name.removesuffix(", default")}"' not in sources] == []
