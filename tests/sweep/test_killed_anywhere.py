@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import IMPORTS
 
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.sweep.optuna_study import open_study
@@ -23,9 +24,10 @@ KILLS = 20
 LONGEST = 120
 """Seconds after which a sweep of two cells is taken to hang."""
 # Imports everything once, and forks a process for every line of arguments: importing takes longer than the sweep.
-STARTER = """
+STARTER = (
+    IMPORTS
+    + """
 import os, sys
-import ulmfit_lab.experiment.confounds, ulmfit_lab.sweep.display, ulmfit_lab.sweep.runner
 from ulmfit_lab.cli import main
 import torch
 torch.set_num_threads(1)
@@ -39,6 +41,7 @@ for line in sys.stdin:
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+)
 
 
 class Starter:

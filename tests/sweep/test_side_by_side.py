@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from forking import IMPORTS
+
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.sweep.optuna_study import open_study
 from ulmfit_lab.tracking.tracker import open_tracker
@@ -15,9 +17,10 @@ from ulmfit_lab.utils.home import open_home
 
 PROCESSES = 8
 # Imports everything once, for that takes longer than the sweeps; then all processes begin in the same moment.
-TOGETHER = """
+TOGETHER = (
+    IMPORTS
+    + """
 import os, sys
-import ulmfit_lab.experiment.confounds, ulmfit_lab.sweep.display, ulmfit_lab.sweep.runner
 from ulmfit_lab.cli import main
 import torch
 torch.set_num_threads(1)
@@ -34,6 +37,7 @@ for number in range(int(sys.argv[1])):
 os.close(go)
 sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started))
 """
+)
 
 
 def test_eight_processes_make_every_run_and_every_stage_once(
