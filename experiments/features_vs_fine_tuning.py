@@ -50,7 +50,8 @@ EXPERIMENT = Experiment(
             "fair match. `transformer` is the same model, fine-tuned whole with a linear head; of both there is one "
             "pretrained model.",
             "A first search, from 0.001 to 0.06, was best at its lower edge for two variants, so the range was "
-            "widened. `mix of layers` had 29.2% validation error at 0.001, which the second search did not try (30.8%).",
+            "widened. `mix of layers` had 29.2% validation error at 0.001, which the second search did not try; its "
+            "best has 30.8%.",
         ),
     ),
     levels={"tiny": (60,), "demo": (100, 500), "small": (100, 500, 2000), "paper": (100, 1000, 22_500)},
