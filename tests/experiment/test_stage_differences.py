@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ulmfit_lab.experiment.declaration import Experiment
-from ulmfit_lab.experiment.stage_differences import describe_missing
+from ulmfit_lab.experiment.stage_differences import Comparison, describe_missing
 from ulmfit_lab.pipeline.store import VERSIONS, StageStore
 from ulmfit_lab.sweep.runner import plan_sweep
 
@@ -54,6 +54,17 @@ def test_further_seeds_are_counted(swept: Any, experiment: Experiment) -> None:
     found = reasons(swept, replace(experiment, seeds=(0, 1, 2, 3)))
     assert list(found) == ["classifier, 4 stages"]
     assert "seed 0 -> 2 and 1 more values" in found["classifier, 4 stages"]
+
+
+def test_the_nearest_is_that_of_all_stored_ones(swept: Any, experiment: Experiment) -> None:
+    overrides = {"classifier.lr": 0.25, "fine_tuning.epochs": 3}
+    plan = plan_sweep(experiment, "tiny", overrides, swept.home, None, swept.tracker)
+    compared = Comparison({stage.fingerprint: stage for stage in StageStore(swept.home.stages).finished()})
+    stages = [stage for run in plan.todo for stage in run.stage.ancestry() if stage.kind != "tokens"]
+    assert {stage.kind for stage in stages} >= {"classifier", "fine-tuned"}
+    for stage in stages:
+        each = [compared.differences(stage, other) for other in compared.stored.values() if other.kind == stage.kind]
+        assert len(compared.nearest(stage)[1]) == min(map(len, each))
 
 
 def test_a_default_is_shown_where_a_key_leaves_it_out(swept: Any, experiment: Experiment) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -43,41 +43,75 @@ def describe_missing(plan: Plan, store: StageStore) -> list[str]:
 
     A difference that comes from an input, such as the vocabulary, is named by the input's field.
     """
-    stored = {stage.fingerprint: stage for stage in store.finished()}
-    found: dict[tuple[str, tuple[str, ...]], list[tuple[str, list[Difference]]]] = {}
+    compared = Comparison({stage.fingerprint: stage for stage in store.finished()})
+    found: dict[tuple[str, tuple[str, ...]], list[tuple[str, tuple[Difference, ...]]]] = {}
     stages = {s.fingerprint: s for run in plan.todo for s in run.stage.ancestry() if s.fingerprint in plan.seconds_of}
     for stage in stages.values():
-        nearest, differences = find_nearest(stage, stored)
+        nearest, differences = compared.nearest(stage)
         fields = tuple(each.field for each in differences)
         found.setdefault((stage.kind, fields if nearest else ("none",)), []).append((nearest, differences))
     return [format_reason(kind, members) for (kind, _), members in found.items()]
 
 
-def find_nearest(stage: Stage, stored: Mapping[str, StageResult]) -> tuple[str, list[Difference]]:
-    """Fingerprint of the stored stage of this kind with the fewest differences, and these; "" where none is stored."""
-    candidates = (each for each in stored.values() if each.kind == stage.kind)
-    compared = ((each.fingerprint, list(unique(differences_of(stage, each, stored)))) for each in candidates)
-    return min(compared, key=lambda pair: len(pair[1]), default=("", []))
+@dataclass(frozen=True)
+class Comparison:
+    """Compares stages to compute with the stored ones; pairs that are inputs of many pairs are compared once."""
 
+    stored: Mapping[str, StageResult]
+    """Fingerprint -> stage."""
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Fingerprint -> fields of a stage's key, as far as they were read."""
+    known: dict[tuple[str, str], tuple[Difference, ...]] = field(default_factory=dict)
+    """Fingerprints of a stage and a stored one -> their differences, as far as they were compared."""
 
-def differences_of(stage: Stage, other: StageResult, stored: Mapping[str, StageResult]) -> Iterator[Difference]:
-    """The fields in which a stage and what it is made from differ from a stored one."""
-    version = str(other.manifest["version"]), str(VERSIONS[stage.kind])
-    if version[0] != version[1]:
-        yield Difference("the lab's version of it", *version)
-    wanted, had = key_fields(stage.kind, stage.key), key_fields(other.kind, other.manifest["key"])
-    for field in dict.fromkeys([*had, *wanted]):
-        values = [format_field(field, fields.get(field)) for fields in (had, wanted)]
-        if values[0] != values[1]:
-            yield Difference(field, *values)
-    inputs = other.manifest["inputs"]
-    for name in dict.fromkeys([*inputs, *stage.inputs]):
-        upstream, fingerprint = stage.inputs.get(name), inputs.get(name, "")
-        if upstream and upstream.fingerprint != fingerprint and (one := stored.get(fingerprint)):
-            yield from differences_of(upstream, one, stored)
-        elif (upstream.fingerprint if upstream else "") != fingerprint:
-            shown = [each[:8] or "none" for each in (fingerprint, upstream.fingerprint if upstream else "")]
-            yield Difference(f"its {name}", *shown)
+    def nearest(self, stage: Stage) -> tuple[str, tuple[Difference, ...]]:
+        """Fingerprint of the stored stage of this kind with the fewest differences, and these; "" if none is stored."""
+        wanted = self._fields(stage.fingerprint, stage.kind, stage.key)
+        candidates = [each for each in self.stored.values() if each.kind == stage.kind]
+        own = [len(list(self._of_fields(wanted, each))) for each in candidates]
+        best: tuple[int, int] | None = None
+        for place in sorted(range(len(candidates)), key=own.__getitem__):
+            if best and own[place] > best[0]:  # its inputs can only add differences
+                break
+            found = len(self.differences(stage, candidates[place])), place
+            best = min(best or found, found)
+        return (candidates[best[1]].fingerprint, self.differences(stage, candidates[best[1]])) if best else ("", ())
+
+    def differences(self, stage: Stage, other: StageResult) -> tuple[Difference, ...]:
+        """The fields in which a stage and what it is made from differ from a stored one, each once."""
+        pair = stage.fingerprint, other.fingerprint
+        if pair not in self.known:
+            self.known[pair] = tuple(dict.fromkeys(self._compare(stage, other)))
+        return self.known[pair]
+
+    def _compare(self, stage: Stage, other: StageResult) -> Iterator[Difference]:
+        version = str(other.manifest["version"]), str(VERSIONS[stage.kind])
+        if version[0] != version[1]:
+            yield Difference("the lab's version of it", *version)
+        yield from self._of_fields(self._fields(stage.fingerprint, stage.kind, stage.key), other)
+        inputs = other.manifest["inputs"]
+        for name in dict.fromkeys([*inputs, *stage.inputs]):
+            upstream, fingerprint = stage.inputs.get(name), inputs.get(name, "")
+            if upstream and upstream.fingerprint != fingerprint and (one := self.stored.get(fingerprint)):
+                yield from self.differences(upstream, one)
+            elif (upstream.fingerprint if upstream else "") != fingerprint:
+                shown = [each[:8] or "none" for each in (fingerprint, upstream.fingerprint if upstream else "")]
+                yield Difference(f"its {name}", *shown)
+
+    def _of_fields(self, wanted: Mapping[str, Any], other: StageResult) -> Iterator[Difference]:
+        had = self._fields(other.fingerprint, other.kind, other.manifest["key"])
+        if had == wanted:
+            return
+        for name in dict.fromkeys([*had, *wanted]):
+            if had.get(name) != wanted.get(name):
+                values = [format_field(name, fields.get(name)) for fields in (had, wanted)]
+                if values[0] != values[1]:
+                    yield Difference(name, *values)
+
+    def _fields(self, fingerprint: str, kind: str, key: Mapping[str, Any]) -> dict[str, Any]:
+        if fingerprint not in self.fields:
+            self.fields[fingerprint] = key_fields(kind, key)
+        return self.fields[fingerprint]
 
 
 def key_fields(kind: str, key: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,12 +136,7 @@ DEFAULTS: Mapping[str, Any] = flatten(RunConfig())
 SHOWN_CHARACTERS = 24
 
 
-def unique(differences: Iterable[Difference]) -> Iterator[Difference]:
-    """Each difference once, in order."""
-    yield from dict.fromkeys(differences)
-
-
-def format_reason(kind: str, members: list[tuple[str, list[Difference]]]) -> str:
+def format_reason(kind: str, members: list[tuple[str, tuple[Difference, ...]]]) -> str:
     """One line for stages of a kind that differ from what is stored in the same fields."""
     nearest, differences = members[0]
     count = f"new {kind}, {len(members)} stages" if len(members) > 1 else f"new {kind}"
