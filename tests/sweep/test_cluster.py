@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -37,6 +37,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning"),
 ]
 
+CONNECTION = ExitStack()
+"""Of the driver with the cluster, from the first sweep to the last."""
 LONGEST = 900.0
 """Seconds after which a worker is taken never to begin a cell; a busy machine needs minutes to start Ray's workers."""
 
@@ -75,6 +77,7 @@ def nodes() -> Iterator[Any]:
             cluster.wait_for_nodes()
             yield cluster, workers
         finally:
+            CONNECTION.close()
             cluster.shutdown()
 
 
@@ -105,11 +108,9 @@ def swept(
     shown: StringIO | None = None,
 ) -> tuple[Any, str]:
     """Sweep on a cluster, killing something once a run is under way; the outcome and what was shown."""
-    from ulmfit_lab.sweep.cluster import connect
-
     file = shown or StringIO()
     display = ProgressDisplay(Console(file=file, width=200))
-    with connect(cluster.address, None, lab.tracker, display) as there:
+    with connected_once(cluster.address, lab.tracker, display) as there:
         killer = threading.Thread(target=kill) if kill else None
         if killer:
             killer.start()
@@ -119,6 +120,22 @@ def swept(
         if killer:
             killer.join()
     return outcome, file.getvalue()
+
+
+@contextmanager
+def connected_once(address: str, tracker: Any, display: ProgressDisplay) -> Iterator[Any]:
+    """As `connect`, but the connection stays for the next sweep, and its workers, which have imported all they need."""
+    import ray
+
+    from ulmfit_lab.sweep.cluster import RayCluster, is_connected
+
+    if not ray.is_initialized():
+        CONNECTION.enter_context(is_connected(address))
+    cluster = RayCluster(ray, None, tracker, display)
+    try:
+        yield cluster
+    finally:
+        cluster.leave()
 
 
 def until_a_run_is_tracked(lab: Any, condition: Callable[[], Any]) -> None:
@@ -287,9 +304,13 @@ def test_a_worker_that_does_not_see_the_home_is_an_error_that_names_it(lab: Any,
 
 
 def test_no_room_no_answer_and_odd_shares_are_errors_of_one_line(lab: Any, longer: Experiment, nodes: Any) -> None:
+    import ray
+
     from ulmfit_lab.config.schema import ComputeConfig
     from ulmfit_lab.sweep.cluster import connect
 
+    CONNECTION.close()
+    assert not ray.is_initialized()
     with connect(nodes[0].address, None, lab.tracker, lab.display, most=1) as there:
         assert there.check(ComputeConfig(device="cpu", threads=1)) == 1
     with connect(nodes[0].address, None, lab.tracker, lab.display) as there:
