@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 
 import numpy as np
@@ -12,9 +13,11 @@ from scipy.integrate import quad
 from statsmodels.stats.power import TTestPower
 
 from ulmfit_lab.analysis.statistics import (
+    ALPHA,
     MOST_SEEDS,
     PairedResult,
     compare_paired,
+    effect_power,
     further_seeds,
     holm,
     smallest_difference,
@@ -185,3 +188,12 @@ def test_a_correction_looks_at_no_object_that_was_there_before() -> None:
     finally:
         gc.callbacks.remove(watch)
     assert all(count < 10_000 < len(gc.get_objects()) for count in phases)
+
+
+@pytest.mark.parametrize("alpha", [ALPHA, ALPHA / 3, ALPHA / 9])
+def test_power_is_a_probability_that_grows_with_the_pairs(alpha: float) -> None:
+    """Of effects up to 60 sd: SciPy's noncentral t distribution underflows to nan here and there."""
+    for effect in np.geomspace(0.05, 60, 60):
+        powers = [effect_power(float(effect), n, alpha) for n in range(3, 60)]
+        assert all(0 <= each <= 1 + 1e-12 for each in powers), effect
+        assert all(b >= a - 1e-9 for a, b in itertools.pairwise(powers)), effect

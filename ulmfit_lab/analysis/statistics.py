@@ -262,5 +262,7 @@ def effect_power(effect: float, n: int, alpha: float) -> float:
     if math.isinf(effect):
         return 1.0
     bound, shift = float(stdtrit(n - 1, 1 - alpha / 2)), effect * math.sqrt(n)
-    near, far = 1 - float(nctdtr(n - 1, shift, bound)), float(nctdtr(n - 1, shift, -bound))
-    return near if math.isnan(far) else near + far  # far underflows to nan
+    missed, far = float(nctdtr(n - 1, shift, bound)), float(nctdtr(n - 1, shift, -bound))
+    if math.isnan(missed):  # underflow, here and there where the shift is far above the bound
+        return 1.0
+    return 1 - missed + (0.0 if math.isnan(far) else far)
