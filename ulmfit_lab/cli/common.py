@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ulmfit_lab.tracking.records import TrackedRun
     from ulmfit_lab.tracking.sqlite_reader import RunReader
     from ulmfit_lab.utils.home import Home
 
@@ -36,6 +37,14 @@ def open_runs(args: argparse.Namespace, *, write: bool = False) -> tuple[Home, R
 
     home = open_home(args.home, args.tracking_uri, write=write)
     return home, open_reader(home, args.tracking_uri)
+
+
+def choose_run(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
+    """Return the home and the run with this name."""
+    from ulmfit_lab.runs.lookup import find_named_run
+
+    home, reader = open_runs(args)
+    return home, find_named_run(name, reader, Path(args.results))
 
 
 def data_of(args: argparse.Namespace) -> Path | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.cli.common import data_of
+from ulmfit_lab.cli.common import choose_run, data_of
 from ulmfit_lab.utils.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ def model_cells(words: int, sizes: Any, folder: Path, final: Mapping[str, Any]) 
 
 def export_model_command(args: argparse.Namespace) -> int:
     """Write a run's language model and its model card."""
-    from ulmfit_lab.cli.use import choose_run
     from ulmfit_lab.inference.model_export import export_model
 
     home, run = choose_run(args, args.run_name)

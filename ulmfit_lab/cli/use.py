@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulmfit_lab.cli.common import data_of, open_lab, open_runs
+from ulmfit_lab.cli.common import choose_run, data_of, open_lab, open_runs
 from ulmfit_lab.cli.models import export_model_command, export_model_options
 from ulmfit_lab.cli.terminal import shows_unicode
 from ulmfit_lab.utils.errors import ConfigError, DataError, LabError
@@ -339,11 +339,3 @@ def register_command(args: argparse.Namespace) -> int:
     print(f"Logged with run {run.run_id}. To load it, set MLFLOW_TRACKING_URI to {redact(tracker.uri)}:")
     print(f"  mlflow.pyfunc.load_model({uri!r}).predict({example_rows(inputs)})")
     return 0
-
-
-def choose_run(args: argparse.Namespace, name: str) -> tuple[Home, TrackedRun]:
-    """Return the home and the run with this name."""
-    from ulmfit_lab.runs.lookup import find_named_run
-
-    home, reader = open_runs(args)
-    return home, find_named_run(name, reader, Path(args.results))

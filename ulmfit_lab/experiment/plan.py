@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,11 +21,11 @@ from ulmfit_lab.analysis.interim import SequentialState
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.tokenizer import check_language
 from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, run_specs
-from ulmfit_lab.experiment.run_names import check_seeds_distinct
 from ulmfit_lab.pipeline import devices
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import MANIFEST_NAME, Stage, StageStore
 from ulmfit_lab.tracking.records import TrackedRun
+from ulmfit_lab.utils.errors import ConfigError
 from ulmfit_lab.utils.files import json_text
 
 UNMEASURED: Mapping[str, float] = {"tokens": 200_000.0, "vocabulary": 1e7, "vectors": 150_000.0, "encoded": 3_000.0}
@@ -110,6 +110,18 @@ def plan_runs(
     for shared in same.values():
         check_seeds_distinct(shared)
     return [PlannedRun(cell, stage, stage.fingerprint in done, tuple(same[stage.fingerprint])) for cell, stage in found]
+
+
+def check_seeds_distinct(cells: Sequence[RunSpec]) -> None:
+    """Raise ConfigError if two seeds of a variant are the same run, since they are not independent."""
+    first: dict[str, RunSpec] = {}
+    for cell in cells:
+        other = first.setdefault(cell.group, cell)
+        if other.seed != cell.seed:
+            raise ConfigError(
+                f"{cell.experiment}: seeds {other.seed} and {cell.seed} of {cell.group!r} are the same run, since "
+                "nothing depends on the seed; use one seed, or set pretraining.seed and fine_tuning.seed to None."
+            )
 
 
 def make_plan(planned: Iterable[PlannedRun], store: StageStore, rates: Throughput) -> Plan:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from ulmfit_lab.config.paths import flatten
 from ulmfit_lab.experiment.declaration import RunSpec
 from ulmfit_lab.tracking.records import ALSO, TrackedRun, encode_other_names
-from ulmfit_lab.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from ulmfit_lab.experiment.plan import PlannedRun
@@ -64,15 +63,3 @@ def same_runs(planned: Iterable[PlannedRun]) -> list[str]:
     """A line for each set of variants and levels with the same fingerprint."""
     shared = dict.fromkeys(tuple(c.group for c in each.run_specs) for each in planned if len(each.run_specs) > 1)
     return [f"{' and '.join(names)} are the same run: no stage reads the differing fields." for names in shared]
-
-
-def check_seeds_distinct(cells: Sequence[RunSpec]) -> None:
-    """Raise ConfigError if two seeds of a variant are the same run, since they are not independent."""
-    first: dict[str, RunSpec] = {}
-    for cell in cells:
-        other = first.setdefault(cell.group, cell)
-        if other.seed != cell.seed:
-            raise ConfigError(
-                f"{cell.experiment}: seeds {other.seed} and {cell.seed} of {cell.group!r} are the same run, since "
-                "nothing depends on the seed; use one seed, or set pretraining.seed and fine_tuning.seed to None."
-            )
