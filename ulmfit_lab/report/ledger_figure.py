@@ -110,9 +110,7 @@ def label_rows(axis: Axes, labels: Sequence[tuple[str, bool]]) -> None:
 
 def annotate(figure: Figure, axis: Axes, verdicts: Sequence[Verdict], *, cut: bool) -> None:
     """Add title, caption and legend."""
-    figure.suptitle(
-        "Differences of the contrasts with results", x=0.012, ha="left", fontsize=10.5, fontweight="bold"
-    )
+    figure.suptitle("Differences of the contrasts with results", x=0.012, ha="left", fontsize=10.5, fontweight="bold")
     caption = textwrap.fill(CAPTION + (" Some intervals extend beyond the axis." if cut else ""), WRAP_CAPTION)
     figure.supxlabel(caption, x=0.012, ha="left", fontsize=7.5, color="0.35")
     marks = [Line2D([], [], linewidth=1.5, label=name, **style_of_verdict(name)) for name in dict.fromkeys(verdicts)]
