@@ -54,3 +54,4 @@ def test_the_committed_outputs_are_whole_and_name_no_machine(cells: list[dict[st
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
     told = json.dumps([output.get("text", "") for output in outputs])
     assert "/home/" not in told and "/root" not in told and "/tmp" not in told
+    assert "site-packages" not in told and str(NOTEBOOK.parents[1]) not in told

@@ -126,9 +126,9 @@ def heading_of(benchmarks: Mapping[str, Any]) -> str:
     facts = [subject["facts"] for subject in benchmarks["subjects"].values()]
     names = dict.fromkeys(each.get("GPU", each["CPU"]) for each in facts)
     kind = KINDS.get(benchmarks.get("kind", ""), "")
-    if any(set(LIMITS) & each.keys() for each in facts):
-        kind = kind.replace("with ", ", limited to ")
-    return f"measured on {' and '.join(names) or 'nothing'} {kind}".replace(" ,", ",").strip()
+    limited = any(LIMITS.keys() & each.keys() for each in facts)
+    kind = kind.replace("with ", ", limited to ", 1) if limited else f" {kind}"
+    return f"measured on {' and '.join(names) or 'nothing'}{kind}".rstrip()
 
 
 def table(rows: Sequence[Mapping[str, Any]], heading: str = "measured") -> str:

@@ -18,7 +18,7 @@ from ulmfit_lab.data.corpus import open_corpus
 from ulmfit_lab.data.rules import SPECIALS
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.experiment.declaration import Experiment, variant_config
-from ulmfit_lab.experiment.replication import member_suffix
+from ulmfit_lab.experiment.replication import member_suffixes
 from ulmfit_lab.models import sentence_encoder
 from ulmfit_lab.models.checkpoint import load_checkpoint
 from ulmfit_lab.models.word_vectors import WordVectors
@@ -195,7 +195,9 @@ def test_classifiers_of_two_language_models_are_averaged(made: Callable[..., Sta
 
 def test_stages_of_a_second_language_model_have_names_of_their_own(config: RunConfig) -> None:
     last = final_stage(override(config, {"classifier.second_model": 4, "pretraining.seed": None}), 0, None)
-    names = [stage.kind + member_suffix(stage, last) for stage in last.ancestry() if stage.kind != "tokens"]
+    suffixes = member_suffixes(last)
+    stages = [stage for stage in last.ancestry() if stage.kind != "tokens"]
+    names = [stage.kind + suffixes.get(stage.fingerprint, "") for stage in stages]
     models = {"pretrained", "fine-tuned", "classifier"}
     assert set(names) == {"vocabulary", "ensemble"} | models | {f"{kind}_second" for kind in models}
     assert all(names.count(name) == 1 for name in names if name != "vocabulary")

@@ -124,7 +124,10 @@ def swept(
 
 @contextmanager
 def connected_once(address: str, tracker: Any, display: ProgressDisplay) -> Iterator[Any]:
-    """As `connect`, but the connection stays for the next sweep, and its workers, which have imported all they need."""
+    """As `connect`, but the connection stays for the next sweep, and its workers, which have imported all they need.
+
+    An interrupted sweep ends it, as the command does: a cancellation that comes late would hit a worker's next task.
+    """
     import ray
 
     from ulmfit_lab.sweep.cluster import RayCluster, is_connected
@@ -134,8 +137,10 @@ def connected_once(address: str, tracker: Any, display: ProgressDisplay) -> Iter
     cluster = RayCluster(ray, None, tracker, display)
     try:
         yield cluster
-    finally:
+    except BaseException:
         cluster.leave()
+        CONNECTION.close()
+        raise
 
 
 def until_a_run_is_tracked(lab: Any, condition: Callable[[], Any]) -> None:

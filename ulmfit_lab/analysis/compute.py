@@ -14,6 +14,8 @@ import pandas as pd
 
 from ulmfit_lab.models.sizes import training_flops
 
+SIZES = ("vocabulary.max_size", "lm.emb_size", "lm.hidden_size", "lm.n_layers")
+"""Fields in the order of the arguments of `training_flops`."""
 FEWEST_POINTS = 3
 """Minimum number of points for a fitted line."""
 
@@ -35,16 +37,9 @@ def training_compute(runs: pd.DataFrame) -> pd.Series[float]:
 
     runs: a table with the columns `param/...`; `general.max_tokens` must be above 0
     """
-    read = {
-        name: runs[f"param/{name}"].astype(float)
-        for name in (
-            *("vocabulary.max_size", "lm.emb_size", "lm.hidden_size", "lm.n_layers"),
-            *("general.max_tokens", "pretraining.epochs"),
-        )
-    }
-    shapes = zip(*(read[name].astype(int) for name in list(read)[:4]), strict=True)
-    each = pd.Series([float(training_flops(*shape)) for shape in shapes], index=runs.index)
-    return each * read["general.max_tokens"] * read["pretraining.epochs"]
+    sizes = runs[[f"param/{name}" for name in SIZES]].astype(int)
+    tokens = runs["param/general.max_tokens"].astype(float) * runs["param/pretraining.epochs"].astype(float)
+    return tokens * [training_flops(*each) for each in sizes.itertuples(index=False)]
 
 
 def lowest_for_compute(compute: Sequence[float], loss: Sequence[float]) -> list[int]:

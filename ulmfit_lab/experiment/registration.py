@@ -49,7 +49,7 @@ def declared_facts(experiment: Experiment, scale: str, overrides: Changes | None
     spec = make_report_spec(experiment, scale, overrides)
     configs: dict[str, list[Any]] = {}
     for each in run_specs(experiment, scale, overrides):
-        left_out = {*UNREAD, *NEWER} - ({*NEWER} & non_defaults(each.config).keys())
+        left_out = {*UNREAD, *(set(NEWER) - non_defaults(each.config).keys())}
         read = {path: value for path, value in flatten(each.config).items() if path not in left_out}
         configs.setdefault(each.variant, []).append(read)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -23,29 +24,31 @@ def planned_stages(planned: Iterable[PlannedRun]) -> pd.DataFrame:
     """A row for each declared run with the fingerprints of its stages, in the columns of a table of runs."""
     rows = []
     for each in planned:
-        spec, last = each.run_spec, each.stage
+        spec, suffixes = each.run_spec, member_suffixes(each.stage)
         row: dict[str, object] = {"variant": spec.variant, "level": spec.level_name, "seed": spec.seed}
         row |= {f"param/{path}": str(value) for path, value in flatten(spec.config).items()}
         row |= {
-            f"{STAGE}{stage.kind}{member_suffix(stage, last)}": stage.fingerprint
-            for stage in last.ancestry()
+            f"{STAGE}{stage.kind}{suffixes.get(stage.fingerprint, '')}": stage.fingerprint
+            for stage in each.stage.ancestry()
             if stage.kind in TRAINED
         }
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
 
 
-def member_suffix(stage: Stage, last: Stage) -> str:
-    """What is put behind a stage's name in the run of a last stage: for stages of an ensemble's second member alone."""
-    if last.kind != "ensemble":
-        return ""
+def member_suffixes(last: Stage) -> dict[str, str]:
+    """Fingerprint -> what is put behind a stage's name in the run of a last stage, so that its names differ.
+
+    Of the stages that only the second member of an ensemble needs; empty if the run is no ensemble.
+    """
+    found: dict[str, str] = {}
     for name, suffix in SUFFIXES.items():
-        if name in last.inputs:
+        if last.kind == "ensemble" and name in last.inputs:
+            found = {each.fingerprint: suffix for each in last.inputs[name].ancestry()}
             others = (each for key, each in last.inputs.items() if key != name)
-            shared = {each.fingerprint for other in others for each in other.ancestry()}
-            own = {each.fingerprint for each in last.inputs[name].ancestry()}
-            return suffix if stage.fingerprint in own - shared else ""
-    return ""
+            for each in itertools.chain.from_iterable(other.ancestry() for other in others):
+                found.pop(each.fingerprint, None)
+    return found
 
 
 def replication_lines(planned: Sequence[PlannedRun], spec: ReportSpec) -> list[str]:

@@ -72,7 +72,7 @@ class StageGraph:
         ends: Mapping[str, Callable[[], Stage]] = {
             "pretrained": self.pretrained,
             "fine-tuned": self.fine_tuned,
-            "classifier": self.ensemble if is_ensemble(self.config) else self.classifier,
+            "classifier": lambda: self.ensemble(members) if (members := self.members()) else self.classifier(),
         }
         return ends[self.config.last_stage]()
 
@@ -150,11 +150,11 @@ class StageGraph:
     def size(self, tokens: Stage, n_documents: int | None, share: float) -> Callable[[], float]:
         """Estimates the work of reading so many documents (None or 0: all) after cutting: a share of their tokens."""
 
-        def estimate() -> float:
-            whole = n_documents * self.document_length() if n_documents else tokens.tokens * self.kept_share()
-            return share * whole
+        return lambda: share * self.read_tokens(tokens, n_documents)
 
-        return estimate
+    def read_tokens(self, tokens: Stage, n_documents: int | None) -> float:
+        """Estimate the tokens of so many documents (None or 0: all), after cutting."""
+        return n_documents * self.document_length() if n_documents else tokens.tokens * self.kept_share()
 
     def shape_key(self) -> dict[str, Any]:
         """Return the fields of the language model that an encoder uses."""
@@ -187,20 +187,25 @@ class StageGraph:
         train = partial(_call, "transformer", "fit_transformer")
         return self.stage("classifier", key, inputs, train, lambda: TRANSFORMER_COST * self.classifier_tokens())
 
-    def ensemble(self) -> Stage:
-        """Return the stage that averages two classifiers: of both directions, or of two language models."""
+    def ensemble(self, members: Mapping[str, RunConfig]) -> Stage:
+        """Return the stage that averages the classifiers of these configs."""
+        inputs = {"texts": self.target_tokens()} | self.test_tokens()
+        inputs |= {name: dataclasses.replace(self, config=one).classifier() for name, one in members.items()}
+        key = {"target": _sampling(self.config)}
+        return self.stage("ensemble", key, inputs, partial(_train, "average_classifiers"))
+
+    def members(self) -> dict[str, RunConfig]:
+        """Return the configs of the two classifiers that a run averages, by their names; empty if it trains one."""
         fit = self.config.classifier
         if fit.both_directions and fit.second_model:
             raise ConfigError(
                 "classifier.both_directions and classifier.second_model each make two classifiers; set one."
             )
+        if not fit.both_directions and not fit.second_model:
+            return {}
         members = self.both_directions() if fit.both_directions else self.two_models()
-        inputs = {"texts": self.target_tokens()} | self.test_tokens()
-        for name, changes in members.items():
-            one = override(self.config, {"classifier.both_directions": False, "classifier.second_model": 0, **changes})
-            inputs[name] = dataclasses.replace(self, config=one).classifier()
-        key = {"target": _sampling(self.config)}
-        return self.stage("ensemble", key, inputs, partial(_train, "average_classifiers"))
+        one = override(self.config, {"classifier.both_directions": False, "classifier.second_model": 0})
+        return {name: override(one, changes) for name, changes in members.items()}
 
     def both_directions(self) -> dict[str, dict[str, Any]]:
         """Return the changes of the config that make a forward and a backward classifier."""
@@ -416,17 +421,14 @@ class StageGraph:
         return min(corpus.max_tokens or held, held)
 
     def labelled_tokens(self) -> float:
-        """Estimate the tokens of the labelled training documents, after cutting."""
-        drawn = self.config.target.n_labels
-        return drawn * self.document_length() if drawn else self.target_tokens().tokens * self.kept_share()
+        """Estimate the tokens of the labelled training documents."""
+        return self.read_tokens(self.target_tokens(), self.config.target.n_labels)
 
     def tested_tokens(self) -> float:
-        """Estimate the tokens of the test documents, after cutting."""
-        target = self.config.target
-        if target.n_test:
-            return target.n_test * self.document_length()
-        own = sum(tokens.tokens for tokens in self.test_tokens().values())
-        return (own or target.test_share * self.target_tokens().tokens) * self.kept_share()
+        """Estimate the tokens of the test documents."""
+        target, own = self.config.target, self.test_tokens().get("test")
+        share = 1.0 if own or target.n_test else target.test_share
+        return share * self.read_tokens(own or self.target_tokens(), target.n_test)
 
     def document_length(self, cut: float | None = None) -> float:
         """Estimate the tokens per document after cutting, from the first documents."""
@@ -465,11 +467,6 @@ def final_stage(config: RunConfig, seed: int, data: Path | None, imported: Path 
     Raises ConfigError and DataError if the config cannot be run on the data.
     """
     return StageGraph(config, seed, data, imported).final_stage()
-
-
-def is_ensemble(config: RunConfig) -> bool:
-    """Return whether a run's last stage averages two classifiers."""
-    return config.classifier.both_directions or config.classifier.second_model > 0
 
 
 def uses_wide_kernels(config: RunConfig) -> bool:

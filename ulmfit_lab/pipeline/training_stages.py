@@ -276,9 +276,9 @@ def stored_features(work: StageContext, part: str, numbers: np.ndarray) -> np.nd
 def average_classifiers(work: StageContext, *, config: RunConfig, seed: int) -> dict[str, Any]:
     """Average the probabilities of the two classifiers among the inputs, and test them."""
     texts = load_labelled_data(work.inputs, config)
+    members = [stored for stored in work.inputs.values() if stored.kind == "classifier"]
     averaged = {}
     for part in texts.evaluated:
-        members = [stored for name, stored in work.inputs.items() if name not in ("texts", "test")]
         files = [stored.folder / f"{part}_predictions.npy" for stored in members]
         averaged[part] = np.mean([np.load(file, allow_pickle=False) for file in files], axis=0)
     save_predictions(work, texts, averaged)

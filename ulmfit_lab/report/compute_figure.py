@@ -22,19 +22,15 @@ TERA = 1e12
 
 def draw_compute(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
     """Draw the means over seeds of every variant and level against their compute, and the fitted line."""
-    found, cost = summarize_variants(runs, spec), training_compute(runs) / TERA
-    places = {
-        (variant, level): float(cost[(runs["variant"] == variant) & (runs["level"] == level)].mean())
-        for variant in spec.variants
-        for level in spec.levels
-    }
+    found = summarize_variants(runs, spec)
+    places = dict((training_compute(runs) / TERA).groupby([runs["variant"], runs["level"]]).mean())
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axis = figure.subplots()
     for number, variant in enumerate(spec.variants):
         x = [places[variant, level] for level in spec.levels]
         y = [found[variant, level].mean for level in spec.levels]
         axis.plot(x, y, label=variant, **dots_of(number) | {"linestyle": "-", "linewidth": 0.6})
-    compute, loss = list(places.values()), [found[key].mean for key in places]
+    compute, loss = [places[each] for each in found], [each.mean for each in found.values()]
     lowest = lowest_for_compute(compute, loss)
     law = fit_power_law([compute[i] for i in lowest], [loss[i] for i in lowest])
     if law:

@@ -184,12 +184,10 @@ def section(title: str, header: Sequence[str], entries: Sequence[Entry]) -> list
 def ledger_row(entry: Entry) -> list[str]:
     """Return the cells of a row; each contrast is a line in a cell."""
     asked = [entry.claim, entry.source] if entry.claim else [entry.question]
-    if entry.result is None and not entry.claim:
-        planned = entry.declared.expected if entry.declared else None
-        cost = f"about {planned.core_hours:g} core-hours" if planned else ""
-        return [*asked, f"`{entry.name}`", "not run yet", *[""] * (len(RESULT_HEADER) - 3), cost]
     if entry.result is None:
-        return [*asked, f"`{entry.name}`", *declared_cells(entry.declared)]
+        planned = declared_cells(entry.declared)
+        unrun = planned if entry.claim else ["not run yet", *[""] * (len(RESULT_HEADER) - 3), planned[-1]]
+        return [*asked, f"`{entry.name}`", *unrun]
     result, spec = entry.result, entry.result.spec
     lines = [
         [*(verdict_words(each, spec) for each in result.headlines), *result.associated],

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ulmfit_lab.analysis.replicates import SUFFIXES, kind_of
-from ulmfit_lab.config.paths import override
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.pipeline.graph import StageGraph
 from ulmfit_lab.pipeline.store import StageResult, read_stage
 from ulmfit_lab.runs.reproduce import config_of, find_run
 from ulmfit_lab.tracking.records import TrackedRun
@@ -93,14 +93,6 @@ def find_classifiers(run: TrackedRun, home: Home) -> list[tuple[StageResult, Run
     config = config_of(run)
     if config.last_stage != "classifier" or config.classifier.model != "awd-lstm":
         raise LabError(f"Run {run.origin} ({run.name}) stores no classifier; name one whose classifier is an AWD-LSTM.")
-    one = override(config, {"classifier.both_directions": False, "classifier.second_model": 0})
-    kinds = {"classifier": one}
-    if config.classifier.both_directions:
-        kinds = {
-            "classifier": override(one, {"lm.backwards": False}),
-            f"classifier{SUFFIXES['backwards']}": override(one, {"lm.backwards": True}),
-        }
-    elif config.classifier.second_model:
-        kinds |= {f"classifier{SUFFIXES['second']}": one}
-    found = [(find_stage(run, kind, home), own) for kind, own in kinds.items()]
-    return [(stored, own) for stored, own in found if stored]
+    members = StageGraph(config, run.seed, None).members() or {"": config}
+    found = [(find_stage(run, f"classifier{SUFFIXES.get(name, '')}", home), one) for name, one in members.items()]
+    return [(stored, one) for stored, one in found if stored]

@@ -22,7 +22,7 @@ from ulmfit_lab.experiment.declaration import Changes, Experiment, RunSpec, decl
 from ulmfit_lab.experiment.plan import TRAINED, Plan, PlannedRun, Throughput, make_plan, plan_runs
 from ulmfit_lab.experiment.precision import resolve_precision
 from ulmfit_lab.experiment.registration import register, registered_in, with_registration
-from ulmfit_lab.experiment.replication import member_suffix
+from ulmfit_lab.experiment.replication import member_suffixes
 from ulmfit_lab.experiment.report_inputs import check_looks_unchanged, looks_tag, make_report_spec
 from ulmfit_lab.experiment.run_names import name_runs, run_tags
 from ulmfit_lab.pipeline.labelled_data import load_prediction_metrics
@@ -72,11 +72,11 @@ class CurveObserver(Observer):
     """Logs the curves of a run's stages."""
 
     def __init__(self, log: RunLog, last: Stage) -> None:
-        self.log, self.last = log, last
+        self.log, self.suffixes = log, member_suffixes(last)
 
     def point(self, stage: Stage, point: Point) -> None:
         """Log a point."""
-        self.log.log_points(PREFIX[stage.kind] + member_suffix(stage, self.last), [point])
+        self.log.log_points(PREFIX[stage.kind] + self.suffixes.get(stage.fingerprint, ""), [point])
 
 
 class CellObserver(CurveObserver):
@@ -386,21 +386,21 @@ def log_stages(log: RunLog, stage: Stage, store: StageStore, observer: CellObser
             continue  # the stages that read them were imported (see `stage_archive`)
         if stored is None:
             raise DataError(f"Stage {each.kind} {each.fingerprint} was deleted from the store while it was in use.")
-        fresh = each.fingerprint in observer.computed
+        fresh, suffix = each.fingerprint in observer.computed, observer.suffixes.get(each.fingerprint, "")
         reused += 0.0 if fresh else stored.seconds
         if each.kind in TRAINED or each.kind == "vectors":
-            name = each.kind + member_suffix(each, stage)
+            name = each.kind + suffix
             tags[f"stage.{name}"] = each.fingerprint
             tags[f"stage.{name}.version"] = str(VERSIONS[each.kind])
             tags[f"stage.{name}.how"] = "computed" if fresh else "reused"
             if each is not stage:
                 origins.append(read_origin(stored.folder, name, fresh, log.client.tracking_uri))
-            effects |= averaging(stored, each, PREFIX.get(each.kind, "") + member_suffix(each, stage))
+            effects |= averaging(stored, each, PREFIX.get(each.kind, "") + suffix)
             if "unseen_tokens" in stored.summary:
                 effects["final/unseen_tokens"] = float(stored.summary["unseen_tokens"])
             diverged += [f"{name}: {stored.summary['diverged']}"] if "diverged" in stored.summary else []
         if each.kind in PREFIX and not fresh:
-            log.log_points(PREFIX[each.kind] + member_suffix(each, stage), stored.points())
+            log.log_points(PREFIX[each.kind] + suffix, stored.points())
         if each.kind == "vocabulary":
             digests[each.fingerprint] = tags["vocabulary"] = str(stored.summary["digest"])
         if each.kind in ("pretrained", "fine-tuned"):
