@@ -69,6 +69,9 @@ class Sizes:
     paper: Model = PAPER
     paper_batch: int = 80
     """Columns of a language model's batch at the paper's size, as in Merity et al. 2017 for WikiText-2."""
+    wikitext_batch: int = 104
+    wikitext_bptt: int = 72
+    """Columns and words of a window of AWD-LSTM trained on WikiText-2, as in fastai's recipe for it."""
     paper_documents: int = 64
     """Documents of a classifier's batch at the paper's size, as is fastai's default."""
     device_rounds: int = 3
@@ -114,6 +117,8 @@ QUICK = Sizes(
     growth_steps=2,
     paper=Model(300, 12, 18, 3),
     paper_batch=4,
+    wikitext_batch=4,
+    wikitext_bptt=20,
     paper_documents=4,
     device_rounds=1,
     device_steps=2,
