@@ -281,7 +281,7 @@ def awd_lstm_wikitext2(bench: Bench) -> list[Row]:
     epochs, spent = len(report["history"]), report["seconds"] / 60
     about = f"AWD-LSTM on {report['text']} after {epochs} epochs in {spent:.1f} minutes"
     found = {"valid": report["history"][-1]["perplexity"], "test": report.get("test_perplexity")}
-    note = f"Adam and one cycle in {report['precision']}, {report['tokens_per_second']:,.0f} tokens/s of training"
+    note = f"fastai's recipe in {report['precision']}, {report['tokens_per_second']:,.0f} tokens/s of training"
     return [
         Row(
             f"{about}, {part} perplexity",

@@ -88,14 +88,19 @@ def missing(name: str, reason: str, **facts: Any) -> Row:
 
 
 def tables(benchmarks: Mapping[str, Any]) -> str:
-    """The Markdown of a JSON object: rows with a target first, then all others, notes, and on what it was measured."""
+    """The Markdown of a JSON object: rows with a target first, then all others, notes, and on what it was measured.
+
+    Rows that were measured on another processor or card have a table of their own.
+    """
     subjects = benchmarks["subjects"]
-    rows = [row for subject in subjects.values() for row in subject["rows"]]
-    promised = [row for row in rows if row["target"]]
-    heading = heading_of(benchmarks)
-    parts = ["# Benchmarks", _explain(promised, IF_NAMED if "kind" in benchmarks else ()), table(promised, heading)]
-    if len(promised) < len(rows):
-        parts += ["## Without a target", table([row for row in rows if not row["target"]], heading)]
+    measured = rows_by_machine(benchmarks)
+    rows = [row for found in measured.values() for row in found]
+    promised = {heading: [row for row in found if row["target"]] for heading, found in measured.items()}
+    others = {heading: [row for row in found if not row["target"]] for heading, found in measured.items()}
+    about = _explain([row for found in promised.values() for row in found], IF_NAMED if "kind" in benchmarks else ())
+    parts = ["# Benchmarks", about, *_tables_of(promised)]
+    if any(others.values()):
+        parts += ["## Without a target", *_tables_of(others)]
     notes = dict.fromkeys(
         f"* {row['name']}: {row['note']}." for row in rows if row["note"] and row["value"] is not None
     )
@@ -103,13 +108,27 @@ def tables(benchmarks: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, "## Measured on", _machines(subjects)]) + "\n"
 
 
+def rows_by_machine(benchmarks: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows under the head of their table."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for name, subject in benchmarks["subjects"].items():
+        heading = heading_of({**benchmarks, "subjects": {name: subject}})
+        found.setdefault(heading, []).extend(subject["rows"])
+    return found
+
+
+def _tables_of(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    return [table(found, heading) for heading, found in rows.items() if found]
+
+
 def _explain(rows: Sequence[Mapping[str, Any]], if_named: Sequence[str]) -> str:
     measured = [row for row in rows if row["met"] is not None]
     met = sum(row["met"] for row in measured)
     return (
-        f"{met} of the {len(measured)} targets that were measured are met. Sides take turns within one run (A B A B); "
-        "a result is the median of the pairs' ratios, with the lowest and the highest. The targets are declared in "
-        "`tests/benchmarks/targets.py`."
+        (f"{met} of the {len(measured)} targets that were measured are met. " if rows else "")
+        + "Sides take turns within one run (A B A B); "
+        "a result is the median of the pairs' ratios, with the lowest and the highest."
+        + (" The targets are declared in `tests/benchmarks/targets.py`." if rows else "")
         + (f" Measured only where they are named: {', '.join(if_named)}." if if_named else "")
     )
 

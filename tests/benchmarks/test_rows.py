@@ -73,7 +73,11 @@ def test_machines_that_differ_are_told_apart() -> None:
     known = benchmarks(compared("Promised", [1], [2], **SPEED))
     other = {"facts": {"CPU": "b", "cores": 2}, "load": 0.0, "rows": []}
     known["subjects"] |= {"loss": known["subjects"]["training"], "text": other}
-    told = tables(known).partition("## Measured on")[2]
+    other["rows"] = [compared("Elsewhere", [1], [2]).as_json()]
+    text = tables(known)
+    heads = [line.split(" | ")[0] for line in text.splitlines() if "| ours |" in line]
+    assert heads == ["| measured on a", "| measured on b"]
+    told = text.partition("## Measured on")[2]
     assert "* training (load 0.5), loss (load 0.5): CPU a; cores 2." in told and "* text (load 0): CPU b" in told
 
 

@@ -1,8 +1,8 @@
 """AWD-LSTM of the paper's size on WikiText-2, trained by the library's own loop for as long as there is time.
 
-The recipe is fastai's for WikiText-2 (its example `train_wt2`): Adam and one cycle over 90 epochs, with dropouts close to
-the paper's, 104 columns and windows of 72 words. NT-ASGD, the paper's, needs hundreds of epochs. How many epochs fit the
-time is found out by a few steps. A long training that was interrupted goes on with as many.
+The recipe is fastai's for WikiText-2 (its example `train_wt2`): Adam and one cycle over 90 epochs, with dropouts close
+to the paper's, 104 columns and windows of 72 words. NT-ASGD, the paper's, needs hundreds of epochs. How many epochs fit
+the time is found out by a few steps. A long training that was interrupted goes on with as many.
 """
 
 from __future__ import annotations
