@@ -86,7 +86,7 @@ def train(bench: Bench, text: Mapping[str, np.ndarray], *, known: bool) -> dict[
         )
         report = {"text": "WikiText-2" if known else "a made-up text", "precision": precision, "device": str(device)}
         report |= {"epochs": min(epochs, sizes.most_epochs), "tokens_per_second": rate}
-        report |= {"recipe": RECIPE | {"pretraining.batch_size": spec["batch_size"], "pretraining.bptt": spec["bptt"]}}
+        report |= {"recipe": {**RECIPE, "pretraining.batch_size": spec["batch_size"], "pretraining.bptt": spec["bptt"]}}
         report |= {"published": {"valid": 68.6, "test": 65.8, "epochs": 750}, "history": [], "seconds": 0.0}
     recipe = replace(config.pretraining, epochs=report["epochs"])
     before = report["seconds"]
