@@ -72,6 +72,23 @@ def test_two_language_models_under_six_classifiers_are_two_replicates(two: Repor
     assert shared.verdict == "no difference shown"
 
 
+@pytest.mark.parametrize(
+    ("differences", "verdict"), [((-3.0, 3.0, -2.0, 2.0, -1.0, 1.0), "not tested"), (VALUES, "better")]
+)
+def test_a_secondary_contrast_is_tested_only_where_the_primary_one_is_shown(
+    two: ReportSpec, differences: Sequence[float], verdict: str
+) -> None:
+    spec = replace(two, levels=("1000", "2000"), primary=(("word2vec", "random", "1000"),))
+    own = lambda variant, seed: {"stage/pretrained": f"{variant}{seed}"}  # noqa: E731
+    later = table(two, own, VALUES).assign(level="2000")
+    runs = pd.concat([table(two, own, differences), later], ignore_index=True)
+    primary, secondary = compare_variants(runs, spec)
+    assert (primary.is_primary, secondary.is_primary, secondary.verdict) == (True, False, verdict)
+    assert secondary.result.high < 0  # the interval is told either way
+    untested = "nothing is claimed of word2vec against random at labels 2,000 (not tested)"
+    assert (untested in headline([primary, secondary], spec)) == (verdict == "not tested")
+
+
 def test_one_language_model_is_no_replication(two: ReportSpec) -> None:
     runs = table(two, lambda variant, _: {"stage/pretrained": "lm"} if variant == "word2vec" else {}, VALUES)
     row = only(runs, two)

@@ -32,7 +32,8 @@ from ulmfit_lab.analysis.statistics import (
 )
 
 SHOWN: tuple[Verdict, ...] = ("better", "worse")
-RANKED: tuple[Verdict, ...] = (*SHOWN, "no difference shown", "too few seeds", "not replicated", "void")
+UNCLAIMED: tuple[Verdict, ...] = ("not tested", "too few seeds", "not replicated", "void")
+RANKED: tuple[Verdict, ...] = (*SHOWN, "no difference shown", *UNCLAIMED)
 """The order in which a sentence names verdicts."""
 TURNED: Mapping[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
@@ -129,12 +130,15 @@ def correct(rows: Sequence[Comparison], spec: ReportSpec) -> list[Comparison]:
     corrected = gatekeep([row.result.p for row in rows], [row.is_primary for row in rows])
     # the hardest test of Holm's family has this alpha, so the seeds that it asks for suffice for any of them
     hardest = {primary: ALPHA / max(sum(row.is_primary == primary for row in rows), 1) for primary in (True, False)}
+    closed = any(row.is_primary and not p < ALPHA for row, p in zip(rows, corrected, strict=True))
     found = []
     for row, p in zip(rows, corrected, strict=True):
         if row.why:
             found.append(replace(row, corrected_p=p))
             continue
         words = verdict(row.result, p, spec.lower_is_better, row.pairs)
+        if closed and not row.is_primary and words == "no difference shown":
+            words = "not tested"
         size = spec.smallest_difference or abs(row.result.difference)
         sd = sd_limit(row.result.sd, row.result.n)
         more = (
@@ -268,7 +272,7 @@ def _grouped(rows: Sequence[Comparison]) -> dict[tuple[Verdict, str, tuple[str, 
 
 def _clause(words: Verdict, against: str, levels: tuple[str, ...], variants: Sequence[str], spec: ReportSpec) -> str:
     names, where = listed(variants), _where(levels, spec)
-    if words in ("void", "not replicated", "too few seeds"):
+    if words in UNCLAIMED:
         return f"nothing is claimed of {names} against {against}{where} ({words})"
     if words == "no difference shown":
         return f"no difference is shown between {names} and {against}{where}"

@@ -239,7 +239,7 @@ def verdict_words(headline: Headline, spec: ReportSpec) -> str:
 
 def detectable_words(headline: Headline, spec: ReportSpec) -> str:
     """Return the detectable difference; "-" if the contrast has a claim or no test."""
-    if headline.row.verdict in (*SHOWN, "void", "not replicated") or headline.row.margin_verdict in PROVEN:
+    if headline.row.verdict in (*SHOWN, "not tested", "void", "not replicated") or headline.row.margin_verdict in PROVEN:
         return "-"
     return "none" if headline.smallest is None else f"{headline.smallest:.{spec.decimals}f}"
 

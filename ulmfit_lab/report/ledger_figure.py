@@ -39,6 +39,7 @@ def style_of_verdict(verdict: Verdict) -> dict[str, Any]:
         "better": (colours[0], "o", True),
         "worse": (colours[3], "s", True),
         "no difference shown": ("0.4", "o", False),
+        "not tested": ("0.6", "v", False),
         "too few seeds": ("0.6", "D", False),
         "not replicated": ("0.6", "P", False),
         "void": ("0.6", "X", False),

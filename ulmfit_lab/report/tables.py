@@ -55,7 +55,7 @@ TESTS = (
 HOLM = "adjusted over all rows (Holm)"
 GATEKEEPING = (
     "adjusted within the primary contrasts (Holm), then within the secondary ones, whose p is at least the largest "
-    "primary one (serial gatekeeping)"
+    "primary one (serial gatekeeping): they are not tested where a primary one is not shown"
 )
 SHARED = (
     "n: number of independent replicates; runs that share a {shared} are averaged to one observation. With one "
