@@ -16,10 +16,9 @@ import numpy as np
 
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS
 
-Verdict = Literal[
-    "better", "worse", "no difference shown", "not tested", "too few seeds", "not replicated", "void"
-]
-"""Not tested: a secondary comparison where a primary one is not shown. Not replicated: of what differs there is one realisation. Void: the runs are no test of what is compared."""
+Verdict = Literal["better", "worse", "no difference shown", "not tested", "too few seeds", "not replicated", "void"]
+"""Not tested: a secondary comparison where a primary one is not shown. Not replicated: of what differs there is one
+realisation. Void: the runs are no test of what is compared."""
 MarginVerdict = Literal["equivalent", "non-inferior", "not shown", ""]
 """Equivalent: the difference is within the margin either way. Non-inferior: it is not worse than by the margin."""
 

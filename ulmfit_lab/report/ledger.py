@@ -239,7 +239,8 @@ def verdict_words(headline: Headline, spec: ReportSpec) -> str:
 
 def detectable_words(headline: Headline, spec: ReportSpec) -> str:
     """Return the detectable difference; "-" if the contrast has a claim or no test."""
-    if headline.row.verdict in (*SHOWN, "not tested", "void", "not replicated") or headline.row.margin_verdict in PROVEN:
+    untested = ("not tested", "void", "not replicated")
+    if headline.row.verdict in (*SHOWN, *untested) or headline.row.margin_verdict in PROVEN:
         return "-"
     return "none" if headline.smallest is None else f"{headline.smallest:.{spec.decimals}f}"
 
