@@ -66,5 +66,11 @@ EXPERIMENT = Experiment(
             core_hours=5.8,
             changes_mind="fixed lengths that are better, or a 95% CI that excludes a gain of half a point",
         ),
+        wide=Expectation(
+            sd=0.8,
+            source="what the small scale expects, since nothing is known of this size",
+            core_hours=31.0,
+            changes_mind="another decision than at the small scale",
+        ),
     ),
 )

@@ -45,5 +45,11 @@ EXPERIMENT = Experiment(
             core_hours=5.8,
             changes_mind="neither direction better than constant rates by a point",
         ),
+        wide=Expectation(
+            sd=1.1,
+            source="what the small scale expects, since nothing is known of this size",
+            core_hours=31.0,
+            changes_mind="another decision than at the small scale",
+        ),
     ),
 )

@@ -307,3 +307,20 @@ def test_a_name_goes_before_a_path_that_was_there_before() -> None:
 def test_a_level_that_names_a_set_brings_what_is_its() -> None:
     across = replace(OTHER_TEXTS, factor="target.name", levels={"small": ("trec", "imdb")})
     assert [cell.config.unlabelled.name for cell in run_specs(across, "small")] == ["", "", "imdb", "imdb"]
+
+
+def test_the_scale_wide_is_the_small_one_with_twice_the_width_and_three_times_the_tokens() -> None:
+    experiment = load_experiment("precision")
+    small, wide = (flatten(variant_config(experiment, scale, "bfloat16")) for scale in ("small", "wide"))
+    changed = {path: (small[path], wide[path]) for path in small if small[path] != wide[path]}
+    assert changed == {
+        "lm.emb_size": (100, 200),
+        "lm.hidden_size": (200, 400),
+        "general.max_tokens": (small["general.max_tokens"], 3 * small["general.max_tokens"]),
+    }
+    own = replace(experiment, scales={**experiment.scales, "wide": {"lm.n_layers": 3}})
+    assert variant_config(own, "wide", "bfloat16", {"lm.emb_size": 7}).lm.emb_size == 7
+    assert variant_config(own, "wide", "bfloat16").lm.n_layers == base_config(own, "wide").lm.n_layers == 3
+    assert load_experiment("bptt").levels_at("wide") == (70,)
+    with pytest.raises(ConfigError, match="The scale wide is three times the tokens.* imported = 'imdb-wiki-en'"):
+        variant_config(load_experiment("shipped_lm_trec"), "wide", "shipped LM")

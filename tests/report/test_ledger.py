@@ -26,6 +26,7 @@ from ulmfit_lab.report.ledger import (
     result_of,
 )
 from ulmfit_lab.report.ledger_figure import draw_ledger, orient_difference
+from ulmfit_lab.report.repetitions import repetition_part
 
 CONTRAST = ("word2vec", "random", "1000")
 
@@ -143,7 +144,7 @@ def test_an_experiment_that_only_asks_is_not_counted_among_the_claims(runs: pd.D
     found = result_of(runs, spec, [CONTRAST])
     asked = [replace(entry(each), claim="", source="") for each in (found, None)]
     text = ledger_text(asked, "ledger.svg")
-    assert "0 rows of claims" in text and ledger_control(asked) == "" and "## Claims with" not in text
+    assert "0 rows of claims" in text and "Over the whole ledger" not in text and "## Claims with" not in text
     rows = [ledger_row(each) for each in asked]
     assert [row[0] for row in rows] == ["Do they?"] * 2 and [len(row) for row in rows] == [1 + len(RESULT_HEADER)] * 2
     assert "**better**" in rows[0][2] and rows[1][2] == "not run yet"
@@ -197,3 +198,28 @@ def test_the_figure_is_the_same_bytes_twice_and_tells_verdicts_apart(
     marks = {(line.get_marker(), line.get_markerfacecolor() == "white") for line in axis.get_legend().get_lines()}
     assert len(marks) == 2
     assert len(axis.get_yticklabels()) == 4
+
+
+def test_decisions_at_twice_the_width_stand_beside_those_of_the_small_scale(
+    runs: pd.DataFrame, spec: ReportSpec, spec_with: Callable[..., ReportSpec]
+) -> None:
+    expected = Expectation(sd=2.0, source="a guess", core_hours=31.0, changes_mind="another decision")
+    small = entry(result_of(runs, spec, [CONTRAST, ("word2vec", "random", "100")]))
+    turned = runs.assign(**{spec.metric: 1 - runs[spec.metric]})  # what was better is worse
+    wide = [
+        replace(small, scale="wide", result=result_of(turned, replace(spec, scale="wide"), [CONTRAST])),
+        replace(
+            small, scale="wide", result=small.result and replace(small.result, headlines=small.result.headlines[1:])
+        ),
+        replace(
+            entry(None), name="unrun", scale="wide", declared=spec_with(expected=expected, smallest_difference=3.0)
+        ),
+    ]
+    title, table, count = repetition_part([small, *wide])
+    other, same, unrun = table.splitlines()[2:]
+    assert "| word2vec - random (labels 1,000) | **better**, -" in other and "**worse**, +" in other and "no |" in other
+    assert same.endswith("| yes |") and count == "Decisions that are the same: 1 of 2."
+    assert "| `unrun` | " in unrun and "| not run | not run: n = 6; " in unrun and "about 31 core-hours" in unrun
+    assert repetition_part([small]) == []
+    text = ledger_text([small, *wide], "", (), [title, table, count])
+    assert "1 rows of claims" in text and text.index(title) > text.index("## Claims with results")

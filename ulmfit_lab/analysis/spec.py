@@ -71,7 +71,7 @@ class Margin:
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What an experiment's small scale is expected to show and to cost, declared before its first run."""
+    """What an experiment is expected to show and to cost at a scale, declared before its first run."""
 
     sd: float
     """Standard deviation of a contrast's paired differences between replicates, in the unit of the report, above 0."""

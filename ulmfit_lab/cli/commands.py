@@ -167,7 +167,7 @@ def _add_experiment(command: argparse.ArgumentParser, *, optional: bool) -> None
 def _experiment_options(command: argparse.ArgumentParser, *, several: bool) -> None:
     default = None if several else "small"
     text = "the one with runs, or else small" if several else "small"
-    command.add_argument("--scale", default=default, help=f"tiny, demo, small or paper (default: {text})")
+    command.add_argument("--scale", default=default, help=f"tiny, demo, small, wide or paper (default: {text})")
     command.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     command.add_argument("--seeds", type=int, metavar="N", help="use only the first N seeds, 0 to N-1")
     command.add_argument("--levels", metavar="A,B", help="levels of the factor, such as numbers of labels")

@@ -25,9 +25,9 @@ def choose_scale(name: str, reader: RunReader) -> str:
 
     Raises ConfigError if it has runs at several scales.
     """
-    from ulmfit_lab.config.scales import SCALES
+    from ulmfit_lab.config.scales import SCALE_NAMES
 
-    found = [scale for scale in SCALES if reader.has_runs(name, scale)]
+    found = [scale for scale in SCALE_NAMES if reader.has_runs(name, scale)]
     if len(found) > 1:
         raise ConfigError(f"{name} has runs at the scales {', '.join(found)}; choose one with --scale.")
     if found and found != ["small"]:

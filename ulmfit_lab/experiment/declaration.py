@@ -31,7 +31,7 @@ from ulmfit_lab.analysis.spec import (
 )
 from ulmfit_lab.config.bounds import field_bounds
 from ulmfit_lab.config.paths import fingerprint, flatten, override
-from ulmfit_lab.config.scales import SCALES
+from ulmfit_lab.config.scales import SCALE_NAMES, SCALES, WIDE, widened
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.splits import splits_of
 from ulmfit_lab.experiment.search_space import Range, Space, check_space, count_points, is_number
@@ -93,6 +93,9 @@ class Design:
     """The smallest difference of interest, in the unit of the report: power and further seeds are planned from it."""
     expected: Expectation | None = None
     """What the small scale is expected to show and to cost; `plan` and the ledger tell its power until there are runs.
+    """
+    wide: Expectation | None = None
+    """The same of the scale `wide`, where the experiment is repeated to learn whether the small scale's decisions hold.
     """
     efficiency: Sequence[tuple[str, str]] = ()
     """Pairs (variant, against) whose label efficiency is reported: at how many times the level of the factor, a number
@@ -171,7 +174,7 @@ class Experiment:
 
     def levels_at(self, scale: str) -> tuple[Any, ...]:
         """Levels of the factor at a scale; (None,) without a factor."""
-        return tuple(self.levels[scale]) if self.factor else (None,)
+        return tuple(of_scale(self.levels, scale)) if self.factor else (None,)
 
 
 @dataclass(frozen=True)
@@ -208,17 +211,28 @@ class RunSpec:
 
 
 def variant_config(experiment: Experiment, scale: str, variant: str, overrides: Changes | None = None) -> RunConfig:
-    """Config of a variant: scale, experiment, variant, tuned fields, then the user's overrides."""
+    """Config of a variant: scale, experiment, variant, tuned fields, then the user's overrides.
+
+    At the scale `wide` it is that of the small scale, widened, then the fields of `wide` and the overrides.
+    """
     check_scale(scale)
+    own, tuned = experiment.scales.get(scale, {}), experiment.tuned.get(scale, {}).get(variant, {})
+    if scale == WIDE:
+        return changed(widened(variant_config(experiment, "small", variant)), own, tuned, overrides or {})
+    return changed(SCALES[scale], own, experiment.variants[variant], tuned, overrides or {})
+
+
+def changed(base: RunConfig, *layers: Changes) -> RunConfig:
+    """The config with layers of changes, the later ones over the earlier ones."""
     changes: dict[str, Any] = {}
-    for layer in (
-        experiment.scales.get(scale, {}),
-        experiment.variants[variant],
-        experiment.tuned.get(scale, {}).get(variant, {}),
-        overrides or {},
-    ):
-        changes.update(with_own_texts(SCALES[scale], changes, layer))
-    return override(SCALES[scale], changes)
+    for layer in layers:
+        changes.update(with_own_texts(base, changes, layer))
+    return override(base, changes)
+
+
+def of_scale(values: Mapping[str, Any], scale: str) -> Any:
+    """A scale's value; at the scale `wide` that of the small one, unless it has its own. Raises KeyError if none is."""
+    return values[scale] if scale in values or scale != WIDE else values["small"]
 
 
 def with_own_texts(base: RunConfig, before: Changes, layer: Changes) -> dict[str, Any]:
@@ -252,13 +266,14 @@ def at_level(config: RunConfig, factor: str, level: Any) -> RunConfig:
 def base_config(experiment: Experiment, scale: str) -> RunConfig:
     """Base config of an experiment at a scale."""
     check_scale(scale)
-    return override(SCALES[scale], with_own_texts(SCALES[scale], {}, experiment.scales.get(scale, {})))
+    base = widened(base_config(experiment, "small")) if scale == WIDE else SCALES[scale]
+    return changed(base, experiment.scales.get(scale, {}))
 
 
 def check_scale(scale: str) -> None:
     """Raise ConfigError for an unknown scale."""
-    if scale not in SCALES:
-        raise ConfigError(f"{scale!r} is not a scale. {suggest(scale, SCALES)}")
+    if scale not in SCALE_NAMES:
+        raise ConfigError(f"{scale!r} is not a scale. {suggest(scale, SCALE_NAMES)}")
 
 
 def until_decided(experiment: Experiment, most: int, batch: int) -> Experiment:
@@ -324,9 +339,11 @@ def search_config(
     config = variant_config(experiment, scale, variant, overrides)
     if not experiment.factor:
         return None, config
-    if scale not in experiment.search.levels:
-        raise ConfigError(f"{experiment.name} has no search.levels for scale {scale}; add a {experiment.factor}.")
-    level = experiment.search.levels[scale]
+    try:
+        level = of_scale(experiment.search.levels, scale)
+    except KeyError:
+        missing = f"{experiment.name} has no search.levels for scale {scale}; add a {experiment.factor}."
+        raise ConfigError(missing) from None
     return level, at_level(config, experiment.factor, level)
 
 

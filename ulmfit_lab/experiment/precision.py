@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from ulmfit_lab.config.scales import SCALES
-from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
+from ulmfit_lab.experiment.declaration import Changes, Experiment, base_config, run_specs
 from ulmfit_lab.pipeline.devices import fastest_precision, product_speeds
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.utils.files import atomic_write, json_text
@@ -46,7 +45,7 @@ def resolve_precision(
     def resolve(changes: Changes) -> dict[str, Any]:
         return {path: precision if (path, value) == (FIELD, AUTO) else value for path, value in changes.items()}
 
-    base = {FIELD: SCALES[scale].compute.precision, **experiment.scales.get(scale, {})}
+    base = {FIELD: base_config(experiment, scale).compute.precision, **experiment.scales.get(scale, {})}
     tuned = {variant: resolve(changes) for variant, changes in experiment.tuned.get(scale, {}).items()}
     return replace(
         experiment,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.config.scales import WIDE
 from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
 from ulmfit_lab.tracking.records import LOOKS, TrackedRun
 from ulmfit_lab.training.metrics import find_metric
@@ -98,6 +99,6 @@ def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | No
         margins=tuple(experiment.design.margins),
         smallest_difference=experiment.design.smallest_difference,
         language_models=experiment.design.language_models,
-        expected=experiment.design.expected if scale == "small" else None,
+        expected={"small": experiment.design.expected, WIDE: experiment.design.wide}.get(scale),
         efficiency=tuple(experiment.design.efficiency),
     )

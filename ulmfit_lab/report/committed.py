@@ -26,7 +26,7 @@ from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.write import digests, picture_files, sidecar, text_files
 from ulmfit_lab.utils.errors import LabError
 
-SCALES = ("small", "paper")
+SCALES = ("small", "wide", "paper")
 """Scales whose results are committed."""
 SIDECAR, PICTURE, RUNS = "figure.json", "figure.png", "runs.csv"
 

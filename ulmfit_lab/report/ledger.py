@@ -28,6 +28,7 @@ from ulmfit_lab.analysis.statistics import (
     seeds_for_power,
     smallest_difference,
 )
+from ulmfit_lab.config.scales import WIDE
 from ulmfit_lab.report.association_words import association_verdicts
 from ulmfit_lab.report.tables import difference_words, format_duration, markdown, signed
 
@@ -109,7 +110,8 @@ class Entry:
     """Folder of the report, relative to the ledger."""
     result: Result | None = None
     declared: ReportSpec | None = None
-    """Declaration at the small scale, if there is no result."""
+    """Declaration, if there is no result."""
+    scale: str = "small"
 
 
 def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast]) -> Result:
@@ -139,9 +141,9 @@ def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast
     return Result(spec, tuple(headlines), tuple(of_headlines or published), cost, associated)
 
 
-def ledger_control(entries: Sequence[Entry]) -> str:
+def ledger_control(claims: Sequence[Entry]) -> str:
     """How many contrasts that answer a claim are shown, and how many after a correction over all claims; or nothing."""
-    found = [each.row for entry in entries if entry.claim and entry.result for each in entry.result.headlines]
+    found = [each.row for entry in claims if entry.result for each in entry.result.headlines]
     tested = [row for row in found if not math.isnan(row.result.p)]
     if not tested:
         return ""
@@ -153,27 +155,34 @@ def ledger_control(entries: Sequence[Entry]) -> str:
     )
 
 
-def ledger_text(entries: Sequence[Entry], figure: str, withdrawn: Sequence[tuple[str, str, str, str]] = ()) -> str:
+def ledger_text(
+    entries: Sequence[Entry],
+    figure: str,
+    withdrawn: Sequence[tuple[str, str, str, str]] = (),
+    repetitions: Sequence[str] = (),
+) -> str:
     """Return the ledger in Markdown.
 
-    figure:    name of the figure's file, empty if there are no results
-    withdrawn: experiment, folder, date and reason of results that are not claimed any more
+    figure:      name of the figure's file, empty if there are no results
+    withdrawn:   experiment, folder, date and reason of results that are not claimed any more
+    repetitions: paragraphs on the scale `wide`, whose entries have no row of their own
     """
     picture = [f"![Differences of the contrasts with results]({figure})"] if figure else []
-    claims = [entry for entry in entries if entry.claim]
+    claims = [entry for entry in entries if entry.claim and entry.scale != WIDE]
     answered, declared = ([entry for entry in claims if bool(entry.result) is has] for has in (True, False))
-    others = [entry for entry in entries if not entry.claim]
+    others = [entry for entry in entries if not entry.claim and entry.scale != WIDE]
     count = f"{len(claims)} rows of claims: {len(answered)} with results, {len(declared)} declared and not run."
     sections = [
         *section(ANSWERED, ("claim", "source", *RESULT_HEADER), answered),
-        *([words] if (words := ledger_control(entries)) else []),
+        *([words] if (words := ledger_control(claims)) else []),
         *section(DECLARED, ("claim", "source", *DECLARED_HEADER), declared),
         *section(OTHERS, ("question", *RESULT_HEADER), others),
     ]
     gone = [(f"`{name}`; [table]({folder}/table.md)", day, reason) for name, folder, day, reason in withdrawn]
     old = [WITHDRAWN, markdown(("experiment", "withdrawn", "reason"), gone)] if gone else []
     looked = [LOOKED] if any(entry.result and entry.result.spec.looks for entry in entries) else []
-    return "\n\n".join([INTRODUCTION, count, *picture, *sections, "## How to read it", NOTES, *looked, *old]) + "\n"
+    parts = [INTRODUCTION, count, *picture, *sections, *repetitions, "## How to read it", NOTES, *looked, *old]
+    return "\n\n".join(parts) + "\n"
 
 
 def section(title: str, header: Sequence[str], entries: Sequence[Entry]) -> list[str]:

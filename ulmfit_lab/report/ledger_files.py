@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
+from ulmfit_lab.config.scales import WIDE
 from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
 from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.committed import (
@@ -29,6 +30,7 @@ from ulmfit_lab.report.figures import save_figure
 from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.ledger import Contrast, Entry, ledger_text, result_of
 from ulmfit_lab.report.ledger_figure import draw_ledger
+from ulmfit_lab.report.repetitions import repetition_part
 from ulmfit_lab.report.withdrawn import all_withdrawals, check_withdrawn
 from ulmfit_lab.report.write import digests, report_files, write_files
 from ulmfit_lab.utils.errors import LabError
@@ -44,15 +46,23 @@ def headlines(spec: ReportSpec) -> list[Contrast]:
 
 
 def entries(root: Path) -> list[Entry]:
-    """Return one row per experiment and scale with committed results, or one row for its declaration."""
+    """Return one row per experiment and scale with committed results or, without them, for its declaration.
+
+    The scale `wide` has a row for its declaration where one is made (`Design.wide`).
+    """
     found = []
     for experiment in load_experiments(sorted(experiment_files()))[0].values():
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
         rows = [row for each in places if (row := entry_of(each, root))]
-        if not rows:
-            declared = make_report_spec(experiment, "small")
-            asked = experiment.claim, experiment.source, experiment.question
-            rows = [Entry(experiment.name, *asked, declared=declared)]
+        wanted = [WIDE] if experiment.design.wide else []
+        if not any(row.scale != WIDE for row in rows):
+            wanted.insert(0, "small")
+        asked = experiment.name, experiment.claim, experiment.source, experiment.question
+        rows += [
+            Entry(*asked, declared=make_report_spec(experiment, scale), scale=scale)
+            for scale in wanted
+            if scale not in {row.scale for row in rows}
+        ]
         found += rows
     return found
 
@@ -76,7 +86,8 @@ def entry_of(committed: Committed, root: Path) -> Entry | None:
         raise type(error)(f"{committed.folder / RUNS}: {error}") from error
     result = result_of(table, spec, headlines(spec))
     link = committed.folder.relative_to(root).as_posix()
-    return Entry(experiment.name, experiment.claim, experiment.source, experiment.question, link, result)
+    asked = experiment.name, experiment.claim, experiment.source, experiment.question
+    return Entry(*asked, link, result, scale=committed.scale)
 
 
 def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:
@@ -85,7 +96,7 @@ def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[st
     pictures = (
         save_figure(lambda: draw_ledger(found), "ledger", formats) if any(entry.result for entry in found) else {}
     )
-    text = ledger_text(found, SVG if pictures else "", withdrawn_rows(root))
+    text = ledger_text(found, SVG if pictures else "", withdrawn_rows(root), repetition_part(found))
     return {LEDGER: text.encode(), **pictures}
 
 

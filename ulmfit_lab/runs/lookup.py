@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ulmfit_lab.analysis.replicates import SUFFIXES, kind_of
-from ulmfit_lab.config.scales import SCALES
+from ulmfit_lab.config.scales import SCALE_NAMES
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.pipeline.graph import StageGraph
 from ulmfit_lab.pipeline.store import StageResult, read_stage
@@ -34,7 +34,7 @@ def find_named_run(name: str, reader: RunReader, results: Path) -> TrackedRun:
         raise LabError(f"{name!r} does not name a run; give its id, or EXPERIMENT/VARIANT/SEED.")
     found = [
         cell
-        for scale in SCALES
+        for scale in SCALE_NAMES
         for run in reader.runs(experiment, scale, "FINISHED")
         for cell in run.declared_runs()
         if cell.seed == int(seed) and "/".join(middle) in (cell.variant, f"{cell.variant}/{cell.level}")
