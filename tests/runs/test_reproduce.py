@@ -16,9 +16,19 @@ from ulmfit_lab.config.paths import flatten, override
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.declaration import Experiment, experiment_files, load_experiment, variant_config
-from ulmfit_lab.pipeline.store import VERSIONS
+from ulmfit_lab.pipeline.store import VERSIONS, StageStore
 from ulmfit_lab.report.publish import publish
-from ulmfit_lab.runs.reproduce import StageComparison, cautions, config_of, find_run, other_code, plan_again, reproduce
+from ulmfit_lab.runs.lookup import find_named_run
+from ulmfit_lab.runs.reproduce import (
+    StageComparison,
+    cautions,
+    config_of,
+    find_run,
+    other_code,
+    plan_again,
+    predict_cost,
+    reproduce,
+)
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.utils.errors import LabError, MismatchError
 
@@ -97,6 +107,22 @@ def test_a_run_that_only_a_committed_table_knows_is_made_again(
     run = find_run(fine_tuned.run_id[:12], clone.tracker, results)
     assert run.metrics == {k: v for k, v in fine_tuned.metrics.items() if k in run.metrics}
     assert remade(clone, run).reproduced
+    assert find_named_run("starts/fine-tuned/0", clone.tracker, results).origin == run.origin
+    with pytest.raises(LabError, match="No finished run starts/fine-tuned/9 is tracked or committed"):
+        find_named_run("starts/fine-tuned/9", clone.tracker, results)
+
+
+def test_the_cost_is_told_before_it_is_spent(
+    swept: Any, fine_tuned: TrackedRun, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, stage = plan_again(fine_tuned, None)
+    stored = [StageStore(swept.home.stages).find(each) for each in stage.ancestry()]
+    every, alone = (predict_cost(stage, config, swept.home, reuse_stages=reuse) for reuse in (False, True))
+    assert (every[0], alone[0]) == (len(stored), 1)
+    # the inputs were computed once here, so that their rates are their own; the classifier has those of two runs
+    assert every[1] - alone[1] == pytest.approx(sum(each.seconds for each in stored[:-1]), rel=0.01)
+    assert reproduce_and_print("starts/fine-tuned/0", swept.home, None, swept.tracker, results, reuse_stages=True) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("1 stages to compute, about ")
 
 
 def test_the_command_prints_both_numbers_and_exits_with_1_where_they_differ(

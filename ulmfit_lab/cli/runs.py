@@ -34,7 +34,7 @@ def transfer_options(runs: argparse.ArgumentParser) -> None:
 
 def reproduce_options(again: argparse.ArgumentParser) -> None:
     """Add the options of `reproduce`."""
-    again.add_argument("run_id", metavar="RUN_ID", help="id of a run, or its first digits")
+    again.add_argument("run", metavar="RUN", help="id of a run or its first digits, or EXPERIMENT/VARIANT/SEED")
     again.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     stages = again.add_mutually_exclusive_group()
     stages.add_argument("--fresh-home", action="store_true", help="recompute all stages (the default)")
@@ -125,7 +125,7 @@ def import_runs_command(
 
 
 def reproduce_and_print(
-    run_id: str,
+    name: str,
     home: Home,
     data: Path | None,
     tracker: Tracker,
@@ -137,14 +137,20 @@ def reproduce_and_print(
     """Execute a run again and compare its metrics with the tracked ones. Return 1 if a metric differs."""
     from rich.console import Console
 
+    from ulmfit_lab.report.tables import format_duration
     from ulmfit_lab.report.terminal_tables import text_table
-    from ulmfit_lab.runs.reproduce import cautions, find_run, plan_again, reproduce
+    from ulmfit_lab.runs.lookup import find_named_run
+    from ulmfit_lab.runs.reproduce import cautions, plan_again, predict_cost, reproduce
     from ulmfit_lab.sweep.display import ProgressDisplay
 
-    run = find_run(run_id, tracker, results)
+    run = find_named_run(name, tracker, results)
     print(f"{run.experiment}, scale {run.scale}: {run.name}")
-    for caution in cautions(run, plan_again(run, data, home.imported)[1]):
+    config, stage = plan_again(run, data, home.imported)
+    for caution in cautions(run, stage):
         print(f"warning: {caution}", file=sys.stderr)
+    count, seconds = predict_cost(stage, config, home, reuse_stages=reuse_stages or keep_stages)
+    hint = "" if reuse_stages or keep_stages else "; --reuse-stages takes finished stages of the home"
+    print(f"{count} stages to compute, about {format_duration(seconds)}{hint}.", flush=True)
     how = {"reuse_stages": reuse_stages, "keep_stages": keep_stages}
     found = reproduce(run, home, data, tracker, ProgressDisplay(), **how)
     rows = [[m.name, repr(m.tracked), repr(m.again), "" if m.is_equal else "differs"] for m in found.compared]

@@ -11,7 +11,8 @@ from ulmfit_lab.config.scales import SCALE_NAMES
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.pipeline.graph import StageGraph
 from ulmfit_lab.pipeline.store import StageResult, read_stage
-from ulmfit_lab.runs.reproduce import config_of, find_run
+from ulmfit_lab.report.folders import folder_of
+from ulmfit_lab.runs.reproduce import config_of, find_run, runs_in
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.utils.errors import LabError, MismatchError
@@ -24,7 +25,8 @@ SHOWN = 4
 def find_named_run(name: str, reader: RunReader, results: Path) -> TrackedRun:
     """Find a finished run by a prefix of its id, `experiment/variant/seed` or `experiment/variant/level/seed`.
 
-    Of several runs with the same fingerprint, the newest is returned. Raises LabError if there is none, or if runs with
+    It is looked for in the tracking store and, where that has none, in the committed runs that are not withdrawn. Of
+    several runs with the same fingerprint, the newest is returned. Raises LabError if there is none, or if runs with
     different fingerprints match.
     """
     if "/" not in name:
@@ -32,20 +34,28 @@ def find_named_run(name: str, reader: RunReader, results: Path) -> TrackedRun:
     experiment, *middle, seed = name.split("/")
     if not middle or not seed.isdecimal():
         raise LabError(f"{name!r} does not name a run; give its id, or EXPERIMENT/VARIANT/SEED.")
-    found = [
-        cell
-        for scale in SCALE_NAMES
-        for run in reader.runs(experiment, scale, "FINISHED")
-        for cell in run.declared_runs()
-        if cell.seed == int(seed) and "/".join(middle) in (cell.variant, f"{cell.variant}/{cell.level}")
-    ]
+    wanted = experiment, "/".join(middle), int(seed)
+    tracked = [run for scale in SCALE_NAMES for run in reader.runs(experiment, scale, "FINISHED")]
+    tables = [folder_of(results, experiment, scale) / "runs.csv" for scale in SCALE_NAMES]
+    found = named_cells(tracked, *wanted) or named_cells(runs_in(filter(Path.is_file, tables)), *wanted)
     if not found:
-        raise LabError(f"No finished run {name} is tracked; ulmfit-lab runs {experiment} lists them.")
+        raise LabError(f"No finished run {name} is tracked or committed; ulmfit-lab runs {experiment} lists runs.")
     different = list({run.fingerprint: run for run in found}.values())
     if len(different) > 1:
         listed = "; ".join(describe_differences(different)[:SHOWN])
         raise LabError(f"{len(different)} different runs match {name}: {listed}; give the id of one.")
     return found[-1]
+
+
+def named_cells(runs: Sequence[TrackedRun], experiment: str, place: str, seed: int) -> list[TrackedRun]:
+    """The cells of runs with this seed whose variant, or variant/level, is the place."""
+    return [
+        cell
+        for run in runs
+        for cell in run.declared_runs()
+        if (cell.experiment, cell.seed) == (experiment, seed)
+        and place in (cell.variant, f"{cell.variant}/{cell.level}")
+    ]
 
 
 def describe_differences(runs: Sequence[TrackedRun]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ulmfit_lab.analysis.replicates import kind_of
 from ulmfit_lab.config.paths import field_types, flatten, override, parse_value
 from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.experiment.plan import Throughput
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import VERSIONS, Stage, StageStore
 from ulmfit_lab.runs.transfer import read_table
@@ -96,9 +97,12 @@ def find_run(prefix: str, reader: RunReader, results: Path) -> TrackedRun:
 
 def committed_runs(prefix: str, results: Path) -> list[TrackedRun]:
     """Runs with this prefix from all runs.csv, including withdrawn ones."""
-    tables = sorted(results.rglob("runs.csv"))
-    runs = [each.run for path in tables for each in read_table(path) if each.run.origin.startswith(prefix)]
-    return list({run.origin: run for run in runs}.values())
+    return [run for run in runs_in(sorted(results.rglob("runs.csv"))) if run.origin.startswith(prefix)]
+
+
+def runs_in(tables: Iterable[Path]) -> list[TrackedRun]:
+    """Each run of these runs.csv once."""
+    return list({each.run.origin: each.run for path in tables for each in read_table(path)}.values())
 
 
 def config_of(run: TrackedRun) -> RunConfig:
@@ -169,6 +173,14 @@ def plan_again(run: TrackedRun, data: Path | None, imported: Path | None = None)
     if config.compute.device == "auto":
         config = override(config, {"compute.device": "cpu"})
     return config, final_stage(config, run.seed, data, imported)
+
+
+def predict_cost(stage: Stage, config: RunConfig, home: Home, *, reuse_stages: bool) -> tuple[int, float]:
+    """Number of stages that a reproduction computes, and their predicted seconds on this machine."""
+    rates, store = Throughput(StageStore(home.stages)), StageStore(home.stages)
+    *inputs, last = stage.ancestry()
+    stages = [each for each in inputs if not (reuse_stages and store.find(each))] + [last]
+    return len(stages), sum(each.tokens / rates.of(each, config) for each in stages)
 
 
 def reproduce(
