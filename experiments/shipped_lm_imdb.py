@@ -25,6 +25,9 @@ EXPERIMENT = Experiment(
             **OWN_TEXT,
             "classifier.epochs": 15,
             "classifier.batch_size": 16,
+            "classifier.lr": 4e-3,
+            "classifier.drop_mult": 0.8,
+            "classifier.weight_decay": 0.1,
             "compute.precision": "bfloat16",
         },
         "paper": {**SHIPPED_LM, "unlabelled.name": ""},
@@ -38,7 +41,11 @@ EXPERIMENT = Experiment(
         notes=(
             "There is one language model: seeds are draws of labels and of heads, so that intervals hold for this "
             "model, and not for others that are trained like it.",
-            "1,000 validation reviews choose the epoch; rate and dropout were searched for whole reviews alone.",
+            "1,000 validation reviews choose the epoch; the recipe was searched for whole reviews alone.",
+            "A first search without weight decay (12 trials of rate and dropout) ended at 16.8% validation error. Beside "
+            "its best trial were then tried, on the same validation data: gradual unfreezing, layer-wise rates, 30 "
+            "epochs, more dropout, clipping at 0.5, fine-tuning the language model on the unlabelled reviews, all no "
+            "better; and weight decay, which is why the search has it.",
             "`shipped LM` and TF-IDF read whole reviews; `400 tokens` is the same language model on the first 400 "
             "tokens of each.",
         ),
@@ -57,11 +64,12 @@ EXPERIMENT = Experiment(
     ),
     search=Search(
         space={
-            "classifier.lr": Range(1e-3, 6e-2, log=True),
-            "classifier.drop_mult": Range(0.1, 1.2),
+            "classifier.lr": Range(1.5e-3, 1.2e-2, log=True),
+            "classifier.drop_mult": Range(0.4, 1.1),
+            "classifier.weight_decay": Range(0.02, 1.5, log=True),
         },
         variants=("shipped LM",),
-        budget=12,
+        budget=9,
         levels={"tiny": 60, "demo": 500, "small": 500, "paper": 100},
     ),
 )
