@@ -44,8 +44,8 @@ EXPERIMENT = Experiment(
             "1,000 validation reviews choose the epoch; the recipe was searched for whole reviews alone.",
             "A first search without weight decay (12 trials of rate and dropout) ended at 16.8% validation error. "
             "Beside its best trial were then tried, on the same validation data: gradual unfreezing, layer-wise rates, "
-            "30 epochs, more dropout, clipping at 0.5 and fine-tuning the language model on the unlabelled reviews, all "
-            "no better; and weight decay, which is why the search has it.",
+            "30 epochs, more dropout, clipping at 0.5 and fine-tuning the language model on the unlabelled reviews, "
+            "all no better; and weight decay, which is why the search has it.",
             "`shipped LM` and TF-IDF read whole reviews; `400 tokens` is the same language model on the first 400 "
             "tokens of each.",
         ),

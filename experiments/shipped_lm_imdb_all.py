@@ -40,8 +40,8 @@ EXPERIMENT = Experiment(
         extra_metrics=(ExtraMetric(metric="final/valid_error", label="Validation error (%)", scale=100.0),),
         notes=(
             "24,000 of the 25,000 labelled reviews are for training and 1,000 for validation, which chooses the epoch.",
-            "One run each: differences have no interval over seeds. Nothing was searched with all labels: rate and weight "
-            "decay are those with which the search of `shipped_lm_imdb` begins, dropout is the small scale's.",
+            "One run each: differences have no interval over seeds. Nothing was searched with all labels: rate and "
+            "weight decay are those with which the search of `shipped_lm_imdb` begins, dropout is the small scale's.",
         ),
     ),
     design=Design(contrasts=(("forwards", "TF-IDF"), ("both directions", "forwards"))),
