@@ -39,7 +39,7 @@ class Subject:
 SUBJECTS: Mapping[str, Subject] = {
     "training_small": Subject("beside_fastai", "small_models", 140),
     "training_full": Subject("beside_fastai", "full_models", 170),
-    "loss": Subject("beside_fastai", "losses", 310),
+    "loss": Subject("beside_fastai", "losses", 480),
     "classifier": Subject("beside_fastai", "classifiers", 75),
     "memory": Subject("beside_fastai", "memory", 50),
     "classifying": Subject("beside_fastai", "classifying", 40),

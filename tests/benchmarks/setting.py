@@ -44,11 +44,11 @@ class Sizes:
     steps: int = 10
     """Steps of a turn on the clock; one more comes before them."""
     full_steps: int = 1
-    rates: tuple[float, ...] = (5e-3, 1e-2)
+    rates: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2)
     """Learning rates of which either side's better one counts for validation loss."""
-    fit_seeds: int = 6
+    fit_seeds: int = 4
     """Seeds of a fit whose validation loss is compared; the better rate is the first seed's."""
-    train_tokens: int = 80_000
+    train_tokens: int = 200_000
     valid_tokens: int = 40_000
     documents: int = 512
     max_length: int = 400

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +42,13 @@ Options can override any config field, by its dotted path, for all variants:
   ulmfit-lab plan word2vec_vs_lm --config-help      list the fields
 """
 
+AFTER_INTERRUPTION: Mapping[str, str] = {
+    "sweep": "; repeat the command to resume",
+    "tune": "; repeat the command to resume",
+    "bench": "; benchmarks whose tables are above are done, --only names the others",
+}
+"""What to do next, after an interruption of these commands."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status: 1 for failed runs or checks, 2 for user errors, 130 if interrupted."""
@@ -62,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; repeat the command to resume", file=sys.stderr)
+        print("interrupted" + AFTER_INTERRUPTION.get(next(iter(arguments), ""), ""), file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
