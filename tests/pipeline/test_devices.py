@@ -15,7 +15,7 @@ from ulmfit_lab.utils.errors import ConfigError
 
 FAULTS = """
 import resource, sys, torch
-from ulmfit_lab.pipeline.devices import keep_freed_memory
+from ulmfit_lab.utils.memory import keep_freed_memory
 if sys.argv[1] == "kept" and not keep_freed_memory():
     sys.exit(9)
 for _ in range(21):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import time
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ulmfit_lab.config.schema import ComputeConfig
 from ulmfit_lab.utils.errors import ConfigError, DataError
+from ulmfit_lab.utils.memory import keep_freed_memory
 from ulmfit_lab.utils.provenance import CPUINFO, cpu_flags
 
 if TYPE_CHECKING:
@@ -59,12 +59,6 @@ def matmul_flops(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float
         left @ right
     wait_for(left.device)
     return 2 * left.numel() * right.shape[1] * repeats / (time.perf_counter() - began)
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Constants of glibc's malloc.h."""
-KEPT = 2**30
-"""Freed memory in bytes that a process keeps, and size from which allocations are returned to the system."""
 
 
 def lacks_avx512(cpuinfo: Path = CPUINFO) -> bool:
@@ -134,19 +128,3 @@ def configure_torch(compute: ComputeConfig) -> torch.device:
     # weights after weight dropout are new ones at each call; copying them for cuDNN is 1% of a layer's time
     warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
     return device_of(compute)
-
-
-@cache
-def keep_freed_memory() -> bool:
-    """Make glibc keep freed memory; returns whether it does.
-
-    A training step frees and allocates hundreds of MB; page faults for them would take a third of a classifier's
-    training time.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # not glibc
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, KEPT) and mallopt(M_TRIM_THRESHOLD, KEPT))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ulmfit_lab.models.cross_entropy import linear_metrics
 from ulmfit_lab.training.metrics import classification_metrics
 from ulmfit_lab.training.steps import autocast
+from ulmfit_lab.utils.memory import MemoryBound
 
 
 @contextmanager
@@ -100,10 +101,13 @@ def over_documents(
     On a CPU each thread computes its own batches, which is faster than sharing the steps of an LSTM.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
+    memory = MemoryBound()
 
     def computed(batch: Any) -> list[Tensor]:
         with torch.inference_mode(), autocast(device, precision):  # both are per thread
-            return [part.cpu() for part in (*compute(batch.to(device)), batch.index)]
+            found = [part.cpu() for part in (*compute(batch.to(device)), batch.index)]
+        memory.hold()
+        return found
 
     with evaluating(model), ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
         each = pool.map if threads > 1 else map

@@ -22,6 +22,7 @@ from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.training.schedules import cycle_epochs, dropout_factor, layer_rates, lr_factor, trainable_groups
 from ulmfit_lab.training.steps import Step, autocast
 from ulmfit_lab.utils.errors import DataError, TrainingError
+from ulmfit_lab.utils.memory import MemoryBound
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ def fit(
     for point in at.points:
         record(Point(**point))
     resumed, began, saved = (at.tokens, at.seconds), time.monotonic() - at.seconds, at.seconds
+    memory = MemoryBound()
     model.train()
     while not (stopped := reason_to_stop(config, at.epoch, training.best)):
         count = counts[at.epoch]
@@ -158,6 +160,7 @@ def fit(
             if resume and at.seconds - saved >= checkpoint_seconds:
                 save(resume, training, device)
                 saved = at.seconds
+            memory.hold()
             progress(progress_at(at, sum(counts), seen, resumed))
         metrics = finish_epoch(training, evaluate, config)
         note(at, count, record, {f"valid_{name}": value for name, value in metrics.items()})
