@@ -51,6 +51,9 @@ EXPERIMENT = Experiment(
         ),
     ),
     levels={"tiny": (30, 60), "demo": (100, 500), "small": (500, 2000), "paper": (100, 22_500)},
+    tuned={
+        "small": {"shipped LM": {"classifier.lr": 0.004, "classifier.drop_mult": 0.8, "classifier.weight_decay": 0.1}}
+    },
     design=Design(
         contrasts=(("shipped LM", "TF-IDF"), ("400 tokens", "shipped LM")),
         primary=(("shipped LM", "TF-IDF", 500),),
