@@ -371,7 +371,7 @@ def reproduce_command(args: argparse.Namespace) -> int:
 
     home, tracker = open_lab(args)
     how = {"reuse_stages": args.reuse_stages, "keep_stages": args.keep_stages}
-    return reproduce_and_print(args.run, home, data_of(args), tracker, Path(args.results), **how)
+    return reproduce_and_print(args.name, home, data_of(args), tracker, Path(args.results), **how)
 
 
 def report_command(args: argparse.Namespace) -> int:

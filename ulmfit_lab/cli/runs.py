@@ -34,7 +34,7 @@ def transfer_options(runs: argparse.ArgumentParser) -> None:
 
 def reproduce_options(again: argparse.ArgumentParser) -> None:
     """Add the options of `reproduce`."""
-    again.add_argument("run", metavar="RUN", help="id of a run or its first digits, or EXPERIMENT/VARIANT/SEED")
+    again.add_argument("name", metavar="RUN", help="id of a run or its first digits, or EXPERIMENT/VARIANT/SEED")
     again.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (default: $ULMFIT_LAB_DATA)")
     stages = again.add_mutually_exclusive_group()
     stages.add_argument("--fresh-home", action="store_true", help="recompute all stages (the default)")
