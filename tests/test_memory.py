@@ -10,6 +10,31 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc is told so on Linux alone")
 
+FAULTS = """
+import resource, sys, torch
+from ulmfit_lab.utils.memory import keep_freed_memory
+if sys.argv[1] == "kept" and not keep_freed_memory():
+    sys.exit(9)
+for _ in range(21):
+    torch.ones(2**24)
+    if _ == 10:  # by then the heap has the size and the order that it keeps
+        first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
+"""
+
+
+def faults(how: str) -> int:
+    """Page faults of allocating 64 MB ten times, after eleven first times."""
+    done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True)
+    if done.returncode == 9:
+        pytest.skip("the C library is not glibc")
+    return int(done.stdout)
+
+
+def test_memory_that_was_freed_is_taken_again_without_a_fault() -> None:
+    assert faults("kept") < faults("given back") / 3
+
+
 FREED = """
 import json, sys, torch
 from ulmfit_lab.utils.memory import MemoryBound, keep_freed_memory, resident_bytes

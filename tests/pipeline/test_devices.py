@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,31 +10,6 @@ import torch
 from ulmfit_lab.config.schema import ComputeConfig
 from ulmfit_lab.pipeline import devices
 from ulmfit_lab.utils.errors import ConfigError
-
-FAULTS = """
-import resource, sys, torch
-from ulmfit_lab.utils.memory import keep_freed_memory
-if sys.argv[1] == "kept" and not keep_freed_memory():
-    sys.exit(9)
-for _ in range(21):
-    torch.ones(2**24)
-    if _ == 0:
-        first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
-"""
-
-
-def faults(how: str) -> int:
-    """Page faults of allocating 64 MB twenty times, after a first time."""
-    done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True)
-    if done.returncode == 9:
-        pytest.skip("the C library is not glibc")
-    return int(done.stdout)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc is told so on Linux alone")
-def test_memory_that_was_freed_is_taken_again_without_a_fault() -> None:
-    assert faults("kept") < faults("given back") / 3
 
 
 def test_a_precision_that_the_processor_lacks_is_an_error_and_never_another_one(

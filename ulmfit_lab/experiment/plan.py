@@ -143,7 +143,7 @@ def make_plan(planned: Iterable[PlannedRun], store: StageStore, rates: Throughpu
             languages.add(each.run_spec.config.language)
         for stage in each.stage.ancestry():
             if stage.fingerprint in missing and stage.fingerprint not in seconds:
-                seconds[stage.fingerprint] = stage.tokens / rates.of(stage, each.run_spec.config)
+                seconds[stage.fingerprint] = rates.seconds(stage, each.run_spec.config)
             elif stage.fingerprint not in missing and (stored := store.find(stage)):
                 reused[stage.fingerprint] = stored.seconds
     for language in languages:
@@ -158,6 +158,10 @@ class Throughput:
         self._cache = store.root.parent / "rates.json"
         self._measured = tracked_throughput(store)
         self._timed = measure_throughput(self._cache)
+
+    def seconds(self, stage: Stage, config: RunConfig) -> float:
+        """Predicted seconds of a stage."""
+        return stage.tokens / self.of(stage, config)
 
     def of(self, stage: Stage, config: RunConfig) -> float:
         """Tokens per second of a stage: of similar stages, else of a few timed steps, else a default."""

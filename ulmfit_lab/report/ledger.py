@@ -114,6 +114,12 @@ class Entry:
     scale: str = "small"
 
 
+def headlines(spec: ReportSpec) -> list[Contrast]:
+    """Return the contrasts that answer the claim: the primary ones or, if none are declared, all at the last level."""
+    default = [(variant, against, spec.levels[-1]) for variant, against in spec.chosen_pairs]
+    return list(spec.primary) or default
+
+
 def result_of(runs: pd.DataFrame, spec: ReportSpec, contrasts: Sequence[Contrast]) -> Result:
     """Evaluate the contrasts that answer the claim on a complete grid of runs."""
     rows = compare_variants(runs, spec)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
 from ulmfit_lab.config.scales import WIDE
-from ulmfit_lab.experiment.declaration import experiment_files, load_experiments
+from ulmfit_lab.experiment.declaration import Experiment, experiment_files, load_experiments
 from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.committed import (
     RUNS,
@@ -28,7 +28,7 @@ from ulmfit_lab.report.committed import (
 )
 from ulmfit_lab.report.figures import save_figure
 from ulmfit_lab.report.folders import folder_of
-from ulmfit_lab.report.ledger import Contrast, Entry, ledger_text, result_of
+from ulmfit_lab.report.ledger import Entry, headlines, ledger_text, result_of
 from ulmfit_lab.report.ledger_figure import draw_ledger
 from ulmfit_lab.report.repetitions import repetition_part
 from ulmfit_lab.report.withdrawn import all_withdrawals, check_withdrawn
@@ -37,12 +37,6 @@ from ulmfit_lab.utils.errors import LabError
 from ulmfit_lab.utils.files import file_digest
 
 LEDGER, SVG, PNG, RECORD = "README.md", "ledger.svg", "ledger.png", "ledger.json"
-
-
-def headlines(spec: ReportSpec) -> list[Contrast]:
-    """Return the contrasts that answer the claim: the primary ones or, if none are declared, all at the last level."""
-    default = [(variant, against, spec.levels[-1]) for variant, against in spec.chosen_pairs]
-    return list(spec.primary) or default
 
 
 def entries(root: Path) -> list[Entry]:
@@ -54,17 +48,19 @@ def entries(root: Path) -> list[Entry]:
     for experiment in load_experiments(sorted(experiment_files()))[0].values():
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
         rows = [row for each in places if (row := entry_of(each, root))]
-        wanted = [WIDE] if experiment.design.wide else []
-        if not any(row.scale != WIDE for row in rows):
-            wanted.insert(0, "small")
-        asked = experiment.name, experiment.claim, experiment.source, experiment.question
-        rows += [
-            Entry(*asked, declared=make_report_spec(experiment, scale), scale=scale)
-            for scale in wanted
-            if scale not in {row.scale for row in rows}
+        run = {row.scale for row in rows}
+        unrun = [] if run - {WIDE} else ["small"]
+        unrun += [WIDE] if experiment.design.wide and WIDE not in run else []
+        declared = [
+            replace(new_entry(experiment, scale), declared=make_report_spec(experiment, scale)) for scale in unrun
         ]
-        found += rows
+        found += rows + declared
     return found
+
+
+def new_entry(experiment: Experiment, scale: str) -> Entry:
+    """Return the row of an experiment at a scale, with neither declaration nor result."""
+    return Entry(experiment.name, experiment.claim, experiment.source, experiment.question, scale=scale)
 
 
 def withdrawn_rows(root: Path) -> list[tuple[str, str, str, str]]:
@@ -86,8 +82,7 @@ def entry_of(committed: Committed, root: Path) -> Entry | None:
         raise type(error)(f"{committed.folder / RUNS}: {error}") from error
     result = result_of(table, spec, headlines(spec))
     link = committed.folder.relative_to(root).as_posix()
-    asked = experiment.name, experiment.claim, experiment.source, experiment.question
-    return Entry(*asked, link, result, scale=committed.scale)
+    return replace(new_entry(experiment, committed.scale), link=link, result=result)
 
 
 def ledger_files(root: Path, formats: Sequence[str] = ("svg", "png")) -> dict[str, bytes]:

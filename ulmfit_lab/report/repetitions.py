@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.config.scales import WIDE
-from ulmfit_lab.report.ledger import Entry, Headline, Result, contrast_words, declared_cells
+from ulmfit_lab.report.ledger import Entry, Headline, Result, contrast_words, declared_cells, headlines
 from ulmfit_lab.report.tables import difference_words, markdown
 
 TITLE = """## Decisions at twice the width
@@ -29,30 +29,25 @@ def repetition_part(entries: Sequence[Entry]) -> list[str]:
 
 def repetition_rows(entry: Entry, small: Result | None) -> list[list[str]]:
     """Return a row for each contrast that was run at the scale wide, or one on what a run would show and cost."""
-    before = {place_of(each): each for each in small.headlines} if small else {}
-    told = {place: verdict_and_difference(each, small) for place, each in before.items()} if small else {}
+    before = {place_of(each): (each.row.verdict, told(each, small)) for each in small.headlines} if small else {}
     name, result = f"`{entry.name}`", entry.result
     if result is None:
-        return [[name, *planned_cells(entry.declared, list(told.values())), ""]] if entry.declared else []
+        words = [own for _, own in before.values()]
+        return [[name, *planned_cells(entry.declared, words), ""]] if entry.declared else []
     rows = []
     for each in result.headlines:
-        place = place_of(each)
-        same = {True: "yes", False: "no"}[before[place].row.verdict == each.row.verdict] if place in before else ""
-        found = told.get(place, "not run"), verdict_and_difference(each, result)
-        rows.append([name, contrast_words(each.row, result.spec), *found, same])
+        decision, own = before.get(place_of(each), ("", "not run"))
+        same = ("yes" if decision == each.row.verdict else "no") if decision else ""
+        rows.append([name, contrast_words(each.row, result.spec), own, told(each, result), same])
     return rows
 
 
 def planned_cells(spec: ReportSpec, small: Sequence[str]) -> list[str]:
     """Return contrasts, the small scale's results, and what a run at the scale wide would show and cost."""
-    pairs = dict.fromkeys((variant, against) for variant, against, _ in spec.primary) or spec.chosen_pairs
+    contrasts = dict.fromkeys(f"{variant} - {against}" for variant, against, _ in headlines(spec))
     power, n, *_, cost = declared_cells(spec)
     planned = "; ".join(part for part in (f"not run: n = {n}", power, cost) if part)
-    return [
-        "<br>".join(f"{variant} - {against}" for variant, against in pairs),
-        "<br>".join(small) or "not run",
-        planned,
-    ]
+    return ["<br>".join(contrasts), "<br>".join(small) or "not run", planned]
 
 
 def place_of(headline: Headline) -> tuple[str, str, str]:
@@ -60,6 +55,6 @@ def place_of(headline: Headline) -> tuple[str, str, str]:
     return headline.row.variant, headline.row.against, headline.row.level
 
 
-def verdict_and_difference(headline: Headline, result: Result) -> str:
+def told(headline: Headline, result: Result) -> str:
     """Return a verdict with the difference and its interval."""
     return f"**{headline.row.verdict}**, {difference_words(headline.row, result.spec)}"

@@ -177,10 +177,11 @@ def plan_again(run: TrackedRun, data: Path | None, imported: Path | None = None)
 
 def predict_cost(stage: Stage, config: RunConfig, home: Home, *, reuse_stages: bool) -> tuple[int, float]:
     """Number of stages that a reproduction computes, and their predicted seconds on this machine."""
-    rates, store = Throughput(StageStore(home.stages)), StageStore(home.stages)
+    store = StageStore(home.stages)
     *inputs, last = stage.ancestry()
     stages = [each for each in inputs if not (reuse_stages and store.find(each))] + [last]
-    return len(stages), sum(each.tokens / rates.of(each, config) for each in stages)
+    rates = Throughput(store)
+    return len(stages), sum(rates.seconds(each, config) for each in stages)
 
 
 def reproduce(

@@ -230,9 +230,9 @@ def predicted_seconds(tuning: Tuning) -> float:
         common, missing = ({s.fingerprint for s in found} for found in (other.ancestry(), store.missing(stage)))
         for part in stage.ancestry():
             if part.fingerprint not in common:
-                own[part.fingerprint] = left * part.tokens / rates.of(part, each.config)
+                own[part.fingerprint] = left * rates.seconds(part, each.config)
             elif part.fingerprint in missing:
-                shared[part.fingerprint] = part.tokens / rates.of(part, each.config)
+                shared[part.fingerprint] = rates.seconds(part, each.config)
     return sum(shared.values()) + sum(own.values())
 
 
