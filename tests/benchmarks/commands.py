@@ -13,11 +13,11 @@ from benchmarks.rows import Row
 from benchmarks.setting import Bench
 from ulmfit_lab.utils.errors import LabError
 
-EXPERIMENT, ROUNDS = "word2vec_vs_lm", 3
+EXPERIMENT, MANY_RUNS, ROUNDS = "word2vec_vs_lm", "fine_tuning", 3
 
 
 def commands(bench: Bench) -> list[Row]:
-    """Milliseconds of CPU time of `list`, and of `sweep`, `runs` and `report` of a finished experiment."""
+    """Milliseconds of CPU time of `list`, of `sweep`, `runs` and `report` of a finished experiment, and of `plan`."""
     sweep = [EXPERIMENT, "--scale", "tiny", "--seeds", str(bench.sizes.sweep_seeds)]
     sweep += ["--results", str(bench.folder / "results")]
     run_command(bench.folder, ["sweep", *sweep])
@@ -26,6 +26,7 @@ def commands(bench: Bench) -> list[Row]:
         "sweep, all runs finished": ["sweep", *sweep],
         "runs": ["runs", EXPERIMENT, "--scale", "tiny"],
         "report": ["report", *sweep],
+        "plan, 144 runs to make": ["plan", MANY_RUNS, "--scale", "tiny"],
     }
     return [
         Row(

@@ -189,7 +189,7 @@ def shown(value: float, form: str) -> str:
         case "nats":
             return f"{value:+.3f} nats" if value else "0 nats"
         case "ms":
-            return f"{value:.3g} ms"
+            return f"{number(value)} ms"
         case "alone":
             return "nothing beside it"
     return f"{number(value)} tokens/s"

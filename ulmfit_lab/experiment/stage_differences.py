@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -59,7 +59,7 @@ class Comparison:
 
     stored: Mapping[str, StageResult]
     """Fingerprint -> stage."""
-    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fields: dict[str, Fields] = field(default_factory=dict)
     """Fingerprint -> fields of a stage's key, as far as they were read."""
     known: dict[tuple[str, str], tuple[Difference, ...]] = field(default_factory=dict)
     """Fingerprints of a stage and a stored one -> their differences, as far as they were compared."""
@@ -68,7 +68,7 @@ class Comparison:
         """Fingerprint of the stored stage of this kind with the fewest differences, and these; "" if none is stored."""
         wanted = self._fields(stage.fingerprint, stage.kind, stage.key)
         candidates = [each for each in self.stored.values() if each.kind == stage.kind]
-        own = [len(list(self._of_fields(wanted, each))) for each in candidates]
+        own = [len(wanted.differing(self._stored_fields(each))) for each in candidates]
         best: tuple[int, int] | None = None
         for place in sorted(range(len(candidates)), key=own.__getitem__):
             if best and own[place] > best[0]:  # its inputs can only add differences
@@ -88,7 +88,7 @@ class Comparison:
         version = str(other.manifest["version"]), str(VERSIONS[stage.kind])
         if version[0] != version[1]:
             yield Difference("the lab's version of it", *version)
-        yield from self._of_fields(self._fields(stage.fingerprint, stage.kind, stage.key), other)
+        yield from self._fields(stage.fingerprint, stage.kind, stage.key).differences(self._stored_fields(other))
         inputs = other.manifest["inputs"]
         for name in dict.fromkeys([*inputs, *stage.inputs]):
             upstream, fingerprint = stage.inputs.get(name), inputs.get(name, "")
@@ -98,20 +98,36 @@ class Comparison:
                 shown = [each[:8] or "none" for each in (fingerprint, upstream.fingerprint if upstream else "")]
                 yield Difference(f"its {name}", *shown)
 
-    def _of_fields(self, wanted: Mapping[str, Any], other: StageResult) -> Iterator[Difference]:
-        had = self._fields(other.fingerprint, other.kind, other.manifest["key"])
-        if had == wanted:
-            return
-        for name in dict.fromkeys([*had, *wanted]):
-            if had.get(name) != wanted.get(name):
-                values = [format_field(name, fields.get(name)) for fields in (had, wanted)]
-                if values[0] != values[1]:
-                    yield Difference(name, *values)
+    def _stored_fields(self, stored: StageResult) -> Fields:
+        return self._fields(stored.fingerprint, stored.kind, stored.manifest["key"])
 
-    def _fields(self, fingerprint: str, kind: str, key: Mapping[str, Any]) -> dict[str, Any]:
+    def _fields(self, fingerprint: str, kind: str, key: Mapping[str, Any]) -> Fields:
         if fingerprint not in self.fields:
-            self.fields[fingerprint] = key_fields(kind, key)
+            shown = {name: format_field(name, value) for name, value in key_fields(kind, key).items()}
+            self.fields[fingerprint] = Fields(shown, {(n, v) for n, v in shown.items() if v != format_field(n, None)})
         return self.fields[fingerprint]
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a stage's key."""
+
+    shown: Mapping[str, str]
+    """Name -> value as it is shown."""
+    not_default: Set[tuple[str, str]]
+    """The names and values that are not defaults, which a key may leave out."""
+
+    def differing(self, other: Fields) -> set[str]:
+        """The names of the fields in which two keys differ."""
+        return {name for name, _ in self.not_default ^ other.not_default}
+
+    def differences(self, stored: Fields) -> Iterator[Difference]:
+        """The fields in which a key differs from a stored one."""
+        differing = self.differing(stored)
+        for name in dict.fromkeys([*stored.shown, *self.shown]) if differing else ():
+            if name in differing:
+                default = format_field(name, None)
+                yield Difference(name, stored.shown.get(name, default), self.shown.get(name, default))
 
 
 def key_fields(kind: str, key: Mapping[str, Any]) -> dict[str, Any]:
