@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ulmfit_lab.cli import main
-from ulmfit_lab.experiment.declaration import load_experiment
+from ulmfit_lab.experiment.declaration import Experiment, load_experiment
 from ulmfit_lab.report.ledger_files import check_results, entries, write_all
 from ulmfit_lab.report.publish import publish
 from ulmfit_lab.report.withdrawn import check_withdrawn, withdrawal_of, withdrawals
@@ -95,6 +96,18 @@ def test_a_report_without_new_runs_says_that_it_was_withdrawn_why_and_what_to_ru
     assert f"withdrawn 2026-11-26: {REASON}" in str(told.value) and len(str(told.value).splitlines()) == 1
     assert str(told.value).endswith(f"make new runs: ulmfit-lab sweep {NAME} --scale small")
     assert not (results / NAME).exists()
+
+
+def test_tracked_runs_of_an_earlier_declaration_alone_are_no_new_runs(
+    lab: Any, experiment: Experiment, tmp_path: Path
+) -> None:
+    assert not lab.sweep(replace(experiment, seeds=(7,))).failures
+    (tmp_path / "withdrawn").mkdir()
+    (tmp_path / "withdrawn" / "reasons.toml").write_text(TABLE.replace(NAME, experiment.name))
+    folder = tmp_path / experiment.name
+    with pytest.raises(IncompleteError, match=f"withdrawn 2026-11-26: {REASON}"):
+        publish(experiment, "tiny", None, lab.home, None, lab.tracker, folder)
+    assert not folder.exists()
 
 
 def test_checking_one_that_was_withdrawn_says_so(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

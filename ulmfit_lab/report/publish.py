@@ -68,6 +68,8 @@ def publish(
         return written
     planned = plan_runs(experiment, scale, overrides, data, (), home.imported)
     declared = declared_runs(tracked, planned)
+    if not declared:  # all tracked runs are of earlier declarations
+        check_not_withdrawn(experiment, scale, folder)
     check_looks_unchanged(declared, experiment)
     name_runs(tracked, planned, tracker)
     registration = registered_in(tracked)
@@ -96,9 +98,8 @@ def committed_runs(
 
     Raises LabError, with the file, for runs that are not declared.
     """
-    path, hint = folder / "runs.csv", f"ulmfit-lab sweep {experiment.name} --scale {scale}"
-    if withdrawal := withdrawal_of(folder):
-        raise IncompleteError(f"{experiment.name}: {withdrawal} (kept in {withdrawal.folder}); make new runs: {hint}")
+    check_not_withdrawn(experiment, scale, folder)
+    path, hint = folder / "runs.csv", sweep_hint(experiment, scale)
     if not path.is_file():
         raise IncompleteError(f"{experiment.name}: no tracked runs at scale {scale} and no {path}; make runs: {hint}")
     try:
@@ -111,6 +112,18 @@ def committed_runs(
             f"Warning: {path} has no column for {', '.join(fields)}; the runs may have used other values than declared."
         )
     return runs, spec
+
+
+def check_not_withdrawn(experiment: Experiment, scale: str, folder: Path) -> None:
+    """Raise IncompleteError, with date and reason, if the results of a folder are withdrawn and not made anew."""
+    if found := withdrawal_of(folder):
+        hint = sweep_hint(experiment, scale)
+        raise IncompleteError(f"{experiment.name}: {found} (kept in {found.folder}); make new runs: {hint}")
+
+
+def sweep_hint(experiment: Experiment, scale: str) -> str:
+    """The command that makes the missing runs."""
+    return f"ulmfit-lab sweep {experiment.name} --scale {scale}"
 
 
 def log_summary(
