@@ -154,6 +154,7 @@ def test_two_sweeps_at_once_make_each_run_once(lab: Any, experiment: Experiment)
     assert [process.wait(timeout=240) for process in running] == [0, 0]
     assert set(lab.results(experiment)) == CELLS
     assert len(list((lab.home.stages / "pretrained").glob("*/stage.json"))) == 1
+    assert list((lab.home.root / "results").rglob("table.md")), "the process that ends last writes the report"
 
 
 def test_a_run_of_another_experiment_with_the_same_stages_keeps_nobody_waiting(

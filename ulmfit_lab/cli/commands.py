@@ -388,12 +388,15 @@ def write_report(args: argparse.Namespace) -> int:
     """Write the report from the tracked runs, or from runs.csv if there are none, and print its table."""
     if show_current_report(args):
         return write_items(args) if getattr(args, "items", None) else 0
+    from filelock import FileLock
+
     from ulmfit_lab.report.publish import publish
 
     home, tracker = open_lab(args)
     experiment, overrides = load_declared(args, tracker)
     folder = results_folder(args, experiment, overrides)
-    written = publish(experiment, args.scale, overrides, home, data_of(args), tracker, folder)
+    with FileLock(home.locks / "report.lock"):  # processes that share a sweep may finish at once
+        written = publish(experiment, args.scale, overrides, home, data_of(args), tracker, folder)
     print("Written: " + ", ".join(str(path) for path in written))
     print("Compare the runs in MLflow: ulmfit-lab ui")
     return write_items(args) if getattr(args, "items", None) else 0

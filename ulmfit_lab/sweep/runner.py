@@ -7,7 +7,7 @@ tracked. Several processes may sweep at once: each run has a file lock, which is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.tracking.lineage import add_origins, read_origin, save_origin
 from ulmfit_lab.tracking.names import NOTE
 from ulmfit_lab.tracking.predictions import FILE, stored_predictions
-from ulmfit_lab.tracking.records import DIVERGED, REGISTERED
+from ulmfit_lab.tracking.records import DIVERGED, REGISTERED, TrackedRun
 from ulmfit_lab.tracking.sqlite_reader import RunReader
 from ulmfit_lab.training.metrics import find_metric
 from ulmfit_lab.training.progress import Point, Progress
@@ -60,7 +60,7 @@ class SweepResult:
     failures: tuple[tuple[str, str], ...]
     """Name and reason of each failed run."""
     in_other_processes: int
-    """Number of runs that another process was executing."""
+    """Number of runs that another process was executing when the sweep ended."""
     parent: str
     computed_seconds: float
     reused_seconds: float
@@ -190,20 +190,30 @@ def sweep(
             display.cell_done(result.name, result.failure, result.metric)
     declared = [each.run_spec.label for each in plan.todo]
     failures = sorted((r for r in results if r.failure), key=lambda result: declared.index(result.name))
+    made = tracker.runs(experiment.name, scale, "FINISHED")
+    left = unfinished({result.name for result in results if not result.ran}, plan, made)
     if failures:
         tracker.finish_sweep(parent, "FAILED", f"{len(failures)} of its runs failed")
-    elif all(r.ran for r in results):
+    elif not left:
         tracker.finish_sweep(parent, "FINISHED")
     return SweepResult(
         plan,
         sum(r.ran and not r.failure for r in results),
         tuple((r.name, r.failure) for r in failures),
-        sum(not r.ran for r in results),
+        len(left),
         parent,
         sum(r.computed_seconds for r in results),
         sum(r.reused_seconds for r in results),
-        diverged_runs(plan, experiment.name, scale, tracker),
+        diverged_runs(plan, made),
     )
+
+
+def unfinished(names: Container[str], plan: Plan, finished: Iterable[TrackedRun]) -> list[str]:
+    """Those of the named runs of a plan that are not finished: other processes are executing them, or were killed."""
+    made = {run.fingerprint for run in finished}
+    return [
+        each.run_spec.label for each in plan.todo if each.run_spec.label in names and each.stage.fingerprint not in made
+    ]
 
 
 def open_study_of(experiment: Experiment, scale: str, home: Home) -> Study:
@@ -214,11 +224,10 @@ def open_study_of(experiment: Experiment, scale: str, home: Home) -> Study:
     return open_study(home, sweep_name(experiment.name, scale), lower_is_better=lower)
 
 
-def diverged_runs(plan: Plan, experiment: str, scale: str, tracker: Tracker) -> tuple[tuple[str, str], ...]:
+def diverged_runs(plan: Plan, finished: Iterable[TrackedRun]) -> tuple[tuple[str, str], ...]:
     """Name and reason of the finished runs of a plan whose training diverged."""
     planned = {each.stage.fingerprint for each in plan.planned}
-    runs = tracker.runs(experiment, scale, "FINISHED")
-    return tuple((run.name, run.diverged) for run in runs if run.fingerprint in planned and run.diverged)
+    return tuple((run.name, run.diverged) for run in finished if run.fingerprint in planned and run.diverged)
 
 
 def order_runs(plan: Plan, store: StageStore, alive: Callable[[str], bool]) -> Iterator[PlannedRun]:
