@@ -37,7 +37,12 @@ EXPERIMENT = Experiment(
             ExtraMetric(metric="final/unseen_tokens", label="Tokens whose word is new (%)", scale=100.0),
             ExtraMetric(metric="final/accuracy", label="Test accuracy (%)", scale=100.0),
         ),
-        notes=("The draws have the mean and the standard deviation of the known rows, column by column.",),
+        notes=(
+            "The draws have the mean and the standard deviation of the known rows, column by column.",
+            "New words have the mean of the decoder's biases in every variant. In the runs of 2026-11-27, which are "
+            "withdrawn, biases started like embeddings, so that two things differed; this was found after those "
+            "results had been seen.",
+        ),
     ),
     levels={"tiny": (0, 1), "demo": (0, 1), "small": (0, 1, 2, 15), "paper": (0, 1, 15)},
     design=Design(

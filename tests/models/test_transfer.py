@@ -80,6 +80,15 @@ def language_model(tie: bool) -> LanguageModel:
     return model.eval()
 
 
+@pytest.mark.parametrize("unseen", ["zeros", "normal", "uniform"])
+def test_new_words_have_the_mean_bias_however_their_embeddings_start(unseen: Unseen) -> None:
+    model = language_model(True)
+    there = move_language_model(model, OLD, NEW, unseen, generator())
+    mean = move_language_model(model, OLD, NEW, "mean", generator())
+    assert torch.equal(there.decoder_bias, mean.decoder_bias)
+    assert not torch.equal(there.encoder.embedding.weight, mean.encoder.embedding.weight)
+
+
 @pytest.mark.parametrize("tie", [True, False])
 def test_a_moved_model_thinks_the_same_of_words_it_knew(tie: bool) -> None:
     model = language_model(tie)

@@ -56,21 +56,22 @@ def move_language_model(
 ) -> LanguageModel:
     """Return a copy of a language model with another vocabulary.
 
-    `transfer_rows` moves embedding, decoder bias and an untied decoder's weight; the rest is copied.
+    `transfer_rows` moves embedding, decoder bias and an untied decoder's weight; the rest is copied. New words have the
+    mean bias whatever `unseen` is: the bias says how frequent a word is, and its mean is far from 0.
     """
 
-    def moved_rows(rows: Tensor) -> Tensor:
+    def moved_rows(rows: Tensor, unseen: Unseen) -> Tensor:
         table = rows.reshape(len(old), -1)
         return transfer_rows(table, old, new, unseen, generator).reshape(-1, *rows.shape[1:]).to(rows.device)
 
     moved = copy.deepcopy(model)
-    embedding = moved_rows(model.encoder.embedding.weight)
+    embedding = moved_rows(model.encoder.embedding.weight, unseen)
     moved.encoder.embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
         embedding, freeze=False, padding_idx=model.encoder.pad
     )
-    moved.decoder_bias = nn.Parameter(moved_rows(model.decoder_bias))
+    moved.decoder_bias = nn.Parameter(moved_rows(model.decoder_bias, "mean"))
     if model.untied_weight is not None:
-        moved.untied_weight = nn.Parameter(moved_rows(model.untied_weight))
+        moved.untied_weight = nn.Parameter(moved_rows(model.untied_weight, unseen))
     return moved
 
 

@@ -365,7 +365,10 @@ class StageGraph:
             "language model": self.pretrained(),
         } | self.test_tokens()
         key = self.lm_key(fit, self.text_seed(fit))
-        key |= {"corpus": self.unlabelled_key(), "new_word_init": self.config.vocabulary.new_word_init}
+        new_word_init = self.config.vocabulary.new_word_init
+        key |= {"corpus": self.unlabelled_key(), "new_word_init": new_word_init}
+        if new_word_init != "mean":  # the decoder's biases of new words were once initialised in the same way
+            key["new_word_bias"] = "mean"
         return self.stage(
             "fine-tuned",
             key,
