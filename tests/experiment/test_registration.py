@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from ulmfit_lab.analysis.interim import replay_looks
+from ulmfit_lab.analysis.spec import ManipulationCheck, Margin, Published, ReportSpec
 from ulmfit_lab.config.paths import field_types
 from ulmfit_lab.config.schema import RunConfig
-from ulmfit_lab.experiment.declaration import Design, Experiment, until_decided
+from ulmfit_lab.experiment.declaration import Design, Experiment, Report, until_decided
 from ulmfit_lab.experiment.registration import (
     NEWER,
     changes_since,
@@ -116,6 +117,78 @@ def test_looks_that_were_added_after_a_fixed_test_include_its_error(experiment: 
     }
     (p,), (p_added,) = ([each.p for each in replay_looks(measured, spec).results.values()] for spec in (planned, added))
     assert p < p_added <= 2 * p
+
+
+EIGHT = tuple(range(8))
+DESIGN = Design(
+    primary=(("fine-tuned", "random", 100),),
+    margins=(Margin("fine-tuned", "random", 2.0, "small"),),
+    checks={"random": ManipulationCheck("final/above_majority", statement="learns", at_least=0.1)},
+)
+LEVELS = {"tiny": (30, 100)}
+
+
+@pytest.mark.parametrize(
+    ("later", "levels"),
+    [
+        ({}, ()),
+        ({"question": "And what of sentences?"}, ()),
+        ({"seeds": EIGHT[:6]}, ()),
+        ({"seeds": range(12)}, ("30", "100")),
+        ({"seeds": range(12), "scales": {"tiny": {"classifier.lr": 0.5}}}, ("30", "100")),
+        ({"levels": {"tiny": (30, 60, 100)}}, ("60",)),
+        ({"levels": {"tiny": (100,)}}, ()),
+        ({"levels": {"tiny": (100,)}, "scales": {"tiny": {"classifier.lr": 0.5}}}, ("100",)),
+        ({"design": replace(DESIGN, primary=(("fine-tuned", "random", 30),))}, ("30", "100")),
+        ({"design": replace(DESIGN, primary=())}, ("30", "100")),
+        ({"design": replace(DESIGN, margins=())}, ("30", "100")),
+        ({"design": replace(DESIGN, margins=(Margin("fine-tuned", "random", 5.0, "small"),))}, ("30", "100")),
+        ({"design": replace(DESIGN, checks={})}, ("30", "100")),
+        ({"design": replace(DESIGN, language_models=2)}, ("30", "100")),
+        ({"design": replace(DESIGN, smallest_difference=1.0)}, ()),
+    ],
+)
+def test_a_change_after_the_first_run_marks_each_contrast_that_it_may_have_decided(
+    experiment: Experiment, later: dict[str, Any], levels: tuple[str, ...]
+) -> None:
+    first = replace(experiment, factor="target.n_labels", levels=LEVELS, seeds=EIGHT, design=DESIGN)
+    spec = compared(first, replace(first, **later))
+    assert spec.exploratory == tuple(("fine-tuned", "random", level) for level in levels)
+    assert bool(spec.changed) == bool(later)
+
+
+def test_dropping_what_is_corrected_together_with_a_contrast_marks_it(experiment: Experiment) -> None:
+    plain = replace(experiment, factor="target.n_labels", levels=LEVELS, seeds=EIGHT)
+    fewer = replace(plain, levels={"tiny": (100,)})
+    assert compared(plain, fewer).exploratory == (("fine-tuned", "random", "100"),)
+
+
+def test_seeds_after_too_few_for_a_test_are_no_second_test(experiment: Experiment) -> None:
+    tried, whole = (replace(experiment, seeds=range(n)) for n in (5, 8))
+    assert compared(tried, whole).exploratory == ()
+
+
+def test_a_published_pair_is_declared_from_the_start(experiment: Experiment) -> None:
+    row = Published(variant="random", against="fine-tuned", what="error", value=5.0, source="a table")
+    named = replace(experiment, design=Design(contrasts=()), report=Report(published=(row,)), baseline="fine-tuned")
+    assert compared(named, named).exploratory == ()
+
+
+def test_a_record_of_the_first_kind_is_read(experiment: Experiment) -> None:
+    """It has one fingerprint for all configs of a variant, and neither checks nor the number of language models."""
+    early = {"checks", "language_models", "recipes"}
+    first = replace(experiment, design=DESIGN, factor="target.n_labels", levels=LEVELS, seeds=EIGHT)
+    assert compared(first, first, without=early).changed == ()
+    changed = compared(first, replace(first, scales={"tiny": {"classifier.lr": 0.5}}), without=early)
+    assert changed.changed == ("config of random changed", "config of fine-tuned changed")
+    assert len(changed.exploratory) == 2
+
+
+def compared(first: Experiment, now: Experiment, without: Collection[str] = ()) -> ReportSpec:
+    """The report specification of an experiment whose first declaration was another one."""
+    facts = {name: fact for name, fact in declared_facts(first, "tiny", None).items() if name not in without}
+    text = json.dumps({"time": "2026-01-01 10:00", "commit": "", "runs_before": 0, "facts": facts})
+    return with_registration(make_report_spec(now, "tiny"), text, now, None, "here")
 
 
 def test_a_declaration_travels_with_its_runs(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.spec import FEWEST_SEEDS, ReportSpec
 from ulmfit_lab.config.paths import fingerprint, flatten, non_defaults
 from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
 from ulmfit_lab.experiment.report_inputs import make_report_spec
@@ -29,6 +29,8 @@ UNREAD = ("compute.threads", "compute.device")
 NEWER = ("classifier.second_model",)
 """Fields that are younger than the first registrations. At their default they are left out of fingerprints, so that a
 declaration that does not name them is what it was."""
+SHARED_SEEDS = ("pretraining.seed", "fine_tuning.seed")
+"""Fields that differ between the seeds of a variant if these share language models."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,28 @@ def declared_facts(experiment: Experiment, scale: str, overrides: Changes | None
     """What decides which comparisons are made of which runs, as JSON: names, and fingerprints of the configs."""
     spec = make_report_spec(experiment, scale, overrides)
     configs: dict[str, list[Any]] = {}
+    recipes: dict[str, dict[str, str]] = {}
     for each in run_specs(experiment, scale, overrides):
         left_out = {*UNREAD, *(set(NEWER) - non_defaults(each.config).keys())}
         read = {path: value for path, value in flatten(each.config).items() if path not in left_out}
         configs.setdefault(each.variant, []).append(read)
+        if each.level_name not in (of_levels := recipes.setdefault(each.variant, {})):
+            of_seed = SHARED_SEEDS if spec.language_models else ()
+            of_levels[each.level_name] = fingerprint({k: v for k, v in read.items() if k not in of_seed})
     return {
         "question": spec.question,
         "metric": spec.metric,
-        "contrasts": [list(pair) for pair in spec.chosen_pairs],
+        "contrasts": [list(pair) for pair in spec.pairs],
         "primary": [list(each) for each in spec.primary],
         "margins": [[m.variant, m.against, m.value] for m in spec.margins],
+        "checks": [[variant, each.metric, each.at_least, each.at_most] for variant, each in spec.checks],
         "smallest_difference": spec.smallest_difference,
+        "language_models": spec.language_models,
         "levels": list(spec.levels),
         "seeds": list(spec.seeds),
         "looks": list(spec.looks),
         "configs": {variant: fingerprint(found) for variant, found in configs.items()},
+        "recipes": recipes,
     }
 
 
@@ -139,36 +148,80 @@ def describe_registration(first: Registration) -> str:
 
 def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
     """What was changed in the declaration, each in a few words."""
-    for name in ("question", "metric", "smallest_difference"):
-        if first.get(name) != now[name]:
-            yield f"{name.replace('_', ' ')} {first.get(name)!r} -> {now[name]!r}"
-    for name in ("contrasts", "primary", "margins", "levels", "seeds", "looks"):
-        was, has = ([words(each) for each in facts.get(name, [])] for facts in (first, now))
-        added, dropped = ([each for each in a if each not in b] for a, b in ((has, was), (was, has)))
-        yield from (f"{name} added: {', '.join(added)}" for _ in range(bool(added)))
-        yield from (f"{name} dropped: {', '.join(dropped)}" for _ in range(bool(dropped)))
-    for variant, config in now["configs"].items():
+    for name in ("question", "metric", "smallest_difference", "language_models"):
+        if name in first and first[name] != now[name]:
+            yield f"{name.replace('_', ' ')} {first[name]!r} -> {now[name]!r}"
+    for name in ("contrasts", "primary", "margins", "checks", "levels", "seeds", "looks"):
+        added, dropped = added_and_dropped(first, now, name)
+        yield from (f"{name} added: {', '.join(map(words, added))}" for _ in range(bool(added)))
+        yield from (f"{name} dropped: {', '.join(map(words, dropped))}" for _ in range(bool(dropped)))
+    for variant in now["configs"]:
         if variant not in first["configs"]:
             yield f"variant added: {variant}"
-        elif (
-            first["configs"][variant] != config and first["levels"] == now["levels"] and first["seeds"] == now["seeds"]
-        ):
+        elif any(is_recipe_changed(first, now, variant, level) for level in now["levels"]):
             yield f"config of {variant} changed"
     yield from (f"variant dropped: {variant}" for variant in first["configs"] if variant not in now["configs"])
+
+
+def added_and_dropped(first: Mapping[str, Any], now: Mapping[str, Any], name: str) -> tuple[list[Any], list[Any]]:
+    """The entries of a list of facts that are new, and those that are gone; none if the list was not recorded."""
+    if name not in first:
+        return [], []
+    was, has = first[name], now[name]
+    return [each for each in has if each not in was], [each for each in was if each not in has]
+
+
+def is_recipe_changed(first: Mapping[str, Any], now: Mapping[str, Any], variant: str, level: str) -> bool:
+    """Whether a variant's config at a level is another one; False for a level that was not declared."""
+    if "recipes" in first:
+        was, has = (facts["recipes"].get(variant, {}).get(level) for facts in (first, now))
+        return was is not None and was != has
+    # an early record has one fingerprint of a variant's configs over all levels and seeds
+    same_grid = first["levels"] == now["levels"] and first["seeds"] == now["seeds"]
+    return variant in first["configs"] and same_grid and bool(first["configs"][variant] != now["configs"][variant])
 
 
 def exploratory_contrasts(
     first: Mapping[str, Any], now: Mapping[str, Any], spec: ReportSpec
 ) -> Iterable[tuple[str, str, str]]:
-    """The tested contrasts that were not declared as they are now before the first run."""
-    changed_all = first["looks"] != now["looks"] or first["metric"] != now["metric"]
-    same_grid = first["levels"] == now["levels"] and first["seeds"] == now["seeds"]
+    """The tested contrasts whose verdict a change since the first run may have decided.
+
+    That is each contrast if the metric, the looks or the primary family was changed, or if seeds were added after a
+    test; one that was added, or whose variant, recipe, check or margin was changed; and, where contrasts or levels were
+    dropped, each that is corrected together with them.
+    """
+    changed_all = is_family_changed(first, now)
+    dropped = any(added_and_dropped(first, now, name)[1] for name in ("contrasts", "levels"))
     for variant, against in spec.pairs:
-        configs = [(first["configs"].get(name), now["configs"].get(name)) for name in (variant, against)]
-        other = any(was is None or (same_grid and was != has) for was, has in configs)
+        changed = {variant, against} & changed_variants(first, now) or is_margin_changed(first, now, variant, against)
         for level in spec.levels:
-            if changed_all or other or [variant, against] not in first["contrasts"] or level not in first["levels"]:
+            recipe = any(is_recipe_changed(first, now, name, level) for name in (variant, against))
+            added = [variant, against] not in first["contrasts"] or level not in first["levels"]
+            smaller_family = dropped and (variant, against, level) not in spec.primary
+            if changed_all or changed or recipe or added or smaller_family:
                 yield variant, against, level
+
+
+def is_family_changed(first: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether something was changed that every verdict depends on."""
+    changed = any(
+        name in first and first[name] != now[name] for name in ("metric", "looks", "primary", "language_models")
+    )
+    further = added_and_dropped(first, now, "seeds")[0] and not now["looks"]
+    # with fewer, there was no test to be followed by another one
+    return changed or bool(further and len(first["seeds"]) >= FEWEST_SEEDS)
+
+
+def changed_variants(first: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """Variants that were added, or whose manipulation check was changed."""
+    added, dropped = added_and_dropped(first, now, "checks")
+    return {variant for variant, *_ in (*added, *dropped)} | (now["configs"].keys() - first["configs"].keys())
+
+
+def is_margin_changed(first: Mapping[str, Any], now: Mapping[str, Any], variant: str, against: str) -> bool:
+    """Whether the margin of a contrast was changed."""
+    added, dropped = added_and_dropped(first, now, "margins")
+    return any({one, other} == {variant, against} for one, other, _ in (*added, *dropped))
 
 
 def words(value: Any) -> str:

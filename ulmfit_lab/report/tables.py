@@ -141,7 +141,11 @@ def registration_part(spec: ReportSpec) -> list[str]:
     """Return when the experiment was registered, and what has changed since."""
     if not spec.registered:
         return []
-    changed = f" Changed since, therefore exploratory: {'; '.join(spec.changed)}." if spec.changed else ""
+    changed = (
+        f" Changed since: {'; '.join(spec.changed)}. Contrasts that this affects are exploratory."
+        if spec.changed
+        else ""
+    )
     return [f"{spec.registered}{changed}"]
 
 
