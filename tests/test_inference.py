@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ulmfit_lab.analysis.statistics import compare_paired
 from ulmfit_lab.cli import main
+from ulmfit_lab.config.paths import override
 from ulmfit_lab.data.corpus import open_corpus
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.inference.predict import (
@@ -103,6 +104,29 @@ def command(lab: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         return status, *capsys.readouterr()
 
     return run
+
+
+def test_a_missing_text_keeps_its_row(lab: Any) -> None:
+    home, _, runs = lab
+    trained = load_classifier(runs["word2vec", 0], home)
+    whole = predict(trained, [TEXT, TEXT])
+    found = predict(trained, [TEXT, None, TEXT])  # type: ignore[list-item]
+    assert found.shape == (3, 2) and np.isnan(found[1]).all()
+    np.testing.assert_array_equal(found[[0, 2]], whole)
+    with pytest.raises(DataError, match="text 2"):
+        predict(trained, [TEXT, float("nan")])  # type: ignore[list-item]
+
+
+def test_a_named_set_of_two_fields_wants_both(lab: Any) -> None:
+    home, _, runs = lab
+    trained = load_classifier(runs["word2vec", 0], home)
+    (model, config), *_ = trained.members
+    news = replace(trained, members=((model, override(config, {"target.path": "", "target.name": "ag-news"})),))
+    assert news.columns.names == ("title", "description")
+    with pytest.raises(DataError, match="title, description"):
+        predict(news, [TEXT])
+    header, rows = ["description", "title"], [["They fly.", "Comets"]]
+    assert [document.text for document in read_rows(news, header, rows)] == ["Comets\x1fThey fly."]
 
 
 @pytest.mark.parametrize("variant", ["word2vec", "fine-tuned", "backwards", "whole", "frozen"])

@@ -156,8 +156,10 @@ def test_the_documents_before_those_of_validation_test(
 
 
 def test_nothing_left_to_train_on_after_testing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"valid_tokens = 10 and test_tokens = 20"):
-        split_documents(of_lengths(tmp_path, [5, 7, 3, 9, 4, 6]), 0, 10, 20)
+    corpus = of_lengths(tmp_path, [5, 7, 3, 9, 4, 6])
+    for valid, test in ((10, 20), (40, 2)):  # the corpus has 34 tokens
+        with pytest.raises(DataError, match=f"valid_tokens = {valid} and test_tokens = {test}"):
+            split_documents(corpus, 0, valid, test)
 
 
 def test_a_split_keeps_to_the_documents_it_is_given(tmp_path: Path) -> None:

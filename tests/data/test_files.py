@@ -13,7 +13,7 @@ from ulmfit_lab.data.files import find_own, matching_files, texts_digest
 from ulmfit_lab.data.formats import Columns, Document
 from ulmfit_lab.data.sources import read_documents, read_labelled
 from ulmfit_lab.pipeline import labelled_data as targets
-from ulmfit_lab.utils.errors import DataError
+from ulmfit_lab.utils.errors import ConfigError, DataError
 
 
 def make(folder: Path, files: dict[str, str]) -> Path:
@@ -141,6 +141,8 @@ def test_a_labelled_set_in_a_folder_of_splits_has_the_test_texts_there(tmp_path:
     assert targets.test_source(TargetConfig(path=str(root / "train.csv"), test_path=str(root))) == replace(
         own, test_path=str(root)
     )
+    with pytest.raises(ConfigError, match="target.test_path = 'mine.csv' .* target.path is not set"):
+        targets.test_source(TargetConfig(name="trec", test_path="mine.csv"))
     make(tmp_path, {"train.tsv": "text\n"})
     with pytest.raises(DataError, match=r"train.csv and train.tsv are the same split"):
         read_documents(target, None)

@@ -51,6 +51,17 @@ def test_a_set_is_counted_as_by_hand(target: TargetConfig) -> None:
     assert "2 of 4 test texts are also training texts" in overlap
 
 
+def test_held_out_texts_that_are_also_training_texts_are_counted(tmp_path: Path, write_csv: Write) -> None:
+    rows = [(text, label) for label in "ab" for text in ("one", "two", "three")] * 5
+    path = str(write_csv(tmp_path / "texts.csv", rows))
+    found = summarise_target(TargetConfig(path=path, n_valid=3, holdout=4, test_share=0.2), None)
+    assert (found.validation_overlap, found.holdout_overlap) == (3, 4), "every text stands there ten times"
+    assert found.lines[3].endswith("; validation texts in them: 3; holdout texts in them: 4")
+    once = [(f"text {number}", "ab"[number % 2]) for number in range(30)]
+    found = summarise_target(TargetConfig(path=str(write_csv(tmp_path / "b.csv", once)), n_valid=3, holdout=4), None)
+    assert not found.held_out
+
+
 def test_held_out_tests_are_those_of_the_runs(target: TargetConfig) -> None:
     found = summarise_target(replace(target, test_path="", test_share=0.25, n_test=3), None)
     assert (found.training, found.validation, found.testing) == (16, 1, 3), "round(23 / 4) = 6 are held out"

@@ -325,6 +325,15 @@ def test_without_the_sentence_encoder_planning_says_what_to_install(
     assert final_stage(config, 0, None)
 
 
+def test_the_labelled_set_is_refused_as_unlabelled_text(config: RunConfig, tmp_path: Path, write_csv: Any) -> None:
+    """A language model would read the documents that are held out."""
+    test = str(write_csv(tmp_path / "test.csv", [("one", "a"), ("two", "b")]))
+    for unlabelled in (config.target.path, test):
+        mixed = override(config, {"unlabelled.path": unlabelled, "target.test_path": test})
+        with pytest.raises(ConfigError, match="unlabelled is the target's labelled or test set"):
+            final_stage(mixed, 0, None)
+
+
 def test_sentence_vectors_are_made_once_for_all_seeds_and_numbers_of_labels(
     made: Callable[..., StageResult], config: RunConfig, write_csv: Callable[..., Path], sentences: Any, tmp_path: Path
 ) -> None:

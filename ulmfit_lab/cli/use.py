@@ -103,6 +103,8 @@ def new_command(args: argparse.Namespace) -> int:
 
 def import_command(args: argparse.Namespace) -> int:
     """Import a language model, and print the options that use it."""
+    from ulmfit_lab.data.rules import CAPITAL
+    from ulmfit_lab.data.word_lists import read_word_list
     from ulmfit_lab.pipeline.imported_models import import_fastai, model_option
     from ulmfit_lab.utils.home import open_home
 
@@ -112,6 +114,11 @@ def import_command(args: argparse.Namespace) -> int:
     usual = {"lm.tie_weights": True, "vocabulary.units": "words"}
     options = {path: value for path, value in changes.items() if usual.get(path) != value}
     print(f"{found.sizes.words:,} words, {found.sizes.n_layers} layers; stored in {found.folder}.")
+    if CAPITAL in read_word_list(files[1]):
+        print(
+            "Warning: it was trained with xxmaj before capitalised words, as fastai 1 and 2 do. Texts here have none, "
+            "so that it reads other tokens than it was trained on; fine-tune it on the target's text."
+        )
     print("Options to use it in a sweep: " + " ".join(model_option(path, value) for path, value in options.items()))
     return 0
 
@@ -125,6 +132,10 @@ def export_command(args: argparse.Namespace) -> int:
     trained = load_language_model(run, home)
     written = export_fastai(trained.model, trained.vocabulary, Path(args.to))
     print("Written: " + ", ".join(str(path) for path in written))
+    print(
+        "It was trained without xxmaj before capitalised words, which fastai's default rules insert: give fastai's "
+        "Tokenizer rules without replace_maj."
+    )
     return 0
 
 

@@ -216,7 +216,7 @@ def split_documents(
     before = from_end[len(numbers) - first_valid - 1] if first_valid >= 0 else 0
     held_for_test = int(np.searchsorted(from_end, before + test_tokens)) + 1 if test_tokens else 0
     first_test = len(numbers) - held_for_test if test_tokens else first_valid
-    if first_test <= 0:
+    if first_valid < 0 or first_test <= 0:
         wanted = f"valid_tokens = {valid_tokens}" + (f" and test_tokens = {test_tokens}" if test_tokens else "")
         raise DataError(
             f"The corpus has {lengths.sum()} tokens in {len(numbers)} documents, too few to hold out {wanted}; "

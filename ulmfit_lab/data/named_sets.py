@@ -53,6 +53,8 @@ class NamedSet:
     hub: Hub | None = None
     distribution: str = ""
     """Python package that contains the file."""
+    text_columns: str = "text"
+    """Fields of a document, separated by commas, as the columns of a table would be named."""
 
 
 def find_named_set(name: str, split: str, data_dir: Path | None) -> TextSource:
@@ -265,6 +267,7 @@ NAMED_SETS: Mapping[str, NamedSet] = {
             {"train": "train", "test": "test"},
             partial(row_documents, label="label", names=TOPICS, texts=("title", "description"), first=1),
         ),
+        text_columns="title,description",
     ),
 }
 """Name -> set that is read from its own files or from the hub."""

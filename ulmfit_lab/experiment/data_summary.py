@@ -55,6 +55,10 @@ class TargetSummary:
     """Duplicate training texts, ignoring whitespace."""
     overlap: int
     """Test texts that are in the training texts, ignoring whitespace."""
+    validation_overlap: int
+    """Validation texts that are in the training texts."""
+    holdout_overlap: int
+    """Texts of the holdout that are in the training texts."""
     first_words: Mapping[str, tuple[float, float]]
     """Most frequent first words of texts -> their shares of the training and of the test texts."""
     test_median: float
@@ -110,9 +114,15 @@ class TargetSummary:
             self.documents,
             f"  classes: {', '.join(shown)}",
             f"  words: {length}; {cut}",
-            f"  duplicate training texts: {repeated}; test texts in the training texts: {overlap}",
+            f"  duplicate training texts: {repeated}; test texts in the training texts: {overlap}{self.held_out}",
             f"  difference of test from training texts (total variation): {self.shift}",
         )
+
+    @property
+    def held_out(self) -> str:
+        """How many validation texts, and texts of the holdout, are training texts; empty if none is."""
+        counts = {"validation": self.validation_overlap, "holdout": self.holdout_overlap}
+        return "".join(f"; {name} texts in them: {count:,}" for name, count in counts.items() if count)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -189,6 +199,8 @@ def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
         cut=int(np.sum(lengths > target.max_length)) if target.max_length else 0,
         repeated=len(digests) - len(known),
         overlap=sum(test.digests[number] in known for number in tested),
+        validation_overlap=sum(train.digests[number] in known for number in valid),
+        holdout_overlap=sum(train.digests[number] in known for number in held),
         first_words=share_first_words([train.first[n] for n in pool], [test.first[n] for n in tested]),
         test_median=float(np.median(test.lengths[tested])),
     )

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.data.files import NO_COLUMNS, find_own
 from ulmfit_lab.data.formats import Columns, Document, make_document
+from ulmfit_lab.data.named_sets import NAMED_SETS
 from ulmfit_lab.data.rules import BOS, PAD_ID, SPECIALS, UNK_ID
 from ulmfit_lab.data.subwords import END
 from ulmfit_lab.data.tokenizer import has_words, tokenize
@@ -64,7 +65,8 @@ class TrainedClassifier:
     def columns(self) -> Columns:
         """Text columns of the run, without label; empty rows are kept."""
         target = self.config.target
-        return Columns(target.text_column if target.path else Columns().text, None, keep_empty=True)
+        text = target.text_column if target.path else NAMED_SETS[target.name].text_columns
+        return Columns(text, None, keep_empty=True)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,10 @@ def read_file(trained: TrainedClassifier, path: str, text_column: str = "") -> l
 
 
 def read_plain(trained: TrainedClassifier, texts: Sequence[str]) -> list[Document]:
-    """Convert plain texts to documents; raises DataError if the run has several text columns, or for another type."""
+    """Convert plain texts to documents; None is a missing text.
+
+    Raises DataError if the run has several text columns, or for another type.
+    """
     if len(trained.columns.names) > 1:
         raise _wants_columns(trained.columns, "A plain text")
     return [make_document([text], None, f"text {number}", keep_empty=True) for number, text in enumerate(texts, 1)]
@@ -169,8 +174,8 @@ def labels_of(trained: TrainedClassifier, scores: np.ndarray) -> list[str | None
 
 
 def _documents(trained: TrainedClassifier, texts: Sequence[str] | Sequence[Document]) -> list[Document]:
-    plain = [text for text in texts if isinstance(text, str)]
-    return read_plain(trained, plain) if plain else [text for text in texts if isinstance(text, Document)]
+    documents = [text for text in texts if isinstance(text, Document)]
+    return documents if len(documents) == len(texts) else read_plain(trained, texts)  # type: ignore[arg-type]
 
 
 def _classify(trained: TrainedClassifier, words: Sequence[Sequence[str]]) -> np.ndarray:

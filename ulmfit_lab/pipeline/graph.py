@@ -276,8 +276,23 @@ class StageGraph:
         return {"test": self.tokens(source)} if source else {}
 
     def unlabelled_tokens(self) -> Stage:
-        """Return the stage of the unlabelled corpus, or else of the target's training texts."""
-        return self.tokens(self.config.unlabelled) if self.config.unlabelled.given else self.target_tokens()
+        """Return the stage of the unlabelled corpus, or else of the target's training texts.
+
+        Raises ConfigError if the corpus is the labelled set itself, of which documents are held out.
+        """
+        if not self.config.unlabelled.given:
+            return self.target_tokens()
+        found = self.tokens(self.config.unlabelled)
+        if self.config.target.given and found.fingerprint in self.labelled_fingerprints():
+            raise ConfigError(
+                "unlabelled is the target's labelled or test set, so that a language model would read the documents "
+                "that are held out; leave it out: by default the target's training texts are used."
+            )
+        return found
+
+    def labelled_fingerprints(self) -> set[str]:
+        """Return the fingerprints of the tokens of the target's training and test texts."""
+        return {each.fingerprint for each in (self.target_tokens(), *self.test_tokens().values())}
 
     def unlabelled_key(self) -> dict[str, Any]:
         """Return the key of the part of the unlabelled text that is used."""

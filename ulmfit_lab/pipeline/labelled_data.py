@@ -15,7 +15,7 @@ from ulmfit_lab.data.sources import has_split
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.pipeline.store import StageContext, StageResult
 from ulmfit_lab.training.metrics import classification_metrics
-from ulmfit_lab.utils.errors import DataError
+from ulmfit_lab.utils.errors import ConfigError, DataError
 
 MOST_CLASSES = 10_000
 """Maximum number of classes; more labels are ids or texts."""
@@ -224,8 +224,13 @@ def documents_to_encode(
 
 
 def test_source(target: TargetConfig) -> TargetConfig | None:
-    """Return the source of the target's own test texts, if any."""
-    if target.path and target.test_path:
+    """Return the source of the target's own test texts, if any; raises ConfigError for a test file of a named set."""
+    if target.test_path and not target.path:
+        raise ConfigError(
+            f"target.test_path = {target.test_path!r} tests a target of your own, but target.path is not set; set it, "
+            "or remove target.test_path."
+        )
+    if target.test_path:
         return replace(target, path=target.test_path, split="test")
     return replace(target, split="test") if has_split(target, "test") else None
 
