@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
 @pytest.mark.parametrize(
     ("across", "first", "given", "expected"),
     [
-        ("lm.drop_mult", 1.0, "0.25, 0.5,1e-1", (0.25, 0.5, 0.1)),
+        ("lm.drop_mult", 1.0, "0.25, 0.5,1e-1", (0.1, 0.25, 0.5)),
         ("pretraining.schedule", "one-cycle", "constant,one-cycle", ("constant", "one-cycle")),
         ("lm.tie_weights", True, "true,False", (True, False)),
         ("pretraining.bptt", 70, "35,70,35", (35, 70)),

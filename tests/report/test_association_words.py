@@ -65,6 +65,21 @@ def test_the_sections_stand_after_the_comparisons_and_hold_numbers_intervals_and
     assert "**Correlation with the outcome: weaker for accuracy than for perplexity (Spearman: perplexity +" in text
 
 
+def test_a_model_whose_training_diverged_is_left_out_and_named(associated: Associated) -> None:
+    runs, spec = associated
+    assert spec.associations
+    ill = (runs["variant"] == spec.models[2]) & (runs["seed"] == 1)
+    grid = check_grid(runs.assign(diverged=ill.map({True: "its loss rose", False: ""})), spec)
+    (seeds, *_), found = steadiness_of(grid, spec), correlations_of(grid, spec)["Spearman"]
+    assert seeds.models == found.models == len(spec.models) - 1
+    others = tuple(model for model in spec.models if model != spec.models[2])
+    without = replace(spec, associations=replace(spec.associations, variants=others))
+    assert found == correlations_of(check_grid(runs, spec), without)["Spearman"]
+    named = f"Left out of variability and correlations: {spec.models[2]} (1 of 6 runs diverged)."
+    assert named in markdown_report(grid, spec)
+    assert named not in markdown_report(check_grid(runs, spec), spec)
+
+
 def test_a_report_without_associations_has_no_such_section(runs: pd.DataFrame, spec: ReportSpec) -> None:
     assert association_parts(check_grid(runs, spec), spec) == []
 

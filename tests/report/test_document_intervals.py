@@ -16,6 +16,7 @@ from ulmfit_lab.analysis.comparisons import compare_variants
 from ulmfit_lab.analysis.crossed import DocumentInterval
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.experiment.declaration import Experiment
+from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.committed import Committed, check_folder, committed_grid
 from ulmfit_lab.report.document_intervals import FILE, read_document_intervals
 from ulmfit_lab.report.publish import publish
@@ -95,15 +96,19 @@ def test_a_clone_without_predictions_makes_the_same_report(
 
 
 def test_intervals_of_other_runs_are_not_shown(reported: Path, compared: Experiment) -> None:
-    runs, _ = committed_grid(Committed(compared, "tiny", reported))
-    assert read_document_intervals(reported, runs) and not read_document_intervals(reported, runs[1:])
+    runs, spec = committed_grid(Committed(compared, "tiny", reported))
+    found = read_document_intervals(reported, runs, spec)
+    assert found and not read_document_intervals(reported, runs[1:], spec)
+    assert not read_document_intervals(reported, runs, replace(spec, metric="final/accuracy"))
+    turned = replace(spec, contrasts=tuple(pair[::-1] for pair in spec.pairs))
+    assert not read_document_intervals(reported, runs, turned), "a contrast the other way round is another one"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"runs": "", "contrasts": [{"variant": "a"}]}'])
-def test_a_damaged_file_is_named(text: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(text: str, compared: Experiment, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=FILE):
-        read_document_intervals(tmp_path, pd.DataFrame({"run_id": ["a"]}))
+        read_document_intervals(tmp_path, pd.DataFrame({"run_id": ["a"]}), make_report_spec(compared, "tiny"))
 
 
 def test_a_verdict_that_other_documents_may_not_show_is_named(
@@ -121,5 +126,5 @@ def test_a_verdict_that_other_documents_may_not_show_is_named(
 
 def test_the_file_is_json_that_names_its_runs(reported: Path) -> None:
     found = json.loads((reported / FILE).read_text(encoding="utf-8"))
-    assert set(found) == {"runs", "contrasts"}
+    assert set(found) == {"runs", "metric", "contrasts"}
     assert [each["variant"] for each in found["contrasts"]] == ["fine-tuned", "tf-idf"]

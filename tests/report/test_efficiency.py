@@ -10,9 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ulmfit_lab.analysis.efficiency import crossing, efficiency_at, format_ratio, jackknife
+from ulmfit_lab.analysis.efficiency import (
+    LabelEfficiency,
+    crossing,
+    efficiency_at,
+    format_ratio,
+    jackknife,
+    label_efficiency,
+)
 from ulmfit_lab.analysis.run_table import check_grid
-from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.spec import ManipulationCheck, ReportSpec
 from ulmfit_lab.experiment.declaration import Design, Experiment
 from ulmfit_lab.report.tables import markdown_report
 from ulmfit_lab.utils.errors import ConfigError
@@ -49,6 +56,19 @@ def test_seeds_of_one_cluster_are_left_out_together() -> None:
     assert high - low > 2 * (alone[1] - alone[0])
     whole, *interval = jackknife(PLACES, errors, np.full(6, 25.0), np.zeros(6))
     assert math.isfinite(whole) and all(map(math.isnan, interval))
+
+
+def test_an_interval_ends_at_the_levels_that_were_run_and_a_void_curve_claims_nothing(
+    spec_with: Callable[..., ReportSpec], runs_of: Callable[[ReportSpec], pd.DataFrame]
+) -> None:
+    found = LabelEfficiency("a", "b", "100", 800.0, 0.5, 20.0, 8, largest=1600.0, smallest=100.0)
+    assert format_ratio(found) == ["800", "8.0", "less than 1.0 to more than 16.0"]
+    assert format_ratio(replace(found, low=2.0, high=9.0))[2] == "2.0 to 9.0"
+    check = ManipulationCheck("final/error", statement="learns", at_most=0.0)
+    spec = spec_with(efficiency=(("word2vec", "random"),), checks=(("random", check),))
+    rows = label_efficiency(check_grid(runs_of(spec), spec), spec)
+    assert rows and all(format_ratio(row)[:1] == ["void"] for row in rows)
+    assert "random at 100: learns in 0 of 6 runs; random at 1000: learns in 0 of 6 runs" in format_ratio(rows[0])[1]
 
 
 def test_a_report_says_how_many_labels_another_variant_needs(

@@ -201,7 +201,10 @@ def test_the_figure_is_the_same_bytes_twice_and_tells_verdicts_apart(
 
 
 def test_decisions_at_twice_the_width_stand_beside_those_of_the_small_scale(
-    runs: pd.DataFrame, spec: ReportSpec, spec_with: Callable[..., ReportSpec]
+    runs: pd.DataFrame,
+    spec: ReportSpec,
+    spec_with: Callable[..., ReportSpec],
+    runs_of: Callable[[ReportSpec], pd.DataFrame],
 ) -> None:
     expected = Expectation(sd=2.0, source="a guess", core_hours=31.0, changes_mind="another decision")
     small = entry(result_of(runs, spec, [CONTRAST, ("word2vec", "random", "100")]))
@@ -221,5 +224,10 @@ def test_decisions_at_twice_the_width_stand_beside_those_of_the_small_scale(
     assert same.endswith("| yes |") and count == "Decisions that are the same: 1 of 2."
     assert "| `unrun` | " in unrun and "| not run | not run: n = 6; " in unrun and "about 31 core-hours" in unrun
     assert repetition_part([small]) == []
+    # what was not decided at either scale is no decision that is the same
+    few = spec_with(seeds=(0, 1))
+    undecided = entry(result_of(runs_of(few), few, [CONTRAST]))
+    _, table = repetition_part([undecided, replace(undecided, scale="wide")])
+    assert table.splitlines()[2].endswith("|  |")
     text = ledger_text([small, *wide], "", (), [title, table, count])
     assert "1 rows of claims" in text and text.index(title) > text.index("## Claims with results")

@@ -113,6 +113,11 @@ def test_perplexities_over_different_vocabularies_are_refused(
     assert len(check_grid(mixed, spec)) == 36  # errors of a classifier may be compared
     by_level = mixed.assign(**{"param/vocabulary": mixed["level"]})
     assert len(check_grid(by_level, spec_with(metric="final/lm_perplexity"))) == len(mixed)
+    with_loss = mixed.assign(**{"final/loss": 4.0, "param/last_stage": "classifier"})
+    assert len(check_grid(with_loss, spec_with(metric="final/loss"))) == 36
+    of_models = with_loss.assign(**{"param/last_stage": "fine-tuned"})
+    with pytest.raises(MismatchError, match="final/loss over 2 vocabularies"):
+        check_grid(of_models, spec_with(metric="final/loss"))
     same = mixed.assign(**{"param/vocabulary": "a"})
     assert len(check_grid(same, spec_with(metric="final/lm_perplexity"))) == 36
 

@@ -11,8 +11,9 @@ import pytest
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.experiment.declaration import Experiment, Search
-from ulmfit_lab.experiment.search_space import Range, at_edge, widen
+from ulmfit_lab.experiment.search_space import Range, at_edge, format_space, widen
 from ulmfit_lab.report.tables import tuning_part
+from ulmfit_lab.sweep.tuning import TuningResult, widen_search
 from ulmfit_lab.utils.errors import ConfigError
 
 
@@ -52,6 +53,29 @@ def test_a_limit_must_contain_a_searched_range(experiment: Experiment) -> None:
     for widest in ({"classifier.lr": Range(0.002, 0.1)}, {"classifier.epochs": Range(1, 9)}):
         with pytest.raises(ConfigError, match=r"search.widest of classifier\.\w+ is .* it must contain a Range"):
             replace(experiment, search=Search(space=space, widest=widest))
+
+
+def test_an_edge_is_widened_once_and_a_range_of_its_own_widens_nothing(experiment: Experiment) -> None:
+    """Three variants have their best trial at the same edge; a fourth at that of a range of its own."""
+    path, own = "classifier.lr", Range(0.1, 0.2, log=True)
+    variants = {name: {"classifier.epochs": epochs} for epochs, name in enumerate("abcd", 1)}
+    search = Search(
+        space={path: Range(0.001, 0.01, log=True)},
+        for_variants={"d": {path: own}},
+        widest={path: Range(1e-5, 0.9, log=True)},
+    )
+    declared = replace(experiment, variants=variants, baseline="a", search=search, tuned={})
+    facts = {"space": format_space(search.space), "space_of": {"d": format_space({path: own})}}
+    for best, wider in ((0.0099, Range(0.001, 0.04, log=True)), (0.004, None)):
+        rows = [(name, best if name != "d" else 0.199) for name in "abcd"]
+        table = pd.DataFrame(
+            [
+                {"variant": v, "trial": 0, path: lr, "valid_error": 0.2, "seeds": 3, "state": "complete"}
+                for v, lr in rows
+            ]
+        )
+        found = widen_search(declared, TuningResult(table=table, facts=facts))
+        assert (found.search.space[path] if found else None) == wider
 
 
 def test_a_report_marks_a_recipe_from_an_edge() -> None:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from ulmfit_lab.analysis.manipulation_checks import find_failed_checks
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, Predictor, ReportSpec
 from ulmfit_lab.analysis.statistics import ALPHA, ROUNDING
 
@@ -79,6 +80,18 @@ class Correlations:
     """Whether the second predictor correlates more or less than the first."""
 
 
+def left_out(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, str]:
+    """Models with a diverged run or a failed manipulation check -> why; no association includes them."""
+    failed = find_failed_checks(runs, spec)
+    return {model: failed[model, level] for model in spec.models for level in spec.levels if (model, level) in failed}
+
+
+def without_left_out(runs: pd.DataFrame, spec: ReportSpec) -> ReportSpec:
+    """The specification with the other models alone; without associations if there are none."""
+    kept = tuple(model for model in spec.models if model not in left_out(runs, spec))
+    return replace(spec, associations=replace(spec.associations, variants=kept) if spec.associations and kept else None)
+
+
 def values_of(runs: pd.DataFrame, column: str, models: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
     """A column of the runs as (models, seeds); nan for missing values or a missing column."""
     if column not in runs.columns:
@@ -97,6 +110,7 @@ def steadiness_of(runs: pd.DataFrame, spec: ReportSpec) -> list[Stability]:
 
     runs: a grid that was checked by `check_grid`
     """
+    spec = without_left_out(runs, spec)
     if spec.associations is None:
         return []
     first, second = (compared(runs, x, spec) for x in spec.associations.x)
@@ -158,6 +172,7 @@ def log_f(means: np.ndarray, noise: np.ndarray, n: int, drawn: np.ndarray) -> np
 
 def correlations_of(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, Correlations]:
     """Spearman's and Kendall's correlations of both predictors with the outcome; empty for fewer than two models."""
+    spec = without_left_out(runs, spec)
     if spec.associations is None or len(spec.models) < 2:
         return {}
     first, second = (compared(runs, x, spec) for x in spec.associations.x)

@@ -254,8 +254,12 @@ def headline(rows: Sequence[Comparison], spec: ReportSpec) -> str:
 
 def seeds_words(rows: Sequence[Comparison]) -> str:
     """Number of seeds of the comparisons: "6" or "6 to 12"."""
-    fewest, most = (which(max(row.result.n, row.pairs) for row in rows) for which in (min, max))
-    return str(most) if fewest == most else f"{fewest} to {most}"
+    return format_range([max(row.result.n, row.pairs) for row in rows])
+
+
+def format_range(counts: Sequence[int]) -> str:
+    """The counts as "6" or "6 to 12"."""
+    return str(max(counts)) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
 
 
 def _grouped(rows: Sequence[Comparison]) -> dict[tuple[Verdict, str, tuple[str, ...]], list[str]]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from ulmfit_lab.analysis.comparisons import by_seed
+from ulmfit_lab.analysis.manipulation_checks import Voids, find_failed_checks
 from ulmfit_lab.analysis.replicates import find_replicates
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.statistics import ALPHA
@@ -31,11 +32,15 @@ class LabelEfficiency:
     """The level at which against reaches it; inf: at none that was run, nan: already at its first one."""
     low: float
     high: float
-    """95% interval of the ratio; nan where it is not within the levels that were run."""
+    """95% interval of the ratio; nan where it is unknown."""
     n: int
     """Independent pairs."""
     largest: float
     """The largest level at which against was run."""
+    smallest: float
+    """The smallest one."""
+    why: str = ""
+    """Why nothing is claimed: the runs diverged, or a manipulation check failed."""
 
     @property
     def ratio(self) -> float:
@@ -45,11 +50,18 @@ class LabelEfficiency:
 
 def label_efficiency(runs: pd.DataFrame, spec: ReportSpec) -> list[LabelEfficiency]:
     """Each declared pair at each level, from the runs of a complete grid."""
+    failed = find_failed_checks(runs, spec)
     return [
-        efficiency_at(runs, spec, variant, against, level)
+        replace(efficiency_at(runs, spec, variant, against, level), why=why_void(failed, spec, variant, against, level))
         for variant, against in spec.efficiency
         for level in spec.levels
     ]
+
+
+def why_void(failed: Voids, spec: ReportSpec, variant: str, against: str, level: str) -> str:
+    """Why a pair is void at a level: `against` is read at all levels; empty if it is not."""
+    places = [(variant, level), *((against, each) for each in spec.levels)]
+    return "; ".join(f"{name} at {at}: {failed[name, at]}" for name, at in places if (name, at) in failed)
 
 
 def efficiency_at(runs: pd.DataFrame, spec: ReportSpec, variant: str, against: str, level: str) -> LabelEfficiency:
@@ -67,7 +79,8 @@ def efficiency_at(runs: pd.DataFrame, spec: ReportSpec, variant: str, against: s
     at = float(level)
     low, high = (math.exp(end) / at if math.isfinite(end) else math.nan for end in (low, high))
     needed = math.exp(needed) if math.isfinite(needed) else needed
-    return LabelEfficiency(variant, against, level, needed, low, high, len(set(clusters)), math.exp(places[-1]))
+    ends = float(levels[-1]), float(levels[0])
+    return LabelEfficiency(variant, against, level, needed, low, high, len(set(clusters)), *ends)
 
 
 def jackknife(
@@ -119,9 +132,14 @@ def crossing(places: np.ndarray, errors: np.ndarray, target: float) -> float:
 
 def format_ratio(found: LabelEfficiency) -> Sequence[str]:
     """What against needs, the ratio, and its interval, in words where they are beyond the levels that were run."""
+    if found.why:
+        return ["void", f"({found.why})", ""]
     if math.isnan(found.needed):
         return ["its first level or fewer", "", ""]
     if math.isinf(found.needed):
         return [f"more than {found.largest:,.0f}", f"more than {found.largest / float(found.level):.1f}", ""]
-    interval = "" if math.isnan(found.low) else f"{found.low:.1f} to {found.high:.1f}"
+    least, most = (end / float(found.level) for end in (found.smallest, found.largest))
+    low = f"{found.low:.1f}" if found.low >= least else f"less than {least:.1f}"
+    high = f"{found.high:.1f}" if found.high <= most else f"more than {most:.1f}"
+    interval = "" if math.isnan(found.low) else f"{low} to {high}"
     return [f"{found.needed:,.0f}", f"{found.ratio:.1f}", interval]

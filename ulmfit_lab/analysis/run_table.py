@@ -23,6 +23,7 @@ FINISHED = "FINISHED"
 METRICS = ("final/", "best/", "pretraining/", "fine_tuning/")
 VOCABULARY = "param/vocabulary"
 """Column with the digest of the language model's vocabulary."""
+LAST_STAGE = "param/last_stage"
 DIVERGED = "diverged"
 """Column with the reason of divergence; missing if no run diverged."""
 SHOWN = 3
@@ -173,9 +174,10 @@ def _refuse_unmeasured(table: pd.DataFrame, spec: ReportSpec) -> None:
 
 def _refuse_vocabularies(table: pd.DataFrame, spec: ReportSpec) -> None:
     """Refuse to compare losses over different vocabularies at the same level."""
-    for measure, compared in _compared(table, spec):
-        if not of_language_model(measure) or VOCABULARY not in table.columns:
+    for measure, runs in _compared(table, spec):
+        if VOCABULARY not in table.columns:
             continue
+        compared = runs if of_language_model(measure) else runs[_ends_with_language_model(runs, measure)]
         for _, level in compared[compared[VOCABULARY] != ""].groupby("level", sort=False):
             kinds = level.drop_duplicates(VOCABULARY)
             if len(kinds) > 1:
@@ -183,6 +185,12 @@ def _refuse_vocabularies(table: pd.DataFrame, spec: ReportSpec) -> None:
                     f"{spec.name} compares {measure} over {len(kinds)} vocabularies ({_named(_cells(kinds))}); "
                     "use the same vocabulary for all variants, or compare another metric."
                 )
+
+
+def _ends_with_language_model(runs: pd.DataFrame, measure: str) -> pd.Series:
+    """Which runs' `loss` is a language model's, since they train no classifier."""
+    last = runs[LAST_STAGE] if LAST_STAGE in runs.columns else pd.Series("classifier", index=runs.index)
+    return (last != "classifier") & (last != "") & ("loss" in measure)
 
 
 def of_language_model(measure: str) -> bool:

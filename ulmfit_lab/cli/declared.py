@@ -55,15 +55,14 @@ def load_declared(args: argparse.Namespace, reader: RunReader | None = None) -> 
     if getattr(args, "until_decided", False) and not experiment.design.looks:
         raise ConfigError(f"{experiment.name} declares no interim analyses; add --max-seeds N.")
     if args.levels is not None:
-        experiment = replace(
-            experiment, levels={**experiment.levels, args.scale: _parse_levels(args.levels, experiment, base)}
-        )
+        levels = _parse_levels(args.levels, experiment, args.scale, base)
+        experiment = replace(experiment, levels={**experiment.levels, args.scale: levels})
     overrides = _parse_overrides(base, ["--help"] if args.config_help else args.rest)
     return experiment, overrides
 
 
-def _parse_levels(text: str, experiment: Experiment, base: Any) -> tuple[Any, ...]:
-    """Parse comma-separated levels into valid values of the factor."""
+def _parse_levels(text: str, experiment: Experiment, scale: str, base: Any) -> tuple[Any, ...]:
+    """Parse comma-separated levels into valid values of the factor, in the declared order or else rising."""
     from ulmfit_lab.config.paths import field_types, override
 
     if not experiment.factor:
@@ -78,7 +77,10 @@ def _parse_levels(text: str, experiment: Experiment, base: Any) -> tuple[Any, ..
         ) from None
     for level in found:
         override(base, {experiment.factor: level})
-    return found
+    declared = list(experiment.levels.get(scale, ()))
+    if set(found) <= set(declared):  # the last level is that of the primary contrasts
+        return tuple(sorted(found, key=declared.index))
+    return tuple(sorted(found)) if kind in (int, float) else found
 
 
 def parse_level(text: str, kind: Any) -> Any:

@@ -23,7 +23,9 @@ def stages_options(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the stages and their inputs to an archive; tokens only with --kind tokens",
     )
-    task.add_argument("--import", metavar="FILE", dest="source", help="add the stages of an archive to the home")
+    task.add_argument(
+        "--import", metavar="FILE", dest="sources", nargs="+", help="add the stages of archives to the home"
+    )
     command.add_argument("--for", metavar="EXPERIMENT", dest="experiment", help="only stages of this experiment")
     command.add_argument("--kind", metavar="KIND", help="only stages of this kind, such as pretrained")
 
@@ -34,11 +36,12 @@ def stages_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.pipeline.store import StageStore
     from ulmfit_lab.utils.home import open_home
 
-    home = open_home(args.home, args.tracking_uri, write=bool(args.source))
+    home = open_home(args.home, args.tracking_uri, write=bool(args.sources))
     store = StageStore(home.stages)
-    if args.source:
-        found = import_stages(Path(args.source), store)
-        print(f"{len(found.added)} stages added, {found.known} were already present.")
+    if args.sources:
+        for source in args.sources:
+            found = import_stages(Path(source), store)
+            print(f"{source}: {len(found.added)} stages added, {found.known} were already present.")
         return 0
     stages = choose_stages(args, store)
     if args.export:

@@ -298,8 +298,8 @@ def compare_command(args: argparse.Namespace) -> int:
             f"{row.result.difference:+.4g}",
             f"{row.result.low:+.4g} to {row.result.high:+.4g}",
             format_p_value(row.corrected_p),
-            row.verdict,
-            str(row.result.n),
+            f"{row.verdict} ({row.why})" if row.why else row.verdict,
+            str(row.pairs),
         ]
         for row in found.rows
     ]

@@ -358,6 +358,8 @@ def _check_names(experiment: Experiment) -> None:
     if looks and (looks != sorted(set(looks)) or looks[0] < FEWEST_SEEDS or looks[-1] != len(experiment.seeds)):
         bounds = f"from at least {FEWEST_SEEDS} to all {len(experiment.seeds)} seeds"
         raise ConfigError(f"{experiment.name}: looks {looks} must increase {bounds}.")
+    if looks and experiment.design.margins:
+        raise ConfigError(f"{experiment.name}: margins are tested once, with all seeds; remove `margins` or the looks.")
     if experiment.report.associations:
         if looks:
             raise ConfigError(f"{experiment.name}: associations allow no interim analyses; remove `looks`.")

@@ -62,6 +62,15 @@ def primary_contrasts(experiment: Experiment, scale: str) -> tuple[tuple[str, st
     return tuple(each for each in named if each[2] in levels)
 
 
+def primary_left_out(experiment: Experiment, scale: str) -> list[str]:
+    """A note if a scale lacks the level of a primary contrast."""
+    lacking = len(experiment.design.primary) - len(primary_contrasts(experiment, scale))
+    if not lacking:
+        return []
+    rest = "" if primary_contrasts(experiment, scale) else ": all contrasts are one family"
+    return [f"The levels of {lacking} of {len(experiment.design.primary)} primary contrasts are not run here{rest}."]
+
+
 def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
     """Specification of the report at a scale."""
     declared, measure = run_specs(experiment, scale, overrides), find_metric(experiment.metric)
@@ -89,7 +98,7 @@ def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | No
         reference=experiment.report.reference,
         contrasts=tuple(experiment.design.contrasts),
         published=tuple(experiment.report.published),
-        notes=tuple(experiment.report.notes),
+        notes=(*experiment.report.notes, *primary_left_out(experiment, scale)),
         associations=experiment.report.associations,
         against_compute=experiment.report.against_compute,
         extra_metrics=tuple(experiment.report.extra_metrics),

@@ -14,6 +14,7 @@ from ulmfit_lab.analysis.association import (
     Estimate,
     Stability,
     correlations_of,
+    left_out,
     steadiness_of,
 )
 from ulmfit_lab.analysis.spec import FEWEST_SEEDS, Associations, ReportSpec
@@ -42,7 +43,7 @@ def association_parts(runs: pd.DataFrame, spec: ReportSpec) -> list[str | Cells]
     """Return the report sections on variability and correlation as texts and tables; empty without associations."""
     if spec.associations is None:
         return []
-    declared, parts = spec.associations, list[str | Cells]()
+    declared, parts = spec.associations, list[str | Cells](format_left_out(runs, spec))
     if found := steadiness_of(runs, spec):
         parts += ["## Variability", VARIABILITY, variability_cells(found, declared)]
         parts += [f"**{format_stability(each, declared)}**" for each in found]
@@ -56,9 +57,16 @@ def association_verdicts(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
     """Return only the verdicts, for the terminal and the ledger."""
     if spec.associations is None:
         return []
-    verdicts = [format_stability(each, spec.associations) for each in steadiness_of(runs, spec)]
+    verdicts = format_left_out(runs, spec)
+    verdicts += [format_stability(each, spec.associations) for each in steadiness_of(runs, spec)]
     correlated = correlations_of(runs, spec)
     return verdicts + ([format_correlation(correlated, spec.associations)] if correlated else [])
+
+
+def format_left_out(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
+    """Return a sentence that names the variants that are not compared, and why; nothing if all are."""
+    reasons = [f"{model} ({why})" for model, why in left_out(runs, spec).items()]
+    return [f"Left out of variability and correlations: {', '.join(reasons)}."] if reasons else []
 
 
 def variability_cells(found: list[Stability], declared: Associations) -> Cells:

@@ -82,7 +82,7 @@ def committed_grid(committed: Committed, overrides: Changes | None = None) -> tu
     registration = read_registration(committed.folder)
     spec = with_registration(spec, registration, committed.experiment, overrides, str(committed.folder / FILE))
     table = check_grid(read_runs(committed.folder / RUNS), spec)
-    spec = replace(spec, documents=read_document_intervals(committed.folder, table))
+    spec = replace(spec, documents=read_document_intervals(committed.folder, table, spec))
     check_consistency(table, committed.experiment, committed.scale, overrides)
     return table, spec
 

@@ -75,13 +75,14 @@ def runs_digest(runs: pd.DataFrame) -> str:
 def document_intervals_json(spec: ReportSpec, runs: pd.DataFrame) -> bytes:
     """Return the content of documents.json."""
     rows = [dataclasses.asdict(each) for each in spec.documents]
-    return f"{json_text({'runs': runs_digest(runs), 'contrasts': rows}, indent=1)}\n".encode()
+    content = {"runs": runs_digest(runs), "metric": spec.metric, "contrasts": rows}
+    return f"{json_text(content, indent=1)}\n".encode()
 
 
-def read_document_intervals(folder: Path, runs: pd.DataFrame) -> tuple[DocumentInterval, ...]:
-    """Return the intervals of a report's documents.json; none if it has no such file, or one of other runs.
+def read_document_intervals(folder: Path, runs: pd.DataFrame, spec: ReportSpec) -> tuple[DocumentInterval, ...]:
+    """Return the intervals of the contrasts in a report's documents.json.
 
-    Raises DataError if the file is damaged.
+    None if it has no such file, or one of other runs or of another metric. Raises DataError if the file is damaged.
     """
     path = folder / FILE
     if not path.is_file():
@@ -89,7 +90,8 @@ def read_document_intervals(folder: Path, runs: pd.DataFrame) -> tuple[DocumentI
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         rows = [DocumentInterval(**each) for each in found["contrasts"]]
-        same = found["runs"] == runs_digest(runs)
+        same = (found["runs"], found["metric"]) == (runs_digest(runs), spec.metric)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({error}); make the report again.") from error
-    return tuple(rows) if same else ()
+    wanted = {(variant, against, level) for variant, against in spec.pairs for level in spec.levels}
+    return tuple(row for row in rows if same and (row.variant, row.against, row.level) in wanted)

@@ -13,6 +13,7 @@ from ulmfit_lab.analysis.comparisons import (
     Comparison,
     compare_variants,
     compatibility,
+    format_range,
     group_by_answer,
     seeds_words,
     summarize_variants,
@@ -49,11 +50,13 @@ The comparisons, numbers of seeds and recipes are declared before the first run;
 OTHERS = """## Questions about what comes with the lab
 
 They have no claim to answer, and are not counted above."""
-NOTES = """- Verdict: for each contrast that answers the claim, a paired t test with p adjusted over all comparisons of
-  the experiment (Holm).
+NOTES = """- Verdict: for each contrast that answers the claim, a paired t test with p adjusted over these contrasts
+  (Holm), or over all comparisons of the experiment if none is declared as primary.
 - Difference: variant minus against, in the unit of the metric, with unadjusted 95% t interval.
 - Detectable difference: if the verdict is neither better nor worse, the smallest difference that this test would detect
-  with 80% power, given n, the observed sd, and alpha divided by the number of comparisons.
+  with 80% power, given n, the observed sd, and alpha divided by the number of contrasts that are adjusted together.
+- n: pairs of seeds; where some share a language model, the number of independent models, with the pairs in brackets.
+  A verdict on a model that is given, as those that come with the lab, holds for this model only.
 - Published: the published difference and the one found here; compatible if the 95% CI contains the published difference
   and not 0, "cannot tell" if it contains both.
 - Cost: compute time of the runs, without reused stages.
@@ -206,7 +209,7 @@ def ledger_row(entry: Entry) -> list[str]:
     result, spec = entry.result, entry.result.spec
     lines = [
         [*(verdict_words(each, spec) for each in result.headlines), *result.associated],
-        [seeds_words([each.row for each in result.headlines])] if result.headlines else [str(len(spec.seeds))],
+        [counted(result)],
         [difference_words(each.row, spec) for each in result.headlines],
         [detectable_words(each, spec) for each in result.headlines],
         published_words(result),
@@ -215,6 +218,15 @@ def ledger_row(entry: Entry) -> list[str]:
     links = f"[table]({entry.link}/table.md), [figure]({entry.link}/figure.svg)"
     experiment = f"`{entry.name}`, scale {spec.scale}: {spec.metric_label}; {links}"
     return [*asked, experiment, *("<br>".join(cell) for cell in lines)]
+
+
+def counted(result: Result) -> str:
+    """Return the number of independent replicates, and that of pairs in brackets where these are more."""
+    rows = [headline.row for headline in result.headlines]
+    if not rows:
+        return str(len(result.spec.seeds))
+    pairs = f" ({seeds_words(rows)} pairs)" if any(row.pairs > row.result.n for row in rows) else ""
+    return format_range([row.result.n for row in rows]) + pairs
 
 
 def declared_cells(spec: ReportSpec | None) -> list[str]:

@@ -28,7 +28,7 @@ MAX_REACH = 2.5
 CAPTION = (
     "Paired difference, variant minus against, in percent of the mean of against, with unadjusted 95% t interval (the "
     "mean of against is treated as known). Negative: the variant is better; signs are reversed if higher is better. "
-    "Verdicts are adjusted for all comparisons of the experiment."
+    "Verdicts are adjusted as the ledger says."
 )
 
 

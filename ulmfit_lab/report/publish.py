@@ -76,7 +76,7 @@ def publish(
     spec = with_registration(spec, registration, experiment, overrides, f"The tag {REGISTERED}")
     runs = check_grid(runs_table(declared), spec)
     # without the predictions, as of runs that were imported from a runs.csv, those of an earlier report of these runs
-    intervals = find_document_intervals(runs, spec, declared, home) or read_document_intervals(folder, runs)
+    intervals = find_document_intervals(runs, spec, declared, home) or read_document_intervals(folder, runs, spec)
     spec = replace(spec, documents=intervals)
     print(f"Source: {len({run.run_id for run in declared})} tracked runs in {redact(tracker.uri)}.")
     written = write_report(runs, spec, folder, *read_tuning(folder)) + draw_again(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ulmfit_lab.analysis.comparisons import UNCLAIMED
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.config.scales import WIDE
 from ulmfit_lab.report.ledger import Entry, Headline, Result, contrast_words, declared_cells, headlines
@@ -37,7 +38,8 @@ def repetition_rows(entry: Entry, small: Result | None) -> list[list[str]]:
     rows = []
     for each in result.headlines:
         decision, own = before.get(place_of(each), ("", "not run"))
-        same = ("yes" if decision == each.row.verdict else "no") if decision else ""
+        decided = decision and not {decision, each.row.verdict} & {*UNCLAIMED}
+        same = ("yes" if decision == each.row.verdict else "no") if decided else ""
         rows.append([name, contrast_words(each.row, result.spec), own, told(each, result), same])
     return rows
 

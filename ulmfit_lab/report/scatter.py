@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from ulmfit_lab.analysis.association import correlations_of, outcome_of, values_of
+from ulmfit_lab.analysis.association import correlations_of, outcome_of, values_of, without_left_out
 from ulmfit_lab.analysis.spec import Associations, Predictor, ReportSpec
 from ulmfit_lab.report.association_words import format_interval, format_signed
 from ulmfit_lab.report.figures import MARKERS, WIDTH, WRAP_NAME, set_title, style_of
@@ -21,6 +21,8 @@ HEIGHT = 4.2  # inches
 
 def draw_scatter(runs: pd.DataFrame, spec: ReportSpec) -> Figure:
     """Draw the figure of an experiment with associations."""
+    sound = without_left_out(runs, spec)
+    spec = sound if sound.associations else spec
     declared = spec.associations
     if declared is None:
         raise ValueError("the report spec has no associations to plot")

@@ -89,7 +89,7 @@ DOCUMENTS = (
 LOOKED = (
     "Difference: variant minus against, paired by seed. Interim analyses after {looks} seeds{planned}; a comparison "
     "gets no more seeds once it is decided. 95% CI: repeated confidence interval, unadjusted. Adjusted p: repeated "
-    "p-value, adjusted over all rows (Holm). Both are valid for any number of interim analyses. Rule: {rule}. n: "
+    "p-value, {adjusted}. Both are valid for any number of interim analyses. Rule: {rule}. n: "
     "number of seeds at the decision, or all. The means above are over all seeds, not adjusted for interim analyses."
 )
 
@@ -212,13 +212,14 @@ def efficiency_part(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
 
 def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:
     """Return the text that defines the columns of the comparisons."""
+    adjusted = GATEKEEPING if spec.primary else HOLM
     if spec.looks:
         planned = TESTED_FIRST.format(seeds=spec.tested_seeds) if spec.tested_seeds else ", as planned"
-        parts = [LOOKED.format(looks=", ".join(map(str, spec.looks)), planned=planned, rule=RULE)]
+        parts = [LOOKED.format(looks=", ".join(map(str, spec.looks)), planned=planned, rule=RULE, adjusted=adjusted)]
     else:
         smallest = spec.smallest_difference
         size = f"a difference of {smallest:g} (the smallest of interest)" if smallest else "the observed difference"
-        parts = [TESTS.format(adjusted=GATEKEEPING if spec.primary else HOLM, size=size)]
+        parts = [TESTS.format(adjusted=adjusted, size=size)]
     if shared := sorted({row.shared for row in rows if row.shared}):
         parts.append(SHARED.format(shared=listed(shared)))
     if spec.margins:

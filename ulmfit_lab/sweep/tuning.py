@@ -137,14 +137,16 @@ def edges(table: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, dict[str, 
 def widen_search(experiment: Experiment, outcome: TuningResult) -> Experiment | None:
     """The experiment with ranges widened where a best value is at their edge; None where none may be widened.
 
-    All variants have the wider range, so that each is searched again with the same budget.
+    All variants have the wider range, so that each is searched again with the same budget. It is widened once at an
+    edge, however many variants are there; a variant with a range of its own (`for_variants`) widens nothing.
     """
-    space = dict(experiment.search.space)
-    for mine in edges(cast(pd.DataFrame, outcome.table), outcome.facts).values():
-        for path, edge in mine.items():
-            values, widest = space[path], experiment.search.widest.get(path)
-            if isinstance(values, Range) and widest:
-                space[path] = widen(values, edge, widest)
+    space, own = dict(experiment.search.space), experiment.search.for_variants
+    at_edges = edges(cast(pd.DataFrame, outcome.table), outcome.facts).items()
+    found = {(path, edge) for name, mine in at_edges for path, edge in mine.items() if path not in own.get(name, {})}
+    for path, edge in sorted(found):
+        values, widest = space[path], experiment.search.widest.get(path)
+        if isinstance(values, Range) and widest:
+            space[path] = widen(values, edge, widest)
     if space == experiment.search.space:
         return None
     return replace(experiment, search=replace(experiment.search, space=space))
