@@ -22,6 +22,14 @@ EXPERIMENT = Experiment(
 """
 
 
+def test_the_crossed_field_cannot_be_set_for_all_levels(tmp_path: Path) -> None:
+    path = tmp_path / "crossed.py"
+    path.write_text(SOURCE.format(across="pretraining.bptt", first=70), encoding="utf-8")
+    options = {"seeds": None, "levels": None, "config_help": False, "rest": ["--pretraining.bptt", "35"]}
+    with pytest.raises(ConfigError, match="pretraining.bptt is the factor of crossed; use --levels 35"):
+        load_declared(Namespace(experiment=str(path), scale="tiny", **options))
+
+
 @pytest.mark.parametrize(
     ("across", "first", "given", "expected"),
     [

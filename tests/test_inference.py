@@ -411,6 +411,7 @@ def test_generate_neighbours_and_compare_print_what_they_found(command: Any, lab
         (("export-fastai", "--run", "used/word2vec/0", "--to", "x.pth"), "has no language model"),
         (("export-fastai", "--run", "used/fine-tuned/0", "--to", "/no/such/x.pth"), "cannot be written"),
         (("compare", "used/both/0"), "needs two different runs"),
+        (("neighbours", "film", "--run", "used/word2vec/0", "--count", "0"), "--count 0 must be at least 1"),
         (("import-fastai", "--weights", "a.pth", "--vocab", "b.pkl", "--name", "x"), "b.pkl"),
     ],
 )

@@ -104,8 +104,8 @@ def losses(bench: Bench) -> list[Row]:
         row = Row(name, "nats a token", mean(ours), None, FASTAI, "nats", target="validation loss")
         if theirs:
             note = (
-                f"difference of the means over {len(ours)} seeds with its 95% interval (Welch), of which the lower end "
-                f"is held against the target; seeds spread by {stdev(ours):.3f} and {stdev(theirs):.3f} (sd); "
+                f"difference of the means over {len(ours)} seeds with its 95% interval (Welch), which is held "
+                f"against the target as a whole; seeds spread by {stdev(ours):.3f} and {stdev(theirs):.3f} (sd); "
                 f"one-cycle schedules on both sides, each at the better of the rates {listed} with its first seed"
             )
             rows.append(replace(row, other=mean(theirs), note=note, **difference(ours, theirs)))

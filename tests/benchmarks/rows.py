@@ -46,12 +46,13 @@ class Row:
     def met(self) -> bool | None:
         """Whether the target is met; None where there is none, or nothing was measured.
 
-        A difference keeps its bound if its interval's lower end does: it is not shown to be worse.
+        None too for a difference whose interval holds the bound: neither is shown.
         """
         if not self.target or self.value is None:
             return None
-        held = self.low if self.form == "nats" and self.low is not None else self.value
-        return TARGETS[self.target].met(held)
+        ends = (self.low, self.high) if self.form == "nats" else ()
+        found = {TARGETS[self.target].met(self.value if end is None else end) for end in ends or (self.value,)}
+        return found.pop() if len(found) == 1 else None
 
     def as_json(self) -> dict[str, Any]:
         """All fields, with the bound and whether it is met."""
@@ -122,10 +123,11 @@ def _tables_of(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 
 
 def _explain(rows: Sequence[Mapping[str, Any]], if_named: Sequence[str]) -> str:
-    measured = [row for row in rows if row["met"] is not None]
-    met = sum(row["met"] for row in measured)
+    measured = [row for row in rows if row["bound"] is not None and row["value"] is not None]
+    met, open_ = (sum(row["met"] is each for row in measured) for each in (True, None))
+    undecided = f" {open_} are neither shown to be met nor missed." if open_ else ""
     return (
-        (f"{met} of the {len(measured)} targets that were measured are met. " if rows else "")
+        (f"{met} of the {len(measured)} targets that were measured are met.{undecided} " if rows else "")
         + "Sides take turns within one run (A B A B); "
         "a result is the median of the pairs' ratios, with the lowest and the highest."
         + (" The targets are declared in `tests/benchmarks/targets.py`." if rows else "")
@@ -166,7 +168,7 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     name = f"{row['name']} ({row['unit']})" if row["unit"] else row["name"]
     ours = "" if row["ours"] is None else number(row["ours"])
     beside = row["against"] + ("" if row["other"] is None else f" {number(row['other'])}")
-    met = "" if row["met"] is None else "yes" if row["met"] else "no"
+    met = ("not shown" if target else "") if row["met"] is None else "yes" if row["met"] else "no"
     return name, ours, beside, result(row), bound, met
 
 

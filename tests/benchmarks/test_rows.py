@@ -38,11 +38,18 @@ def test_bounds_are_kept_or_missed(target: str, kept: float, missed: float) -> N
     assert Row("", value=kept, target=target).met is True and Row("", value=missed, target=target).met is False
 
 
-def test_a_difference_keeps_its_bound_unless_it_is_shown_to_be_worse() -> None:
-    facts: dict[str, Any] = {"form": "nats", "value": 0.01, "high": 0.03, "pairs": 6, "target": "validation loss"}
-    unclear, worse = Row("Loss", low=-0.01, **facts), Row("Loss", low=0.002, **facts)
-    assert unclear.met is True and worse.met is False
-    assert "+0.010 nats (-0.010 nats to +0.030 nats, 6 seeds)" in table([unclear.as_json()])
+def test_a_difference_meets_or_misses_its_bound_if_its_whole_interval_does() -> None:
+    facts: dict[str, Any] = {"form": "nats", "pairs": 6, "target": "validation loss"}
+    unclear = Row("Loss", value=0.01, low=-0.01, high=0.03, **facts)
+    worse, better = (
+        Row("Loss", value=0.01, low=0.002, high=0.03, **facts),
+        Row("Loss", value=-2, low=-3, high=-1, **facts),
+    )
+    assert (unclear.met, worse.met, better.met) == (None, False, True)
+    assert "+0.010 nats (-0.010 nats to +0.030 nats, 6 seeds) | at most 0 nats | not shown |" in table(
+        [unclear.as_json()]
+    )
+    assert table([Row("Alone", value=1.0).as_json()]).endswith("|  |  |")
 
 
 def test_the_difference_of_two_means_has_welchs_interval() -> None:

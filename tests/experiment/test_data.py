@@ -11,7 +11,7 @@ import pytest
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.config.schema import TargetConfig
-from ulmfit_lab.experiment.data_summary import language_texts, summarise_target, total_variation
+from ulmfit_lab.experiment.data_summary import check_labels, language_texts, summarise_target, total_variation
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.pipeline.labelled_data import drawn_order
 from ulmfit_lab.sweep.runner import plan_sweep
@@ -45,10 +45,42 @@ def test_a_set_is_counted_as_by_hand(target: TargetConfig) -> None:
     assert total_variation(found.class_shares) == pytest.approx(21 / 22 - 1 / 2)
     assert found.first_words["word"] == (1.0, 0.5) and total_variation(found.word_shares) == pytest.approx(0.5)
     assert found.test_median == 2 and "'word' 100% of training, 50% of test texts" in found.lines[-1]
-    imbalance, overlap, shift = found.warnings
+    imbalance, contradicted, overlap, shift = found.warnings
+    assert contradicted == "warning: 1 training texts occur again with another label.", "a word of each class"
     assert shift.startswith("warning: the test texts differ from the training texts: classes 45%, first words 50%")
     assert "'small' has 1 training texts and 'big' has 21" in imbalance
     assert "2 of 4 test texts are also training texts" in overlap
+
+
+def test_what_looks_like_no_label_or_the_same_label_is_warned_of(tmp_path: Path, write_csv: Write) -> None:
+    names = ("pos", "POS", "neg", "nan")
+    rows = [(f"text {number}", names[number % 4]) for number in range(60)]
+    rows += [("text 0", "neg"), ("text 1", "nan")]
+    found = summarise_target(TargetConfig(path=str(write_csv(tmp_path / "a.csv", rows)), n_valid=1), None)
+    assert any("class 'nan'" in text and "looks like a missing label" in text for text in found.warnings)
+    assert "warning: classes 'POS' and 'pos' differ only in case." in found.warnings
+    assert found.contradicted <= 2
+
+
+def test_texts_with_a_label_each_and_texts_without_rows_are_refused(tmp_path: Path, write_csv: Write) -> None:
+    each = [(f"text {number}", str(number)) for number in range(30)]
+    for name, rows, says in (
+        ("none", [], "none.csv has no labelled texts"),
+        ("each", each, "each.csv has 30 different"),
+    ):
+        path = str(write_csv(tmp_path / f"{name}.csv", rows))
+        with pytest.raises(DataError, match=says):
+            summarise_target(TargetConfig(path=path, n_valid=1), None)
+
+
+def test_more_labels_than_there_are_is_told_before_the_first_run(
+    lab: Any, experiment: Experiment, tmp_path: Path, write_csv: Write
+) -> None:
+    path = str(write_csv(tmp_path / "few.csv", [(f"text {number} of them", "ab"[number % 2]) for number in range(50)]))
+    wanted = {"target.path": path, "target.name": "", "target.n_valid": 10, "target.n_labels": 31}
+    plan = plan_sweep(replace(experiment, scales={"tiny": wanted}), "tiny", None, lab.home, None, lab.tracker)
+    with pytest.raises(DataError, match="wants target.n_labels = 31, but few.csv has 30 training texts beside 10"):
+        check_labels(plan, None)
 
 
 def test_held_out_texts_that_are_also_training_texts_are_counted(tmp_path: Path, write_csv: Write) -> None:

@@ -158,8 +158,8 @@ def test_a_declared_experiment_says_what_it_can_show_and_what_it_costs(spec_with
     spec = spec_with(seeds=range(8), primary=one, expected=expected, smallest_difference=2.0, margins=(margin,))
     told = declared_row(spec)
     power, equivalent = told["power"].split("<br>")
-    assert power == "90% for a difference of 2" and "within 3 of random" in equivalent
-    assert told["expected sd"] == "1.5: a pilot" and told["our mind would change"] == "a loss"
+    assert power == "90% to detect a difference of 2" and "within 3 of random" in equivalent
+    assert told["expected sd"] == "1.5: a pilot" and told["would change our mind"] == "a loss"
     assert told["n"] == "8" and told["detectable difference"] == "1.73"
     assert told["cost"] == "about 3.5 core-hours"
     small = replace(spec, smallest_difference=1.0)

@@ -55,7 +55,7 @@ def test_a_loss_is_shown_with_more_decimals(spec_with: Callable[..., ReportSpec]
 def test_a_comparison_in_cells(spec: ReportSpec) -> None:
     # what rounds to zero must not look negative
     assert comparison_row(row(), spec) == [
-        "word2vec", "random", "1,000", "-1.23", "-2.00 to +0.00", "0.0200", "better", "6", "none",
+        "word2vec", "random", "1,000", "-1.23", "-2.00 to +0.00", "0.0200", "better", "6", "decided",
     ]  # fmt: skip
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from ulmfit_lab.cli import main
 from ulmfit_lab.experiment.declaration import Experiment
-from ulmfit_lab.runs.items import always_wrong, compare_items, load_predictions
+from ulmfit_lab.runs.items import always_wrong, check_writable, compare_items, load_predictions
 from ulmfit_lab.tracking.predictions import Predictions, parse_predictions
 from ulmfit_lab.tracking.sqlite_reader import open_reader
-from ulmfit_lab.utils.errors import MismatchError
+from ulmfit_lab.utils.errors import DataError, MismatchError
 from ulmfit_lab.utils.home import open_home
 
 
@@ -72,6 +72,13 @@ def test_a_report_writes_the_documents_that_all_runs_get_wrong(finished: Any, tm
     found = [load_predictions(run, home) for run in open_reader(home).runs("starts", "tiny", "FINISHED")]
     assert [int(row["document"]) for row in rows] == always_wrong(found) and rows
     assert all(row["label"] not in (row["random"], row["tf-idf"]) and row["text"] for row in rows)
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    for path in (tmp_path / "no" / "such.csv", tmp_path):
+        with pytest.raises(DataError, match="cannot be written; give a file in a folder that exists"):
+            check_writable(path)
+    check_writable(tmp_path / "new.csv")
 
 
 def test_predictions_are_read_from_the_runs_artifact_where_its_stage_is_gone(finished: Any, tmp_path: Path) -> None:

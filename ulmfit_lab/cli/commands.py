@@ -216,7 +216,7 @@ def plan_command(args: argparse.Namespace) -> int:
 
     from ulmfit_lab.doctor.installation import warn_of_bfloat16
     from ulmfit_lab.experiment.confounds import difference_lines
-    from ulmfit_lab.experiment.data_summary import describe_targets
+    from ulmfit_lab.experiment.data_summary import check_labels, describe_targets
     from ulmfit_lab.experiment.replication import power_lines, replication_lines, sd_of_differences
     from ulmfit_lab.experiment.report_inputs import make_report_spec
     from ulmfit_lab.experiment.run_names import same_runs
@@ -228,6 +228,7 @@ def plan_command(args: argparse.Namespace) -> int:
     home, reader = open_runs(args)
     experiment, overrides = load_declared(args, reader)
     plan = plan_sweep(experiment, args.scale, overrides, home, data_of(args), reader)
+    check_labels(plan, data_of(args))
     console = Console()
     console.print(f"[bold]{experiment.name}[/bold] at scale {args.scale}: {experiment.question}")
     for line in difference_lines(experiment, args.scale, overrides):
@@ -329,10 +330,12 @@ def run_with_workers(run: Callable[..., SweepResult], workers: WorkerPool, args:
 def print_data_summary(plan: Plan, args: argparse.Namespace) -> None:
     """Print a summary of each labelled set and warnings about it.
 
-    Raises DataError if no run can use its labelled set. Otherwise, runs that cannot use theirs fail separately.
+    Raises DataError if no run can use its labelled set, or if one wants more labels than it has. Otherwise, runs that
+    cannot use theirs fail separately.
     """
-    from ulmfit_lab.experiment.data_summary import summarise_target, targets_of
+    from ulmfit_lab.experiment.data_summary import check_labels, summarise_target, targets_of
 
+    check_labels(plan, data_of(args))
     failures = []
     targets = targets_of(plan)
     for target in targets:

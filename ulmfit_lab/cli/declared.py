@@ -58,6 +58,10 @@ def load_declared(args: argparse.Namespace, reader: RunReader | None = None) -> 
         levels = _parse_levels(args.levels, experiment, args.scale, base)
         experiment = replace(experiment, levels={**experiment.levels, args.scale: levels})
     overrides = _parse_overrides(base, ["--help"] if args.config_help else args.rest)
+    if experiment.factor in overrides:  # each level would set it again
+        raise ConfigError(
+            f"{experiment.factor} is the factor of {experiment.name}; use --levels {overrides[experiment.factor]}."
+        )
     return experiment, overrides
 
 

@@ -261,6 +261,8 @@ def neighbours_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.report.terminal_tables import text_table
     from ulmfit_lab.runs.reproduce import config_of
 
+    if args.count < 1:
+        raise ConfigError(f"--count {args.count} must be at least 1.")
     found = []
     for name in args.run_name:
         home, run = choose_run(args, name)

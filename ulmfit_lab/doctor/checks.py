@@ -59,6 +59,8 @@ def examine(home: Home, tracker: Tracker, names: Sequence[str], data: Path | Non
             findings += check_study(here, home, declared.get(experiment))
         if experiment in declared:
             wanted |= planned(declared[experiment], scale, data, home, here, notes)
+    for experiment in names and declared.keys() - {run.experiment for run in mine}:
+        wanted |= planned(declared[experiment], "small", data, home, [], notes)
     findings += check_stages(home)
     used = wanted | {name for run in runs if run.status in ("FINISHED", "RUNNING") for name in stages_of(run)}
     unused = unused_stages(home.stages, used)
@@ -223,10 +225,11 @@ def unused_notes(unused: Sequence[UnusedStages]) -> Iterator[str]:
     """Notes on unused stages, largest first, and the total size of the rest."""
     ranked = sorted(unused, key=lambda each: -each.size)
     for each in ranked[:SHOWN]:
-        yield f"Stage {each.path} ({each.size / 1e6:.1f} MB) is used by no finished run or experiment; delete it."
+        mb = f"{each.size / 1e6:.1f} MB"
+        yield f"Stage {each.path} ({mb}) is used by no finished run or experiment examined; deleting it frees space."
     if ranked[SHOWN:]:
         size = sum(each.size for each in ranked[SHOWN:]) / 1e6
-        yield f"{len(ranked) - SHOWN} smaller stages ({size:.1f} MB) are used by no finished run or experiment."
+        yield f"{len(ranked) - SHOWN} smaller stages ({size:.1f} MB) are used by none either."
 
 
 def stages_of(run: TrackedRun) -> set[str]:

@@ -26,6 +26,10 @@ IMBALANCE = 10
 """Ratio of the largest to the smallest class from which a warning is given."""
 OVERLAP = 0.01
 """Share of test texts that are in the training texts, from which a warning is given."""
+NO_LABELS = frozenset(("nan", "na", "n/a", "none", "null"))
+"""Names of a class that are warned of."""
+FEWEST_TO_JUDGE = 20
+"""Number of texts from which a label for nearly each of them is an error."""
 CLASSES_SHOWN = 12
 SHIFT = 0.1
 """Total variation distance between training and test texts, of classes or first words, that may cause a warning."""
@@ -53,6 +57,8 @@ class TargetSummary:
     """Training texts with more words than `max_length`; there are more tokens than words, so more may be truncated."""
     repeated: int
     """Duplicate training texts, ignoring whitespace."""
+    contradicted: int
+    """Duplicate training texts with another label."""
     overlap: int
     """Test texts that are in the training texts, ignoring whitespace."""
     validation_overlap: int
@@ -138,6 +144,15 @@ class TargetSummary:
         if untested:
             more = f" and {len(untested) - 1} more" if untested[1:] else ""
             found.append(f"warning: class {untested[0]!r}{more} has no test texts.")
+        if odd := sorted(name for name in self.classes if name.lower() in NO_LABELS):
+            found.append(
+                f"warning: class {odd[0]!r} ({self.classes[odd[0]]:,} training texts) looks like a missing label."
+            )
+        folded = Counter(name.casefold() for name in self.classes)
+        if same := sorted(name for name in self.classes if folded[name.casefold()] > 1):
+            found.append(f"warning: classes {same[0]!r} and {same[1]!r} differ only in case.")
+        if self.contradicted:
+            found.append(f"warning: {self.contradicted:,} training texts occur again with another label.")
         if splits := sorted(name for name in self.classes if name.lower() in SPLITS):
             found.append(f"warning: class {splits[0]!r} has the name of a split; is it a class?")
         if self.overlap >= OVERLAP * self.testing and self.overlap:
@@ -162,6 +177,28 @@ def targets_of(plan: Plan) -> list[TargetConfig]:
     return list(dict.fromkeys(targets))
 
 
+def check_labels(plan: Plan, data: Path | None) -> None:
+    """Raise DataError if a run wants more labelled documents than its target has for training."""
+    for each in plan.planned:
+        config = each.run_spec.config
+        wanted = config.target.n_labels if config.last_stage == "classifier" else 0
+        if wanted and (found := summary_of(config.target, data)) and wanted > found.training:
+            raise DataError(
+                f"{each.run_spec.label} wants target.n_labels = {wanted:,}, but {found.name} has {found.training:,} "
+                f"training texts beside {found.validation:,} for validation and {found.testing:,} for testing; lower "
+                "it (--levels), or hold out fewer (target.n_valid, target.holdout, target.test_share)."
+            )
+
+
+def summary_of(target: TargetConfig, data: Path | None) -> TargetSummary | None:
+    """Summary of a labelled set, whatever a run draws of it; None if it cannot be used."""
+    try:
+        return summarise_target(replace(target, n_labels=0, lm_text="all"), data)
+    except DataError:
+        return None
+
+
+@cache
 def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
     """Read and summarize a labelled set, and its test set if it has one.
 
@@ -172,10 +209,12 @@ def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
     own = test_source(target)
     train = read_texts(source_fields_only(target), data)
     test = read_texts(source_fields_only(own), data) if own else train
+    name = Path(target.path).name if target.path else target.name
+    check_label_column(train.labels, name, target)
     pool, valid, tested, held = split_numbers(len(train.labels), len(test.labels) if own else None, target)
     if not len(pool) or not len(tested):
         parts = f"{len(pool)} for training, {len(valid)} for validation and {len(tested)} for testing"
-        raise DataError(f"{len(train.labels)} labelled texts leave {parts}; use a smaller --target.n-valid.")
+        raise DataError(f"{name}: {len(train.labels)} labelled texts leave {parts}; use a smaller --target.n-valid.")
     counts = Counter(train.labels[number] for number in pool)
     check_class_count(counts)
     unseen = {train.labels[number] for number in (*valid, *held)}
@@ -187,7 +226,7 @@ def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
     known = set(digests)
     lengths = train.lengths[pool]
     return TargetSummary(
-        name=Path(target.path).name if target.path else target.name,
+        name=name,
         training=len(pool),
         validation=len(valid),
         testing=len(tested),
@@ -198,12 +237,23 @@ def summarise_target(target: TargetConfig, data: Path | None) -> TargetSummary:
         max_length=target.max_length,
         cut=int(np.sum(lengths > target.max_length)) if target.max_length else 0,
         repeated=len(digests) - len(known),
+        contradicted=len({(d, train.labels[n]) for d, n in zip(digests, pool, strict=True)}) - len(known),
         overlap=sum(test.digests[number] in known for number in tested),
         validation_overlap=sum(train.digests[number] in known for number in valid),
         holdout_overlap=sum(train.digests[number] in known for number in held),
         first_words=share_first_words([train.first[n] for n in pool], [test.first[n] for n in tested]),
         test_median=float(np.median(test.lengths[tested])),
     )
+
+
+def check_label_column(labels: Sequence[str], name: str, target: TargetConfig) -> None:
+    """Raise DataError if there are no labels, or if nearly each text has one of its own."""
+    if not labels:
+        raise DataError(f"{name} has no labelled texts.")
+    different = len(set(labels))
+    if len(labels) >= FEWEST_TO_JUDGE and different > len(labels) / 2:
+        column = f"; is target.label_column = {target.label_column!r} the column of labels?" if target.path else "."
+        raise DataError(f"{name} has {different:,} different labels in {len(labels):,} texts{column}")
 
 
 def total_variation(shares: Iterable[tuple[float, float]]) -> float:

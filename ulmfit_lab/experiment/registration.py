@@ -124,8 +124,11 @@ def read_registration(folder: Path) -> str:
 def with_registration(
     spec: ReportSpec, text: str, experiment: Experiment, overrides: Changes | None, where: str
 ) -> ReportSpec:
-    """The specification of a report with what was changed since the registration; unchanged without one."""
-    if not text:
+    """The specification of a report with what was changed since the registration.
+
+    Unchanged without one, and with overrides, which make another experiment: its sweeps are not registered.
+    """
+    if not text or overrides:
         return spec
     first = parse_registration(text, where)
     now = declared_facts(experiment, spec.scale, overrides)

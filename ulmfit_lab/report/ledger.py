@@ -39,7 +39,7 @@ Contrast = tuple[str, str, str]
 PROVEN = ("equivalent", "non-inferior")
 """Verdicts on a margin that are a claim."""
 RESULT_HEADER = ("experiment", "verdict", "n", "difference", "detectable difference", "published", "cost")
-DECLARED_HEADER = ("experiment", "power", "n", "detectable difference", "expected sd", "our mind would change", "cost")
+DECLARED_HEADER = ("experiment", "power", "n", "detectable difference", "expected sd", "would change our mind", "cost")
 INTRODUCTION = """# Ledger
 
 All claims, their experiments and their verdicts. Generated from the committed runs by `ulmfit-lab report`."""
@@ -47,9 +47,9 @@ ANSWERED = "## Claims with results"
 DECLARED = """## Claims declared, not run
 
 The comparisons, numbers of seeds and recipes are declared before the first run; `ulmfit-lab plan NAME` shows them."""
-OTHERS = """## Questions about what comes with the lab
+OTHERS = """## Questions without a claim
 
-They have no claim to answer, and are not counted above."""
+About the language models that come with the lab; not counted above."""
 NOTES = """- Verdict: for each contrast that answers the claim, a paired t test with p adjusted over these contrasts
   (Holm), or over all comparisons of the experiment if none is declared as primary.
 - Difference: variant minus against, in the unit of the metric, with unadjusted 95% t interval.
@@ -238,7 +238,7 @@ def declared_cells(spec: ReportSpec | None) -> list[str]:
     lines = []
     if wanted:
         power = effect_power(wanted / expected.sd, n, alpha) if smallest is not None else 0.0
-        lines.append(f"{power:.0%} for a difference of {wanted:g}")
+        lines.append(f"{power:.0%} to detect a difference of {wanted:g}")
         if power < POWER:
             enough = seeds_for_power(wanted / expected.sd, alpha=alpha)
             lines.append(f"cannot show it: that takes n = {enough}" if enough else "cannot show it")

@@ -40,7 +40,7 @@ LEDGER, SVG, PNG, RECORD = "README.md", "ledger.svg", "ledger.png", "ledger.json
 
 
 def entries(root: Path) -> list[Entry]:
-    """Return one row per experiment and scale with committed results or, without them, for its declaration.
+    """Return one row per experiment and scale with committed results or, without them, for the declaration of a claim.
 
     The scale `wide` has a row for its declaration where one is made (`Design.wide`).
     """
@@ -49,7 +49,7 @@ def entries(root: Path) -> list[Entry]:
         places = [Committed(experiment, scale, folder_of(root, experiment.name, scale)) for scale in SCALES]
         rows = [row for each in places if (row := entry_of(each, root))]
         run = {row.scale for row in rows}
-        unrun = [] if run - {WIDE} else ["small"]
+        unrun = ["small"] if experiment.claim and not run - {WIDE} else []
         unrun += [WIDE] if experiment.design.wide and WIDE not in run else []
         declared = [
             replace(new_entry(experiment, scale), declared=make_report_spec(experiment, scale)) for scale in unrun

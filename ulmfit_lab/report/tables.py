@@ -54,8 +54,8 @@ TESTS = (
 )
 HOLM = "adjusted over all rows (Holm)"
 GATEKEEPING = (
-    "adjusted within the primary contrasts (Holm), then within the secondary ones, whose p is at least the largest "
-    "primary one (serial gatekeeping): they are not tested where a primary one is not shown"
+    "adjusted within the primary contrasts (Holm); secondary ones are tested only after all primary ones are shown, "
+    "and their adjusted p is never below the largest primary one (serial gatekeeping)"
 )
 SHARED = (
     "n: number of independent replicates; runs that share a {shared} are averaged to one observation. With one "
@@ -332,9 +332,9 @@ def format_p_value(p: float) -> str:
 
 
 def format_further_seeds(row: Comparison) -> str:
-    """Return the number of seeds to add; "none" if the verdict is better or worse."""
+    """Return the number of seeds to add; "decided" if the verdict is better or worse."""
     if row.verdict in SHOWN:
-        return "none"
+        return "decided"
     if row.further_seeds is None:
         return "unknown"
     return f"more than {MOST_SEEDS}" if row.further_seeds > MOST_SEEDS else str(row.further_seeds)

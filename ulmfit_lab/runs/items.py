@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ulmfit_lab.pipeline.store import StageStore
 from ulmfit_lab.runs.reproduce import config_of
 from ulmfit_lab.tracking.predictions import Predictions, find_predictions
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.utils.errors import LabError, MismatchError
+from ulmfit_lab.utils.errors import DataError, LabError, MismatchError
 from ulmfit_lab.utils.files import atomic_write
 from ulmfit_lab.utils.home import Home
 
@@ -104,6 +105,7 @@ def write_always_wrong(runs: Sequence[TrackedRun], home: Home, data: Path | None
     items = [load_predictions(run, home) for run in runs]
     if any(not np.array_equal(each.labels, items[0].labels) for each in items):
         raise MismatchError("The runs were tested on different documents, which cannot be listed together.")
+    check_writable(path)
     texts, chosen = load_test_documents(runs[0], home, data), always_wrong(items)
     variants = list(dict.fromkeys(run.variant for run in runs))
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -117,6 +119,12 @@ def write_always_wrong(runs: Sequence[TrackedRun], home: Home, data: Path | None
             label = texts.classes[int(items[0].labels[item])]
             writer.writerow([item, label, *named, document_text(texts, item, words=10_000)])
     return len(chosen)
+
+
+def check_writable(path: Path) -> None:
+    """Raise DataError unless a file can be written at a path."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise DataError(f"{path} cannot be written; give a file in a folder that exists and is writable.")
 
 
 def always_wrong(items: Sequence[Predictions]) -> list[int]:

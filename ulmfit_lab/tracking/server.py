@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 
 from ulmfit_lab.utils import interrupts
+from ulmfit_lab.utils.errors import ConfigError
 from ulmfit_lab.utils.home import Home, redact
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -30,11 +32,25 @@ def server_command(home: Home, uri: str, host: str, port: int) -> tuple[list[str
     return command, {**os.environ, **stores}
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise ConfigError if a server cannot listen on a port."""
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"--port {port} must be from 1 to 65535.")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            tried.bind(address)
+    except OSError as error:
+        raise ConfigError(f"No server can listen on {host}:{port} ({error.strerror}); give another --port.") from error
+
+
 def serve(home: Home, uri: str, host: str, port: int, pages: Mapping[str, Mapping[str, str]]) -> int:
     """Run MLflow's web UI in the foreground; returns its exit status.
 
     pages: experiment -> name of a page -> path, printed as links
     """
+    check_port(host, port)
     shown = PAGE_HOST if host in LOOPBACK else host
     if host not in LOOPBACK:
         print(f"warning: {host} can be reached from other machines, and MLflow asks for no password", file=sys.stderr)
