@@ -29,6 +29,16 @@ def test_the_readme_claims_nothing_that_is_withdrawn() -> None:
     assert not [line for line in (ROOT / "README.md").read_text().splitlines() if "±" in line]
 
 
+def test_the_readme_counts_claims_as_the_ledger_does() -> None:
+    ledger = re.search(
+        r"(\d+) rows of claims: (\d+) with results, (\d+) declared", (ROOT / "results/README.md").read_text()
+    )
+    readme = re.search(
+        r"Of (\d+) claims \*\*(\d+) have results so far; (\d+) are declared", (ROOT / "README.md").read_text()
+    )
+    assert ledger and readme and ledger.groups() == readme.groups()
+
+
 def test_the_readmes_commands_are_those_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{target}:" in makefile for target in ("demo", "test"))

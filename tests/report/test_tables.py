@@ -15,6 +15,7 @@ from ulmfit_lab.analysis.spec import ExtraMetric, ReportSpec
 from ulmfit_lab.analysis.statistics import PairedResult, Summary
 from ulmfit_lab.report.tables import (
     comparison_row,
+    describe_tests,
     format_duration,
     format_facts,
     format_further_seeds,
@@ -67,6 +68,12 @@ def test_a_comparison_of_one_seed_has_empty_cells(spec: ReportSpec) -> None:
 @pytest.mark.parametrize(("further", "words"), [(12, "12"), (1001, "more than 1000"), (None, "unknown")])
 def test_further_seeds_in_words(further: int | None, words: str) -> None:
     assert format_further_seeds(row(verdict="no difference shown", further_seeds=further)) == words
+
+
+def test_sides_that_are_equal_with_every_seed_are_named(spec: ReportSpec) -> None:
+    same = row(result=PairedResult(0.0, 0.0, 0.0, 0.0, NAN, 6), verdict="no difference shown")
+    named = "The sides of word2vec - random at labels 1,000 have the same value with every seed"
+    assert named in describe_tests([same], spec) and named not in describe_tests([row()], spec)
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:

@@ -61,6 +61,10 @@ SHARED = (
     "n: number of independent replicates; runs that share a {shared} are averaged to one observation. With one "
     "replicate the verdict is 'not replicated'."
 )
+EQUAL = (
+    "The sides of {pairs} have the same value with every seed: their interval has no width, and shows no equality "
+    "beyond these runs."
+)
 MARGINS = (
     "Margin: two one-sided paired t tests at 5%, adjusted over all margins (Holm). Equivalent: the difference is shown "
     "to be within ± the margin. Non-inferior: the variant is shown not to be worse by more than the margin. "
@@ -220,12 +224,24 @@ def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:
         smallest = spec.smallest_difference
         size = f"a difference of {smallest:g} (the smallest of interest)" if smallest else "the observed difference"
         parts = [TESTS.format(adjusted=adjusted, size=size)]
+    if equal := [f"{row.variant} - {row.against}{at(row, spec)}" for row in rows if has_equal_pairs(row)]:
+        parts.append(EQUAL.format(pairs=listed(equal)))
     if shared := sorted({row.shared for row in rows if row.shared}):
         parts.append(SHARED.format(shared=listed(shared)))
     if spec.margins:
         margins = (f"{m.value:g} for {m.variant} - {m.against} ({m.reason})" for m in spec.margins)
         parts.append(MARGINS.format(margins="; ".join(margins)))
     return " ".join(parts)
+
+
+def has_equal_pairs(row: Comparison) -> bool:
+    """Whether both sides have the same value with every seed."""
+    return row.result.n > 1 and row.result.difference == row.result.sd == 0
+
+
+def at(row: Comparison, spec: ReportSpec) -> str:
+    """The level of a comparison, in words; empty without a factor."""
+    return f" at {spec.level_name} {level_words(row.level)}" if row.level else ""
 
 
 def format_extra_metrics(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:
@@ -531,7 +547,8 @@ def compact_cells(rows: Sequence[Comparison], spec: ReportSpec) -> Cells:
     hidden = {"variant", "against", "further seeds", *(() if spec.looks or any(row.shared for row in rows) else ("n",))}
     shown = [name for name in header if name not in hidden]
     for row in found:
-        row["verdict"] += f" (+{more})" if (more := row.get("further seeds", "")).isdecimal() else ""
+        more = row.get("further seeds", "")
+        row["verdict"] += f" (+{more} seeds)" if more.isdecimal() and more != "0" else ""
     pairs = [[f"{row['variant']} - {row['against']}", *(row[name] for name in shown)] for row in found]
     return ["pair", *(name.removesuffix(" (points)").removeprefix("adjusted ") for name in shown)], pairs
 
