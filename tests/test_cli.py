@@ -82,7 +82,7 @@ def test_own_data_in_one_line_runs_every_variant_and_reports(run: Run, csv: str,
     status, out, _ = run("reproduce", fast, "--reuse-stages")
     assert status == 0 and "Reproduced: all" in out
     status, _, err = run(*again, csv.replace("reviews.csv", "nothing.jsonl"))
-    assert status == 2 and "is not an export of runs" in err
+    assert status == 2 and "nothing.jsonl: no such file" in err
     assert {r["status"] for r in runs} == {"FINISHED"}
     assert {r["params"]["lm.drop_mult"] for r in runs} == {"0.5"}
     assert len(list((tmp_path / "results" / "custom").glob("*/figure.png"))) == 1
@@ -97,7 +97,9 @@ def test_a_language_that_needs_a_package_is_told_before_anything_runs(run: Run, 
 
 
 def test_failures_of_one_reason_are_told_once(run: Run, csv: str) -> None:
-    few = ("--unlabelled.path", csv, "--unlabelled.max-tokens", "1")
+    other = Path(csv).with_name("other.csv")
+    other.write_text(Path(csv).read_text(encoding="utf-8") + "one more,0\n", encoding="utf-8")
+    few = ("--unlabelled.path", str(other), "--unlabelled.max-tokens", "1")
     status, _, err = run(*OWN, "--target.path", csv, "--general.path", csv, *few)
     (told,) = [line for line in err.splitlines() if line.startswith("FAILED random @ 30, seed 0; word2vec")]
     assert status == 1 and "more than max_tokens = 1; raise it, for example with --unlabelled.max-tokens" in told

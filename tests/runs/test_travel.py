@@ -205,6 +205,13 @@ def test_what_mlflow_refuses_is_one_clear_error_and_no_finished_run(
     assert [run.status for run in lab.tracker.runs(quick.name, "tiny")] == ["KILLED"]
 
 
-def test_a_file_that_cannot_be_written_is_one_clear_error(lab: Any, tmp_path: Path) -> None:
+def test_nothing_to_export_and_a_file_that_cannot_be_written_are_clear_errors(
+    lab: Any, quick: Experiment, tmp_path: Path
+) -> None:
+    place = tmp_path / "no folder" / "runs.jsonl"
+    with pytest.raises(DataError, match=f"{quick.name} has no finished runs at scale tiny to export; make them"):
+        export_runs(quick.name, "tiny", lab.tracker, place, lab.home)
+    (tmp_path / "runs.jsonl").write_bytes(lines(HEADER | {"experiment": quick.name}, LINE | {"experiment": quick.name}))
+    take_in(lab, quick, tmp_path / "runs.jsonl")
     with pytest.raises(DataError, match="cannot be written"):
-        export_runs("starts", "tiny", lab.tracker, tmp_path / "no folder" / "runs.jsonl", lab.home)
+        export_runs(quick.name, "tiny", lab.tracker, place, lab.home)

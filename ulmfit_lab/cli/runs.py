@@ -84,7 +84,8 @@ def list_runs(
             shown = "" if metric is None else f"{metric:.4f}"
             status = field_of_run(run, "status")
             print(f"{run.run_id}  {status:9} {run.variant:20} {run.level:>8} {run.seed:>4}  {shown:8} {run.data}")
-        print(f"{len(found)} runs.")
+        hint = "" if found else f" Make them: ulmfit-lab sweep {experiment.name} --scale {scale}"
+        print(f"{len(found)} runs.{hint}")
     return 0
 
 

@@ -44,6 +44,8 @@ def stages_command(args: argparse.Namespace) -> int:
             print(f"{source}: {len(found.added)} stages added, {found.known} were already present.")
         return 0
     stages = choose_stages(args, store)
+    if args.experiment and not stages:
+        raise ConfigError(f"No finished stage of {args.experiment} at scale {args.scale} is stored; choose a --scale.")
     if args.export:
         chosen = [stage for stage in stages if stage.kind != "tokens" or args.kind == "tokens"]
         count = export_stages(with_inputs(chosen, store), Path(args.export))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.data.rules import FIELD_BREAK, UNK
-from ulmfit_lab.utils.errors import DataError, suggest
+from ulmfit_lab.utils.errors import DataError
 
 LONGEST = 2**24
 """Largest line in bytes and document in characters, about three million words; longer texts are not cut but refused."""
@@ -76,7 +76,9 @@ class Columns:
         asked = [self.label] if self.label and self.label != "label" else []
         for name in [*texts, *asked]:
             if name not in present:
-                raise DataError(f"{where}: no column {name!r}; found {_shown(present)}. {suggest(name, present)}")
+                close = difflib.get_close_matches(name, present, n=1, cutoff=0.5)
+                hint = f"Did you mean {close[0]!r}?" if close else COLUMN_HINT
+                raise DataError(f"{where}: no column {name!r}; found {_shown(present)}. {hint}")
         if self.labelled and self.label and self.label not in present:
             others = [name for name in present if name not in texts]
             example = (difflib.get_close_matches(self.label, others, n=1, cutoff=0.5) or others or ["NAME"])[0]
@@ -87,6 +89,11 @@ class Columns:
             if present.count(name) > 1:
                 raise DataError(f"{where}: {present.count(name)} columns are named {name!r}; rename them.")
         return texts, label
+
+
+COLUMN_HINT = (
+    "Name the columns with --target.text-column and --target.label-column; without a header, by numbers from 0."
+)
 
 
 def _shown(present: Sequence[str]) -> str:

@@ -82,7 +82,7 @@ def find_run(prefix: str, reader: RunReader, results: Path) -> TrackedRun:
     Raises LabError if there is no match, more than one, or if the run is not finished.
     """
     if not PREFIX.fullmatch(prefix):
-        raise LabError(f"{prefix!r} is not a run id; give 3 to 32 hex digits.")
+        raise LabError(f"{prefix!r} is not a run id; give 3 to 32 hex digits of one, or EXPERIMENT/VARIANT/LEVEL/SEED.")
     found = reader.find_runs(prefix) or committed_runs(prefix, results)
     if not found:
         where = f"in the tracking store or a runs.csv under {results}"

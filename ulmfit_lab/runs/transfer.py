@@ -80,9 +80,13 @@ class ImportResult:
 def export_runs(experiment: str, scale: str, tracker: Tracker, path: Path, home: Home) -> int:
     """Write the finished runs of an experiment at a scale to a file, gzipped if its name ends in .gz.
 
-    Returns the number of runs. The output is deterministic. Raises DataError if the file cannot be written.
+    Returns the number of runs. The output is deterministic. Raises DataError without runs, or if the file cannot be
+    written.
     """
     runs = sorted(tracker.runs(experiment, scale, "FINISHED"), key=lambda run: (run.start, run.origin))
+    if not runs:
+        hint = f"make them: ulmfit-lab sweep {experiment} --scale {scale}"
+        raise DataError(f"{experiment} has no finished runs at scale {scale} to export; {hint}.")
     parents = {run.parent: tracker.declaration_of(run.parent) for run in runs}
     lines = [{"format": FORMAT, "version": VERSION, "experiment": experiment, "scale": scale, "runs": len(runs)}]
     lines += [
@@ -125,6 +129,8 @@ def parse_number(value: float) -> float | str:
 
 def read_export(path: Path) -> list[ExportedRun]:
     """Read the runs of a file that `export_runs` wrote; raises DataError if it is invalid or incomplete."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; name an export of runs.")
     try:
         text = decompress(path)
         header, *lines = (json.loads(line) for line in io.StringIO(text.decode("utf-8")))
