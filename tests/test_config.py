@@ -237,6 +237,11 @@ def test_a_schedule_doubles_no_dropout_of_the_classifiers_head() -> None:
     assert override(RunConfig(), {**head, "classifier.dropout_schedule": "rising"})
 
 
+def test_a_transformer_has_no_schedule_of_dropouts() -> None:
+    with pytest.raises(ConfigError, match="is not implemented for classifier.model = 'transformer'"):
+        override(RunConfig(), {"classifier.model": "transformer", "classifier.dropout_schedule": "rising"})
+
+
 def test_a_config_is_checked_however_it_is_made() -> None:
     with pytest.raises(ConfigError, match="fine_tuning.bptt = 4 "):
         RunConfig(fine_tuning=LanguageModelTrainingConfig(bptt=4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import Classifier, LanguageModel
 from ulmfit_lab.training import loop
 from ulmfit_lab.training.evaluation import compute_features, evaluate_classifier, evaluate_language_model
-from ulmfit_lab.training.loop import fit
+from ulmfit_lab.training.loop import fit, reason_to_stop
 from ulmfit_lab.training.progress import Point, Progress
 from ulmfit_lab.training.schedules import dropout_factor, lr_factor
 from ulmfit_lab.training.steps import classifier_step, head_step, language_model_step
@@ -238,6 +239,9 @@ def test_training_stops_without_progress_and_keeps_the_epoch_it_is_told_to(
     assert [h["loss"] for h in result.history] == [3, 1, 2, 1.5]
     assert (result.best["loss"], result.final["loss"], result.steps) == (1, 1.5, 4)
     assert result.stopped == "no better validation loss in 2 epochs"
+    assert reason_to_stop(replace(config, checkpoint="best-accuracy"), 4, {"epoch": 1}).startswith(
+        "no better validation acc"
+    )
 
 
 def test_a_run_that_gets_better_uses_all_its_epochs(slope: Any, slope_step: Step, one_batch: StreamBatches) -> None:

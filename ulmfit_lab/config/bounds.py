@@ -57,6 +57,10 @@ def check_config(config: Any) -> None:
             "classifier.dropout_schedule needs a trained encoder, but classifier.unfreeze = 'last' freezes it; "
             "set classifier.dropout_schedule to constant."
         )
+    if values["classifier.model"] == "transformer" and values["classifier.dropout_schedule"] != "constant":
+        raise ConfigError(
+            "classifier.dropout_schedule is not implemented for classifier.model = 'transformer'; set it to constant."
+        )
     for fit, group in (("pretraining", "lm"), ("fine_tuning", "lm"), ("classifier", "classifier")):
         _check_doubled(values, fit, group)
 

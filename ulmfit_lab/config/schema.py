@@ -180,7 +180,8 @@ class TrainingConfig:
     non_monotone: Annotated[int, Bounds(1, 1e6)] = 5
     """Last evaluations that NT-ASGD's trigger ignores (n of Merity et al. 2017, algorithm 1)."""
     patience: Annotated[int, Bounds(0, 1e6)] = 0
-    """Epochs without a better validation loss before training stops (0: never)."""
+    """Epochs without a better validation loss (accuracy, if `checkpoint` is best-accuracy) before training stops (0:
+    never)."""
     checkpoint: Literal["last", "best", "best-accuracy"] = "last"
     """Weights that are kept: those of the last epoch, or of the best one by validation loss or accuracy."""
     dropout_schedule: Literal["constant", "rising", "falling"] = "constant"

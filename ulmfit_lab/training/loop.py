@@ -182,7 +182,8 @@ def fit(
 def reason_to_stop(config: TrainingConfig, done: int, best: Mapping[str, Any]) -> str:
     """Return why training ends after this many epochs, or an empty string."""
     if config.patience and best and done - 1 - best["epoch"] >= config.patience:
-        return f"no better validation loss in {config.patience} epochs"
+        measure = "accuracy" if config.checkpoint == "best-accuracy" else "loss"
+        return f"no better validation {measure} in {config.patience} epochs"
     return "all epochs done" if done >= config.epochs else ""
 
 
