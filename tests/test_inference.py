@@ -259,7 +259,7 @@ def test_runs_are_compared_over_the_seeds_that_their_variants_share(lab: Any) ->
     assert found.metrics["final/lm_perplexity"][0] is None
     (row,) = found.rows
     assert (row.variant, row.against, row.verdict, row.result.n) == ("fine-tuned", "word2vec", "not replicated", 1)
-    assert (row.why, row.pairs) == ("1 fine-tuned language model", 2), "as in a report"
+    assert (row.why, row.pairs) == ("1 word-vector table", 2), "as in a report"
     (row,) = compare_runs([runs["whole", 0], runs["fine-tuned", 0]], tracker).rows
     errors = [[100 * runs[v, s].metrics["final/error"] for s in (0, 1)] for v in ("fine-tuned", "whole")]
     assert row.result == compare_paired(*errors)
@@ -397,7 +397,7 @@ def test_generate_neighbours_and_compare_print_what_they_found(command: Any, lab
     assert status == 0 and "film: word vectors of word2vec" in out and "classifier of fine-tuned" in out
     assert out.count("unknown") == 3
     status, out, _ = command("compare", "used/word2vec/0", "used/fine-tuned/0")
-    assert status == 0 and "classifier.init" in out and "final/error" in out and "not replicated (1 fine-" in out
+    assert status == 0 and "classifier.init" in out and "final/error" in out and "1 word-vector" in out
 
 
 @pytest.mark.parametrize(

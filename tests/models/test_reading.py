@@ -63,6 +63,28 @@ def test_windows_give_what_one_graph_gives(features: str, lengths: list[int], si
         torch.testing.assert_close(other, one, rtol=1e-6, atol=1e-6)
 
 
+def test_masks_for_each_window_change_training_alone_and_nothing_without_dropout() -> None:
+    ids, lengths = batch([23, 4, 11])
+    whole, anew = classifier(Windows(5, 8, 12)), classifier(Windows(5, 8, 12, masked_anew=True))
+    for one, other in zip(results(whole, ids, lengths), results(anew, ids, lengths), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-6, atol=1e-6)
+    called: list[int] = []
+
+    def read(window: Tensor, state: Any) -> tuple[list[Tensor], Any]:
+        called.append(len(window))
+        return [window[..., None].double()], torch.zeros(window.shape[1], 1)
+
+    for windows, grad, expected in (
+        (anew.windows, True, [5, 5, 5, 5, 4]),  # the last windows hold 3, 4 and 1 words
+        (anew.windows, False, [23]),
+        (whole.windows, True, [23]),
+    ):
+        called.clear()
+        with torch.set_grad_enabled(grad):
+            read_documents(read, ids, lengths, windows)
+        assert called == expected
+
+
 @pytest.mark.parametrize("features", FEATURES)
 def test_a_document_reads_the_same_beside_longer_ones_and_alone(features: str) -> None:
     model = classifier(Windows(5, 2, 8), features).eval()

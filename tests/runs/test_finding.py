@@ -79,8 +79,8 @@ def test_seeds_of_other_data_are_not_compared_with(swept: Any, quick: Experiment
     first, second = swept.tracker.runs("starts", "tiny", "FINISHED")[1:3]
     assert first.params == second.params and first.data != second.data
     for run in (first, second):
-        found = seeds_of(run, find_metric("final/error"), swept.tracker)
-        assert found == {0: run.metrics["final/error"]}
+        found = seeds_of(run, find_metric("final/error"), None, swept.tracker)
+        assert found == {0: run}
 
 
 def test_runs_shows_the_data_of_each(

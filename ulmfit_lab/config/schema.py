@@ -236,6 +236,9 @@ class ClassifierConfig(TrainingConfig):
     """Windows through which gradients flow, counted from a document's end; the state is carried through all."""
     max_positions: Annotated[int, Bounds(1, 1e9)] = 1400
     """Positions that are pooled, counted from a document's end."""
+    mask_per_window: bool = False
+    """Draw the encoder's dropout masks anew for each window of bptt words, as the originals do. False: once for all
+    words through which gradients flow, unless a document of the batch is longer, which is faster."""
     clip: Annotated[float, Bounds(0, 1e9)] = 25.0
     """Maximum norm of the gradient (0: no clipping)."""
     alpha: Annotated[float, Bounds(0, 1e6)] = 2.0

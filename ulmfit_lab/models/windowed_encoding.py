@@ -28,11 +28,15 @@ The tensors of a state have the batch as their first dimension.
 
 @dataclass(frozen=True)
 class Windows:
-    """Number of words per window, of windows with gradients, and of positions that are pooled."""
+    """Number of words per window, of windows with gradients, and of positions that are pooled.
+
+    masked_anew: whether dropout masks are drawn anew for each window, not once for a batch that is read in one graph
+    """
 
     size: int = 70
     backprop: int = 20
     positions: int = 1400
+    masked_anew: bool = False
 
     @property
     def graph(self) -> int:
@@ -95,10 +99,11 @@ def read_documents(
 ) -> Reading:
     """Read a batch of documents: ids (T, B) padded at the end, lengths (B,) of at least 1.
 
-    With and without windows the results agree up to rounding and dropout masks, which every call draws anew. The means
-    for AR and TAR are computed with penalise only.
+    With and without windows the results agree up to rounding and dropout masks, which every call of `read` draws anew.
+    The means for AR and TAR are computed with penalise only.
     """
-    if len(ids) > windows.graph:
+    whole = windows.size if windows.masked_anew and torch.is_grad_enabled() else windows.graph
+    if len(ids) > whole:
         return _read_in_windows(read, ids, lengths.tolist(), windows, penalise)
     outputs, _ = read(ids, None)
     lengths = lengths.to(ids.device, non_blocking=True)

@@ -73,7 +73,7 @@ def new_classifier(config: RunConfig, n_words: int, n_classes: int) -> Classifie
 def encoding_windows(config: RunConfig) -> Windows:
     """Return the windows in which documents are read."""
     recipe = config.classifier
-    return Windows(recipe.bptt, recipe.backprop_windows, recipe.max_positions)
+    return Windows(recipe.bptt, recipe.backprop_windows, recipe.max_positions, recipe.mask_per_window)
 
 
 def build_classifier(vocabulary: Vocabulary, inputs: Any, config: RunConfig, n_classes: int) -> Classifier:
