@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 
 from ulmfit_lab.analysis.comparisons import compare_variants
-from ulmfit_lab.analysis.crossed import DocumentInterval
-from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.spec import DocumentInterval, ReportSpec
 from ulmfit_lab.experiment.declaration import Experiment
 from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.committed import Committed, check_folder, committed_grid

@@ -9,35 +9,11 @@ these documents, this one what further seeds would give on further documents of 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
+from ulmfit_lab.analysis.spec import CrossedResult
 from ulmfit_lab.analysis.statistics import ALPHA
-
-
-@dataclass(frozen=True)
-class CrossedResult:
-    """Mean difference over seeds and documents."""
-
-    difference: float
-    low: float
-    high: float
-    """95% t interval."""
-    seeds_share: float
-    documents_share: float
-    """Shares of the variance of the mean; the rest is of their interaction."""
-    n_seeds: int
-    n_documents: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocumentInterval(CrossedResult):
-    """The same of a contrast, in the unit of the report."""
-
-    variant: str
-    against: str
-    level: str
 
 
 def compare_crossed(differences: np.ndarray) -> CrossedResult:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # imports NumPy, which a declaration does without
-    from ulmfit_lab.analysis.crossed import DocumentInterval
 
 FEWEST_SEEDS = 6
 """Minimum number of pairs for a claim; with fewer, a signed-rank test cannot reach p < 0.05."""
@@ -119,6 +115,30 @@ class Associations:
     y_lower_is_better: bool = True
     variants: tuple[str, ...] = ()
     """Variants to include (default: all). Of two that share their training include one."""
+
+
+@dataclass(frozen=True)
+class CrossedResult:
+    """Mean difference over seeds and test documents (see `crossed`)."""
+
+    difference: float
+    low: float
+    high: float
+    """95% t interval."""
+    seeds_share: float
+    documents_share: float
+    """Shares of the variance of the mean; the rest is of their interaction."""
+    n_seeds: int
+    n_documents: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentInterval(CrossedResult):
+    """The same of a contrast, in the unit of the report."""
+
+    variant: str
+    against: str
+    level: str
 
 
 @dataclass(frozen=True, kw_only=True)

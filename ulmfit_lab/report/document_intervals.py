@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ulmfit_lab.analysis.comparisons import paired_seeds, replicates_at
-from ulmfit_lab.analysis.crossed import DocumentInterval, compare_crossed
+from ulmfit_lab.analysis.crossed import compare_crossed
 from ulmfit_lab.analysis.interim import Cell
-from ulmfit_lab.analysis.spec import ReportSpec
+from ulmfit_lab.analysis.spec import DocumentInterval, ReportSpec
 from ulmfit_lab.config.paths import fingerprint
 from ulmfit_lab.tracking.predictions import Predictions, find_predictions
 from ulmfit_lab.tracking.records import TrackedRun
