@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ulmfit_lab.analysis.comparisons import Comparison
@@ -60,6 +62,13 @@ def test_one_language_model_replicates_nothing() -> None:
 def test_a_model_that_both_sides_start_from_is_no_treatment() -> None:
     a, b = ([run_of(name, seed, "shared") for seed in range(8)] for name in "ab")
     assert compare(b, a).result.n == 8
+
+
+def test_a_side_without_a_language_model_shares_none() -> None:
+    a = [replace(run_of("a", seed, ""), tags={}) for seed in range(8)]
+    b = [run_of("b", seed, f"b{seed}") for seed in range(8)]
+    for row in (compare(b, a), compare(a, b)):
+        assert (row.result.n, row.pairs, row.why) == (8, 8, "")
 
 
 def test_diverged_runs_and_failed_checks_are_void() -> None:

@@ -19,13 +19,18 @@ def find_failed_checks(runs: pd.DataFrame, spec: ReportSpec) -> Voids:
     for variant in spec.variants:
         for level in spec.levels:
             mine = runs[(runs["variant"] == variant) & (runs["level"] == level)]
-            diverged = len(mine) - len(trained_runs(mine))
-            reasons = [f"{diverged} of {len(mine)} runs diverged"] if diverged else []
-            if variant in checks and not passed(mine, checks[variant]):
-                reasons.append(f"{checks[variant].statement} in 0 of {len(mine)} runs")
-            if reasons:
-                found[variant, level] = "; ".join(reasons)
+            if reasons := reasons_void(mine, checks.get(variant)):
+                found[variant, level] = reasons
     return found
+
+
+def reasons_void(runs: pd.DataFrame, check: ManipulationCheck | None) -> str:
+    """Why the runs of a variant at a level are no test of it; empty if they are."""
+    diverged = len(runs) - len(trained_runs(runs))
+    reasons = [f"{diverged} of {len(runs)} runs diverged"] if diverged else []
+    if check and not passed(runs, check):
+        reasons.append(f"{check.statement} in 0 of {len(runs)} runs")
+    return "; ".join(reasons)
 
 
 def measured(runs: pd.DataFrame, check: ManipulationCheck) -> list[float]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ulmfit_lab.analysis.comparisons import Comparison
+from ulmfit_lab.analysis.manipulation_checks import reasons_void
 from ulmfit_lab.analysis.replicates import find_replicates
+from ulmfit_lab.analysis.run_table import runs_frame
 from ulmfit_lab.analysis.spec import ManipulationCheck
 from ulmfit_lab.analysis.statistics import Verdict, compare_clusters, holm, verdict
 from ulmfit_lab.experiment.declaration import Experiment, load_experiment
@@ -94,29 +96,22 @@ def paired_row(
     own: Sequence[TrackedRun], reference: Sequence[TrackedRun], measure: RunMetric, checks: Checks
 ) -> Comparison:
     """Comparison of runs with the same seeds; its p is nan where nothing can be claimed."""
-    sides, table = (own, reference), runs_table([*own, *reference])
     variant, against = _place(own[0]), _place(reference[0])
-    table["variant"], table["level"] = [_place(run) for run in (*own, *reference)], ""
+    table = runs_frame(runs_table([*own, *reference]))
+    sides = {variant: table[: len(own)], against: table[len(own) :]}
     seeds = [run.seed for run in own]
-    shared = find_replicates(table, variant, against, "", seeds)
-    a, b = ([run.metrics[measure.name] * measure.scale for run in side] for side in sides)
+    placed = table.assign(variant=[variant] * len(own) + [against] * len(reference), level="")
+    shared = find_replicates(placed, variant, against, "", seeds)
+    a, b = (list(side[measure.name] * measure.scale) for side in sides.values())
     result = compare_clusters(a, b, shared.clusters)
-    why = "; ".join(reason for side in sides for reason in reasons_void(side, checks))
+    found = {place: reasons_void(side, checks.get(side["variant"].iloc[0])) for place, side in sides.items()}
+    why = "; ".join(f"{place}: {reasons}" for place, reasons in found.items() if reasons)
     words: Verdict = "void"
     if not why and shared.count == 1 < len(seeds):
         why, words = f"1 {shared.shared}", "not replicated"
     kept = replace(result, p=math.nan) if why else result
     pairs = len(seeds), shared.shared
     return Comparison(own[0].level, variant, against, kept, math.nan, words, None, why, False, *pairs)
-
-
-def reasons_void(runs: Sequence[TrackedRun], checks: Checks) -> Iterator[str]:
-    """Why runs of a variant are no test of it."""
-    if diverged := sum(bool(run.diverged) for run in runs):
-        yield f"{_place(runs[0])}: {diverged} of {len(runs)} runs diverged"
-    check = checks.get(runs[0].variant)
-    if check and not any(check.passes(run.metrics.get(check.metric, math.nan)) for run in runs):
-        yield f"{_place(runs[0])}: {check.statement} in 0 of {len(runs)} runs"
 
 
 def judged(row: Comparison, p: float, measure: RunMetric) -> Verdict:
@@ -131,10 +126,11 @@ def seeds_of(run: TrackedRun, measure: RunMetric, models: int | None, reader: Ru
     """
     tracked = reader.runs(run.experiment, run.scale, "FINISHED")
     every = [run, *(cell for each in tracked for cell in each.declared_runs())]
+    wanted = _place(run), recipe_of(run, models), run.data
     return {
         each.seed: each
         for each in every
-        if (_place(each), recipe_of(each, models), each.data) == (_place(run), recipe_of(run, models), run.data)
+        if (_place(each), recipe_of(each, models), each.data) == wanted
         and math.isfinite(each.metrics.get(measure.name, math.nan))
     }
 
