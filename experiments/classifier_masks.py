@@ -4,7 +4,7 @@ The language model, the draws of labels and the recipe are those of `shipped_lm_
 reused for masks that are drawn once.
 """
 
-from ulmfit_lab.config.scales import OWN_TEXT, SHIPPED_LM
+from ulmfit_lab.config.scales import SHIPPED_LM, SHIPPED_LM_IMDB
 from ulmfit_lab.experiment import Design, Expectation, Experiment, ExtraMetric, Report
 
 EXPERIMENT = Experiment(
@@ -15,21 +15,7 @@ EXPERIMENT = Experiment(
     scales={
         "tiny": {"classifier.bptt": 10},
         "demo": {"classifier.bptt": 10},
-        "small": {
-            **SHIPPED_LM,
-            "target.name": "imdb",
-            "target.n_labels": 500,
-            "target.n_test": 0,
-            "target.max_length": 0,
-            **OWN_TEXT,
-            "classifier.init": "pretrained",
-            "classifier.epochs": 15,
-            "classifier.batch_size": 16,
-            "classifier.lr": 4e-3,
-            "classifier.drop_mult": 0.8,
-            "classifier.weight_decay": 0.1,
-            "compute.precision": "bfloat16",
-        },
+        "small": {**SHIPPED_LM_IMDB, "target.n_labels": 500, "classifier.init": "pretrained"},
         "paper": {**SHIPPED_LM, "unlabelled.name": ""},
     },
     seeds=range(6),

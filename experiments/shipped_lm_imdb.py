@@ -4,7 +4,7 @@ The model read IMDb's unlabelled reviews in pretraining and is not fine-tuned ag
 reviews.
 """
 
-from ulmfit_lab.config.scales import OWN_TEXT, SHIPPED_LM
+from ulmfit_lab.config.scales import SHIPPED_LM, SHIPPED_LM_IMDB
 from ulmfit_lab.experiment import Design, Expectation, Experiment, ExtraMetric, Range, Report, Search
 
 EXPERIMENT = Experiment(
@@ -17,19 +17,7 @@ EXPERIMENT = Experiment(
         "TF-IDF": {"classifier.model": "tf-idf"},
     },
     scales={
-        "small": {
-            **SHIPPED_LM,
-            "target.name": "imdb",
-            "target.n_test": 0,
-            "target.max_length": 0,
-            **OWN_TEXT,
-            "classifier.epochs": 15,
-            "classifier.batch_size": 16,
-            "classifier.lr": 4e-3,
-            "classifier.drop_mult": 0.8,
-            "classifier.weight_decay": 0.1,
-            "compute.precision": "bfloat16",
-        },
+        "small": SHIPPED_LM_IMDB,
         "paper": {**SHIPPED_LM, "unlabelled.name": ""},
     },
     factor="target.n_labels",

@@ -88,7 +88,8 @@ def left_out(runs: pd.DataFrame, spec: ReportSpec) -> dict[str, str]:
 
 def without_left_out(runs: pd.DataFrame, spec: ReportSpec) -> ReportSpec:
     """The specification with the other models alone; without associations if there are none."""
-    kept = tuple(model for model in spec.models if model not in left_out(runs, spec))
+    void = left_out(runs, spec)
+    kept = tuple(model for model in spec.models if model not in void)
     return replace(spec, associations=replace(spec.associations, variants=kept) if spec.associations and kept else None)
 
 

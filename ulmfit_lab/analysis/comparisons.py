@@ -275,7 +275,7 @@ def _grouped(rows: Sequence[Comparison]) -> dict[tuple[Verdict, str, tuple[str, 
 
 
 def _clause(words: Verdict, against: str, levels: tuple[str, ...], variants: Sequence[str], spec: ReportSpec) -> str:
-    names, where = listed(variants), _where(levels, spec)
+    names, where = listed(variants), where_words(levels, spec)
     if words in UNCLAIMED:
         return f"nothing is claimed of {names} against {against}{where} ({words})"
     if words == "no difference shown":
@@ -283,7 +283,8 @@ def _clause(words: Verdict, against: str, levels: tuple[str, ...], variants: Seq
     return f"{names} {'is' if len(variants) == 1 else 'are'} {words} than {against}{where}"
 
 
-def _where(levels: tuple[str, ...], spec: ReportSpec) -> str:
+def where_words(levels: tuple[str, ...], spec: ReportSpec) -> str:
+    """The levels in a sentence, after a blank; empty without a factor."""
     if spec.levels == ("",):
         return ""
     if levels == spec.levels and len(levels) > 1:

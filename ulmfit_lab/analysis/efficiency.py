@@ -52,13 +52,16 @@ def label_efficiency(runs: pd.DataFrame, spec: ReportSpec) -> list[LabelEfficien
     """Each declared pair at each level, from the runs of a complete grid."""
     failed = find_failed_checks(runs, spec)
     return [
-        replace(efficiency_at(runs, spec, variant, against, level), why=why_void(failed, spec, variant, against, level))
+        replace(
+            efficiency_at(runs, spec, variant, against, level),
+            why=curve_void(failed, spec, variant, against, level),
+        )
         for variant, against in spec.efficiency
         for level in spec.levels
     ]
 
 
-def why_void(failed: Voids, spec: ReportSpec, variant: str, against: str, level: str) -> str:
+def curve_void(failed: Voids, spec: ReportSpec, variant: str, against: str, level: str) -> str:
     """Why a pair is void at a level: `against` is read at all levels; empty if it is not."""
     places = [(variant, level), *((against, each) for each in spec.levels)]
     return "; ".join(f"{name} at {at}: {failed[name, at]}" for name, at in places if (name, at) in failed)

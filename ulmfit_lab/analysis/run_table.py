@@ -24,6 +24,7 @@ METRICS = ("final/", "best/", "pretraining/", "fine_tuning/")
 VOCABULARY = "param/vocabulary"
 """Column with the digest of the language model's vocabulary."""
 LAST_STAGE = "param/last_stage"
+"""Column with the last stage of a run, whose loss is `final/loss`."""
 DIVERGED = "diverged"
 """Column with the reason of divergence; missing if no run diverged."""
 SHOWN = 3

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulmfit_lab.utils.errors import ConfigError, suggest
+from ulmfit_lab.utils.errors import ConfigError, suggest, sweep_command
 from ulmfit_lab.utils.files import json_text
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def list_runs(
             shown = "" if metric is None else f"{metric:.4f}"
             status = field_of_run(run, "status")
             print(f"{run.run_id}  {status:9} {run.variant:20} {run.level:>8} {run.seed:>4}  {shown:8} {run.data}")
-        hint = "" if found else f" Make them: ulmfit-lab sweep {experiment.name} --scale {scale}"
+        hint = "" if found else f" Make them: {sweep_command(experiment.name, scale)}"
         print(f"{len(found)} runs.{hint}")
     return 0
 

@@ -153,6 +153,21 @@ OWN_TEXT: Mapping[str, Any] = {
 }
 """Changes to the small scale for a language model that is fine-tuned on all training texts of its target."""
 
+SHIPPED_LM_IMDB: Mapping[str, Any] = {
+    **SHIPPED_LM,
+    "target.name": "imdb",
+    "target.n_test": 0,
+    "target.max_length": 0,
+    **OWN_TEXT,
+    "classifier.epochs": 15,
+    "classifier.batch_size": 16,
+    "classifier.lr": 4e-3,
+    "classifier.drop_mult": 0.8,
+    "classifier.weight_decay": 0.1,
+    "compute.precision": "bfloat16",
+}
+"""Changes to the small scale for a classifier of whole reviews, with few labels, that starts from that model."""
+
 TRANSFORMER: Mapping[str, Any] = {
     "classifier.model": "transformer",
     "classifier.lr": 1e-4,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ulmfit_lab.data.rules import FIELD_BREAK, UNK
-from ulmfit_lab.utils.errors import DataError
+from ulmfit_lab.utils.errors import DataError, suggest_nearest
 
 LONGEST = 2**24
 """Largest line in bytes and document in characters, about three million words; longer texts are not cut but refused."""
@@ -76,8 +76,7 @@ class Columns:
         asked = [self.label] if self.label and self.label != "label" else []
         for name in [*texts, *asked]:
             if name not in present:
-                close = difflib.get_close_matches(name, present, n=1, cutoff=0.5)
-                hint = f"Did you mean {close[0]!r}?" if close else COLUMN_HINT
+                hint = suggest_nearest(name, present) or COLUMN_HINT
                 raise DataError(f"{where}: no column {name!r}; found {_shown(present)}. {hint}")
         if self.labelled and self.label and self.label not in present:
             others = [name for name in present if name not in texts]

@@ -15,6 +15,7 @@ import numpy as np
 from ulmfit_lab.config.schema import CorpusConfig, RunConfig, SourceConfig, TargetConfig
 from ulmfit_lab.data.sources import read_labelled
 from ulmfit_lab.data.splits import SPLITS
+from ulmfit_lab.experiment.declaration import RunSpec
 from ulmfit_lab.experiment.plan import Plan
 from ulmfit_lab.pipeline.graph import source_fields_only
 from ulmfit_lab.pipeline.labelled_data import check_class_count, class_names, split_numbers, test_source
@@ -170,32 +171,32 @@ class TargetSummary:
 
 def targets_of(plan: Plan) -> list[TargetConfig]:
     """Labelled sets on which a plan trains classifiers, ignoring `n_labels`."""
-    configs = (each.run_spec.config for each in plan.planned)
-    targets = (
-        replace(config.target, n_labels=0, lm_text="all") for config in configs if config.last_stage == "classifier"
-    )
-    return list(dict.fromkeys(targets))
+    return list(runs_of_targets(plan))
+
+
+def runs_of_targets(plan: Plan) -> dict[TargetConfig, list[RunSpec]]:
+    """Each of these labelled sets, and the runs that train a classifier on it."""
+    found: dict[TargetConfig, list[RunSpec]] = {}
+    for spec in (each.run_spec for each in plan.planned):
+        if spec.config.last_stage == "classifier":
+            found.setdefault(replace(spec.config.target, n_labels=0, lm_text="all"), []).append(spec)
+    return found
 
 
 def check_labels(plan: Plan, data: Path | None) -> None:
     """Raise DataError if a run wants more labelled documents than its target has for training."""
-    for each in plan.planned:
-        config = each.run_spec.config
-        wanted = config.target.n_labels if config.last_stage == "classifier" else 0
-        if wanted and (found := summary_of(config.target, data)) and wanted > found.training:
-            raise DataError(
-                f"{each.run_spec.label} wants target.n_labels = {wanted:,}, but {found.name} has {found.training:,} "
-                f"training texts beside {found.validation:,} for validation and {found.testing:,} for testing; lower "
-                "it (--levels), or hold out fewer (target.n_valid, target.holdout, target.test_share)."
-            )
-
-
-def summary_of(target: TargetConfig, data: Path | None) -> TargetSummary | None:
-    """Summary of a labelled set, whatever a run draws of it; None if it cannot be used."""
-    try:
-        return summarise_target(replace(target, n_labels=0, lm_text="all"), data)
-    except DataError:
-        return None
+    for target, specs in runs_of_targets(plan).items():
+        try:
+            found = summarise_target(target, data)
+        except DataError:
+            continue  # told where the set is summarised, or by its runs
+        for spec in specs:
+            if (wanted := spec.config.target.n_labels) > found.training:
+                raise DataError(
+                    f"{spec.label} wants target.n_labels = {wanted:,}, but {found.name} has {found.training:,} "
+                    f"training texts beside {found.validation:,} for validation and {found.testing:,} for testing; "
+                    "lower it (--levels), or hold out fewer (target.n_valid, target.holdout, target.test_share)."
+                )
 
 
 @cache

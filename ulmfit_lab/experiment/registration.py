@@ -156,8 +156,9 @@ def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[
             yield f"{name.replace('_', ' ')} {first[name]!r} -> {now[name]!r}"
     for name in ("contrasts", "primary", "margins", "checks", "levels", "seeds", "looks"):
         added, dropped = added_and_dropped(first, now, name)
-        yield from (f"{name} added: {', '.join(map(words, added))}" for _ in range(bool(added)))
-        yield from (f"{name} dropped: {', '.join(map(words, dropped))}" for _ in range(bool(dropped)))
+        for change, entries in (("added", added), ("dropped", dropped)):
+            if entries:
+                yield f"{name} {change}: {', '.join(map(words, entries))}"
     for variant in now["configs"]:
         if variant not in first["configs"]:
             yield f"variant added: {variant}"
@@ -193,10 +194,10 @@ def exploratory_contrasts(
     test; one that was added, or whose variant, recipe, check or margin was changed; and, where contrasts or levels were
     dropped, each that is corrected together with them.
     """
-    changed_all = is_family_changed(first, now)
+    changed_all, others = is_family_changed(first, now), changed_variants(first, now)
     dropped = any(added_and_dropped(first, now, name)[1] for name in ("contrasts", "levels"))
     for variant, against in spec.pairs:
-        changed = {variant, against} & changed_variants(first, now) or is_margin_changed(first, now, variant, against)
+        changed = {variant, against} & others or is_margin_changed(first, now, variant, against)
         for level in spec.levels:
             recipe = any(is_recipe_changed(first, now, name, level) for name in (variant, against))
             added = [variant, against] not in first["contrasts"] or level not in first["levels"]

@@ -62,18 +62,18 @@ def primary_contrasts(experiment: Experiment, scale: str) -> tuple[tuple[str, st
     return tuple(each for each in named if each[2] in levels)
 
 
-def primary_left_out(experiment: Experiment, scale: str) -> list[str]:
-    """A note if a scale lacks the level of a primary contrast."""
-    lacking = len(experiment.design.primary) - len(primary_contrasts(experiment, scale))
-    if not lacking:
+def primary_left_out(declared: int, found: int) -> list[str]:
+    """A note if a scale lacks the level of some of its declared primary contrasts."""
+    if found == declared:
         return []
-    rest = "" if primary_contrasts(experiment, scale) else ": all contrasts are one family"
-    return [f"The levels of {lacking} of {len(experiment.design.primary)} primary contrasts are not run here{rest}."]
+    rest = "" if found else ": all contrasts are one family"
+    return [f"The levels of {declared - found} of {declared} primary contrasts are not run here{rest}."]
 
 
 def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | None = None) -> ReportSpec:
     """Specification of the report at a scale."""
     declared, measure = run_specs(experiment, scale, overrides), find_metric(experiment.metric)
+    primary = primary_contrasts(experiment, scale)
     if experiment.report.against_compute and not all(each.config.general.max_tokens for each in declared):
         raise ConfigError(
             f"{experiment.name}: the compute of runs is told from general.max_tokens, which is 0 (all) in some; set it "
@@ -98,13 +98,13 @@ def make_report_spec(experiment: Experiment, scale: str, overrides: Changes | No
         reference=experiment.report.reference,
         contrasts=tuple(experiment.design.contrasts),
         published=tuple(experiment.report.published),
-        notes=(*experiment.report.notes, *primary_left_out(experiment, scale)),
+        notes=(*experiment.report.notes, *primary_left_out(len(experiment.design.primary), len(primary))),
         associations=experiment.report.associations,
         against_compute=experiment.report.against_compute,
         extra_metrics=tuple(experiment.report.extra_metrics),
         looks=tuple(experiment.design.looks),
         checks=tuple(experiment.design.checks.items()),
-        primary=primary_contrasts(experiment, scale),
+        primary=primary,
         margins=tuple(experiment.design.margins),
         smallest_difference=experiment.design.smallest_difference,
         language_models=experiment.design.language_models,

@@ -27,7 +27,7 @@ from ulmfit_lab.report.tables import markdown
 from ulmfit_lab.runs.lookup import find_language_model
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.training.evaluation import evaluate_language_model
-from ulmfit_lab.utils.errors import ConfigError, DataError
+from ulmfit_lab.utils.errors import ConfigError, DataError, sweep_command
 from ulmfit_lab.utils.files import atomic_write, file_digest
 from ulmfit_lab.utils.home import Home
 
@@ -88,7 +88,7 @@ def describe_training(stored: StageResult, config: RunConfig, run: TrackedRun, d
         "hours": round(stored.seconds / 3600, 2),
         "machine": run.tags.get("machine", ""),
         "commit": stored.manifest.get("commit", ""),
-        "command": f"ulmfit-lab sweep {run.experiment} --scale {run.scale}",
+        "command": sweep_command(run.experiment, run.scale),
     }
 
 

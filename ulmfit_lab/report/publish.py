@@ -38,7 +38,7 @@ from ulmfit_lab.report.withdrawn import withdrawal_of
 from ulmfit_lab.report.write import sweep_metrics, write_files, write_report
 from ulmfit_lab.tracking.records import REGISTERED, LoggedMetric, TrackedRun
 from ulmfit_lab.tracking.tracker import Tracker
-from ulmfit_lab.utils.errors import IncompleteError, LabError
+from ulmfit_lab.utils.errors import IncompleteError, LabError, sweep_command
 from ulmfit_lab.utils.home import Home, redact
 from ulmfit_lab.utils.provenance import provenance
 
@@ -99,7 +99,7 @@ def committed_runs(
     Raises LabError, with the file, for runs that are not declared.
     """
     check_not_withdrawn(experiment, scale, folder)
-    path, hint = folder / "runs.csv", sweep_hint(experiment, scale)
+    path, hint = folder / "runs.csv", sweep_command(experiment.name, scale)
     if not path.is_file():
         raise IncompleteError(f"{experiment.name}: no tracked runs at scale {scale} and no {path}; make runs: {hint}")
     try:
@@ -117,13 +117,8 @@ def committed_runs(
 def check_not_withdrawn(experiment: Experiment, scale: str, folder: Path) -> None:
     """Raise IncompleteError, with date and reason, if the results of a folder are withdrawn and not made anew."""
     if found := withdrawal_of(folder):
-        hint = sweep_hint(experiment, scale)
+        hint = sweep_command(experiment.name, scale)
         raise IncompleteError(f"{experiment.name}: {found} (kept in {found.folder}); make new runs: {hint}")
-
-
-def sweep_hint(experiment: Experiment, scale: str) -> str:
-    """The command that makes the missing runs."""
-    return f"ulmfit-lab sweep {experiment.name} --scale {scale}"
 
 
 def log_summary(

@@ -21,6 +21,7 @@ from ulmfit_lab.analysis.comparisons import (
     listed,
     seeds_words,
     summarize_variants,
+    where_words,
 )
 from ulmfit_lab.analysis.efficiency import format_ratio, label_efficiency
 from ulmfit_lab.analysis.manipulation_checks import check_rows, diverged_lines, find_failed_checks
@@ -224,7 +225,12 @@ def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:
         smallest = spec.smallest_difference
         size = f"a difference of {smallest:g} (the smallest of interest)" if smallest else "the observed difference"
         parts = [TESTS.format(adjusted=adjusted, size=size)]
-    if equal := [f"{row.variant} - {row.against}{at(row, spec)}" for row in rows if has_equal_pairs(row)]:
+    equal = [
+        f"{row.variant} - {row.against}{where_words((row.level,), spec)}"
+        for row in rows
+        if row.result.n > 1 and row.result.difference == row.result.sd == 0
+    ]
+    if equal:
         parts.append(EQUAL.format(pairs=listed(equal)))
     if shared := sorted({row.shared for row in rows if row.shared}):
         parts.append(SHARED.format(shared=listed(shared)))
@@ -232,16 +238,6 @@ def describe_tests(rows: Sequence[Comparison], spec: ReportSpec) -> str:
         margins = (f"{m.value:g} for {m.variant} - {m.against} ({m.reason})" for m in spec.margins)
         parts.append(MARGINS.format(margins="; ".join(margins)))
     return " ".join(parts)
-
-
-def has_equal_pairs(row: Comparison) -> bool:
-    """Whether both sides have the same value with every seed."""
-    return row.result.n > 1 and row.result.difference == row.result.sd == 0
-
-
-def at(row: Comparison, spec: ReportSpec) -> str:
-    """The level of a comparison, in words; empty without a factor."""
-    return f" at {spec.level_name} {level_words(row.level)}" if row.level else ""
 
 
 def format_extra_metrics(runs: pd.DataFrame, spec: ReportSpec) -> list[str]:

@@ -15,7 +15,7 @@ from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.runs.reproduce import config_of, find_run, runs_in
 from ulmfit_lab.tracking.records import TrackedRun
 from ulmfit_lab.tracking.sqlite_reader import RunReader
-from ulmfit_lab.utils.errors import LabError, MismatchError
+from ulmfit_lab.utils.errors import LabError, MismatchError, sweep_command
 from ulmfit_lab.utils.home import Home
 
 SHOWN = 4
@@ -82,7 +82,7 @@ def find_stage(run: TrackedRun, kind: str, home: Home) -> StageResult | None:
         raise MismatchError(
             f"Stage {kind} {fingerprint} of run {run.origin} is not in {home.stages}; compute it again: "
             f"ulmfit-lab reproduce {run.origin} --keep-stages, or in another home "
-            f"ulmfit-lab sweep {run.experiment} --scale {run.scale}"
+            f"{sweep_command(run.experiment, run.scale)}"
         )
     return found
 

@@ -30,7 +30,7 @@ from ulmfit_lab.experiment.run_names import name_runs
 from ulmfit_lab.sweep.runner import mark_killed_on_interrupt
 from ulmfit_lab.tracking.predictions import FILE, Predictions, find_predictions, parse_predictions
 from ulmfit_lab.tracking.records import DIVERGED, IMPORTED, REGISTERED, LoggedMetric, TrackedRun
-from ulmfit_lab.utils.errors import DataError, MismatchError
+from ulmfit_lab.utils.errors import DataError, MismatchError, sweep_command
 from ulmfit_lab.utils.files import atomic_write, file_digest, json_text, unpacked_limit
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.provenance import provenance
@@ -85,7 +85,7 @@ def export_runs(experiment: str, scale: str, tracker: Tracker, path: Path, home:
     """
     runs = sorted(tracker.runs(experiment, scale, "FINISHED"), key=lambda run: (run.start, run.origin))
     if not runs:
-        hint = f"make them: ulmfit-lab sweep {experiment} --scale {scale}"
+        hint = f"make them: {sweep_command(experiment, scale)}"
         raise DataError(f"{experiment} has no finished runs at scale {scale} to export; {hint}.")
     parents = {run.parent: tracker.declaration_of(run.parent) for run in runs}
     lines = [{"format": FORMAT, "version": VERSION, "experiment": experiment, "scale": scale, "runs": len(runs)}]

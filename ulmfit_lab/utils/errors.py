@@ -51,7 +51,15 @@ def first_line(error: BaseException) -> str:
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return a sentence that suggests the nearest known name, or lists the known ones."""
     names = sorted(islice(known, NEAREST_OF))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"Known: {', '.join(names) or 'none'}."
+    return suggest_nearest(name, names) or f"Known: {', '.join(names) or 'none'}."
+
+
+def suggest_nearest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that suggests the nearest known name; empty if none is near."""
+    close = difflib.get_close_matches(name, sorted(islice(known, NEAREST_OF)), n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def sweep_command(experiment: str, scale: str) -> str:
+    """Return the command that makes the missing runs of an experiment."""
+    return f"ulmfit-lab sweep {experiment} --scale {scale}"
