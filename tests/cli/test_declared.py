@@ -1,13 +1,16 @@
-"""What a shell makes of a pattern is taken for the pattern."""
+"""Config options of a command line: patterns that a shell expanded, and flags."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ulmfit_lab.cli.declared import one_value_each
+from ulmfit_lab.cli.declared import one_value_each, parse_overrides
+from ulmfit_lab.config.paths import override
+from ulmfit_lab.config.scales import TINY
 from ulmfit_lab.utils.errors import ConfigError
 
 
@@ -45,3 +48,29 @@ def test_files_that_no_pattern_stands_for_are_told_to_be_quoted() -> None:
 def test_other_options_are_left_as_they_are() -> None:
     given = ["--lm.drop-mult", "0.5", "0.6", "stray", "--target.path", "reviews.csv", "--lm.no-tie-weights"]
     assert one_value_each(given) == given
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ("--lm.no-tie-weights", {"lm.tie_weights": False}),
+        ("--lm.tie-weights false --lm.drop-mult=0.5", {"lm.tie_weights": False, "lm.drop_mult": 0.5}),
+        ("--lm.tie-weights=True", {"lm.tie_weights": True}),
+        ("--mark-capitals", {"mark_capitals": True}),
+        ("--mark_capitals TRUE --language de", {"mark_capitals": True, "language": "de"}),
+        ("--target.label-column true", {"target.label_column": "true"}),
+    ],
+)
+def test_a_flag_may_have_its_value(options: str, found: dict[str, Any]) -> None:
+    assert parse_overrides(TINY, options.split()) == found
+
+
+def test_a_flag_of_the_top_level_is_taken_back() -> None:
+    base = override(TINY, {"mark_capitals": True})
+    for given in (["--no-mark-capitals"], ["--mark-capitals", "False"]):
+        assert parse_overrides(base, given) == {"mark_capitals": False}
+
+
+def test_a_flag_that_is_negated_takes_no_value() -> None:
+    with pytest.raises(SystemExit):
+        parse_overrides(TINY, ["--lm.no-tie-weights", "false"])

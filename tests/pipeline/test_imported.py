@@ -13,10 +13,12 @@ import torch
 from ulmfit_lab.cli import main
 from ulmfit_lab.config.paths import override
 from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.data.corpus import open_corpus
+from ulmfit_lab.data.formats import Document
 from ulmfit_lab.data.rules import SPECIALS
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.experiment.declaration import Experiment, variant_config
-from ulmfit_lab.inference.predict import load_language_model
+from ulmfit_lab.inference.predict import load_language_model, tokens_of
 from ulmfit_lab.models.fastai import write_fastai
 from ulmfit_lab.pipeline.build_models import new_language_model, restore_language_model
 from ulmfit_lab.pipeline.graph import final_stage
@@ -44,8 +46,8 @@ WORDS = (
 
 @pytest.fixture
 def config(experiment: Experiment) -> RunConfig:
-    """A tiny run that starts from the imported model."""
-    return override(variant_config(experiment, "tiny", "fine-tuned"), {"imported": "wt103"})
+    """A tiny run that starts from the imported model, whose vocabulary has `xxmaj`."""
+    return override(variant_config(experiment, "tiny", "fine-tuned"), {"imported": "wt103", "mark_capitals": True})
 
 
 @pytest.fixture
@@ -104,6 +106,7 @@ def test_the_key_is_that_of_the_weights_and_not_of_the_name(
         ({"lm.emb_size": 20, "lm.n_layers": 2}, "add --lm.emb-size 16 --lm.n-layers 1$"),
         ({"lm.tie_weights": False}, "add --lm.tie-weights"),
         ({"vocabulary.units": "subwords"}, "--vocabulary.units words"),
+        ({"mark_capitals": False}, "marks capitals differently; add --mark-capitals$"),
         ({"lm.backwards": True}, "--backwards"),
     ],
 )
@@ -113,6 +116,30 @@ def test_a_run_that_does_not_fit_is_told_what_to_set(
     import_fastai(*files, "wt103", tmp_path / "imported")
     with pytest.raises(ConfigError, match=says):
         final_stage(override(config, changes), 0, None, tmp_path / "imported")
+
+
+def test_texts_have_the_marks_that_the_model_was_trained_with(
+    config: RunConfig, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    import_fastai(*files, "wt103", tmp_path / "imported")
+    (tmp_path / "films.csv").write_text("text,label\nThe Film is GOOD.,pos\nBad,neg\n", encoding="utf-8")
+    own = override(config, {"target.path": str(tmp_path / "films.csv"), "classifier.init": "pretrained"})
+
+    def tokens(config: RunConfig) -> list[str]:
+        (stage,) = (s for s in final_stage(config, 0, None, tmp_path / "imported").ancestry() if s.kind == "tokens")
+        return list(open_corpus(StageStore(tmp_path / "stages").get_or_compute(stage, Observer()).folder).lexicon)
+
+    assert tokens(own) == ["xxbos", "xxmaj", "the", "film", "is", "xxup", "good", ".", "bad"]
+    plain = override(own, {"imported": "", "mark_capitals": False, "classifier.init": "random"})
+    assert tokens(plain) == ["xxbos", "the", "film", "is", "xxup", "good", ".", "bad"]
+    assert tokens_of([Document("The film")], own)[0] == ["xxbos", "xxmaj", "the", "film"], "as in training"
+
+    old = tmp_path / "old.pkl"  # fastai 0.7 marks no capitalised words
+    old.write_bytes(pickle.dumps(["_unk_", "_pad_", "xbos", "xfld", "tk_maj", *WORDS[5:]]))
+    found = import_fastai(files[0], old, "old", tmp_path / "imported")
+    assert not found.mark_capitals and find_import(override(config, {"imported": "wt103"}), found.folder.parents[1])
+    with pytest.raises(ConfigError, match="add --no-mark-capitals$"):
+        find_import(override(config, {"imported": "old"}), found.folder.parents[1])
 
 
 def test_both_directions_live_under_one_name(config: RunConfig, files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -171,7 +198,7 @@ def test_a_runs_model_goes_to_fastai_and_comes_back_the_same(
 def test_a_model_of_subwords_cannot_go(config: RunConfig, tmp_path: Path) -> None:
     pieces = Vocabulary((*SPECIALS, "a", "b", "ab"), (("a", "b"),))
     with pytest.raises(ConfigError, match="subwords"):
-        export_fastai(new_language_model(config, len(pieces)), pieces, tmp_path / "lm.pth")
+        export_fastai(new_language_model(config, len(pieces)), pieces, tmp_path / "lm.pth", mark_capitals=False)
 
 
 @pytest.mark.parametrize("name", ["../up", "", "a/b", ".hidden"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import glob
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from os.path import commonprefix
 from pathlib import Path
 from types import NoneType, UnionType
@@ -57,7 +57,7 @@ def load_declared(args: argparse.Namespace, reader: RunReader | None = None) -> 
     if args.levels is not None:
         levels = _parse_levels(args.levels, experiment, args.scale, base)
         experiment = replace(experiment, levels={**experiment.levels, args.scale: levels})
-    overrides = _parse_overrides(base, ["--help"] if args.config_help else args.rest)
+    overrides = parse_overrides(base, ["--help"] if args.config_help else args.rest)
     if experiment.factor in overrides:  # each level would set it again
         raise ConfigError(
             f"{experiment.factor} is the factor of {experiment.name}; use --levels {overrides[experiment.factor]}."
@@ -103,7 +103,7 @@ def parse_level(text: str, kind: Any) -> Any:
     return kind(text)
 
 
-def _parse_overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
     """Parse the config overrides with tyro; returns path -> value."""
     if not rest:
         return {}
@@ -111,8 +111,9 @@ def _parse_overrides(base: Any, rest: Sequence[str]) -> dict[str, Any]:
 
     from ulmfit_lab.config.paths import flatten
 
-    parsed = flatten(tyro.cli(type(base), default=base, args=one_value_each(rest), prog="ulmfit-lab ... "))
-    named = {_field_of_option(token, parsed) for token in rest if token.startswith("--")}
+    tokens = flags_without_values(one_value_each(rest), flatten(base))
+    parsed = flatten(tyro.cli(type(base), default=base, args=tokens, prog="ulmfit-lab ... "))
+    named = {_field_of_option(token, parsed) for token in tokens if token.startswith("--")}
     return {path: value for path, value in parsed.items() if path in named}
 
 
@@ -143,11 +144,28 @@ def _pattern_of(files: Sequence[str], option: str) -> str:
     return pattern
 
 
-def _field_of_option(token: str, known: dict[str, Any]) -> str:
-    """Return the config field of an option such as --lm.drop-mult or --lm.no-tie-weights."""
-    path = token[2:].partition("=")[0].replace("-", "_")
-    head, _, last = path.rpartition(".")
-    return path if path in known else f"{head}.{last.removeprefix('no_')}"
+def flags_without_values(tokens: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+    """Replace `--lm.tie-weights false` and `--lm.tie-weights=false` by `--lm.no-tie-weights`, and drop `true`.
+
+    known: values of all config fields by path
+    """
+    found: list[str] = []
+    options = chain.from_iterable(token.split("=", 1) if token.startswith("--") else [token] for token in tokens)
+    for token in options:
+        path = found[-1].removeprefix("--").replace("-", "_") if found else ""
+        if not isinstance(known.get(path), bool) or token.lower() not in ("true", "false"):
+            found.append(token)
+        elif token.lower() == "false":
+            head, dot, last = path.replace("_", "-").rpartition(".")
+            found[-1] = f"--{head}{dot}no-{last}"
+    return found
+
+
+def _field_of_option(token: str, known: Mapping[str, Any]) -> str:
+    """Return the config field of an option such as --lm.drop-mult, --lm.no-tie-weights or --no-mark-capitals."""
+    path = token[2:].replace("-", "_")
+    head, dot, last = path.rpartition(".")
+    return path if path in known else f"{head}{dot}{last.removeprefix('no_')}"
 
 
 def results_folder(args: argparse.Namespace, experiment: Experiment, overrides: dict[str, Any]) -> Path:

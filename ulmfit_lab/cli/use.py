@@ -103,22 +103,15 @@ def new_command(args: argparse.Namespace) -> int:
 
 def import_command(args: argparse.Namespace) -> int:
     """Import a language model, and print the options that use it."""
-    from ulmfit_lab.data.rules import CAPITAL
-    from ulmfit_lab.data.word_lists import read_word_list
     from ulmfit_lab.pipeline.imported_models import import_fastai, model_option
     from ulmfit_lab.utils.home import open_home
 
     files = Path(args.weights), Path(args.vocab)
     found = import_fastai(*files, args.name, open_home(args.home).imported, backwards=args.backwards)
     changes = {"imported": args.name, **found.required_config} | ({"lm.backwards": True} if args.backwards else {})
-    usual = {"lm.tie_weights": True, "vocabulary.units": "words"}
+    usual = {"lm.tie_weights": True, "vocabulary.units": "words", "mark_capitals": False}
     options = {path: value for path, value in changes.items() if usual.get(path) != value}
     print(f"{found.sizes.words:,} words, {found.sizes.n_layers} layers; stored in {found.folder}.")
-    if CAPITAL in read_word_list(files[1]):
-        print(
-            "Warning: it was trained with xxmaj before capitalised words, as fastai 1 and 2 do. Texts here have none, "
-            "so that it reads other tokens than it was trained on; fine-tune it on the target's text."
-        )
     print("Options to use it in a sweep: " + " ".join(model_option(path, value) for path, value in options.items()))
     return 0
 
@@ -130,12 +123,14 @@ def export_command(args: argparse.Namespace) -> int:
 
     home, run = choose_run(args, args.run_name)
     trained = load_language_model(run, home)
-    written = export_fastai(trained.model, trained.vocabulary, Path(args.to))
+    marks = trained.config.mark_capitals
+    written = export_fastai(trained.model, trained.vocabulary, Path(args.to), mark_capitals=marks)
     print("Written: " + ", ".join(str(path) for path in written))
-    print(
-        "It was trained without xxmaj before capitalised words, which fastai's default rules insert: give fastai's "
-        "Tokenizer rules without replace_maj."
-    )
+    if not marks:
+        print(
+            "It was trained without xxmaj before capitalised words, which fastai's default rules insert, and its "
+            "vocabulary lacks it: give fastai's Tokenizer rules without replace_maj."
+        )
     return 0
 
 

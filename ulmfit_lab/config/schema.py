@@ -288,6 +288,8 @@ class RunConfig:
     """Unlabelled text for fine-tuning; default: the target's training texts."""
     language: str = "en"
     """Language of spaCy's tokenizer."""
+    mark_capitals: bool = False
+    """Put `xxmaj` before capitalised words, as fastai 1 does; needed by models of fastai 1 and 2."""
     imported: str = ""
     """Name of a language model that replaces pretraining (see ulmfit-lab models)."""
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)

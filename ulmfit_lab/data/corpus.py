@@ -95,8 +95,8 @@ class TokenCorpus:
         return np.concatenate(parts) if parts else self.ids[:0]
 
 
-def write_corpus(documents: Iterable[Document], language: str, folder: Path) -> None:
-    """Tokenise documents into a folder; only one document and the lexicon are held in memory.
+def write_corpus(documents: Iterable[Document], language: str, folder: Path, *, mark_capitals: bool = False) -> None:
+    """Tokenise documents into a folder (see `tokenize`); only one document and the lexicon are held in memory.
 
     To write a corpus atomically, write to a temporary folder and rename it. Raises DataError for a document without
     tokens, and for no documents.
@@ -107,7 +107,8 @@ def write_corpus(documents: Iterable[Document], language: str, folder: Path) -> 
     lexicon.default_factory = lexicon.__len__  # a new word gets the next index
     raw = folder / "ids.raw"
     pending: deque[str] = deque()
-    lengths = _write_places(tokenize(_noting(documents, labels, pending), language), pending, lexicon, raw)
+    texts = tokenize(_noting(documents, labels, pending), language, mark_capitals=mark_capitals)
+    lengths = _write_places(texts, pending, lexicon, raw)
     if not lengths:
         raise DataError("There are no documents; give a file, folder or set that has some.")
     np.save(folder / "offsets.npy", np.cumsum([0, *lengths], dtype=np.int64))

@@ -26,7 +26,7 @@ from ulmfit_lab.utils.files import json_text
 FILE = "registered.json"
 UNREAD = ("compute.threads", "compute.device")
 """Fields that may be changed without a mark: they are about the machine."""
-NEWER = ("classifier.second_model", "classifier.mask_per_window")
+NEWER = ("classifier.second_model", "classifier.mask_per_window", "mark_capitals")
 """Fields that are younger than the first registrations. At their default they are left out of fingerprints, so that a
 declaration that does not name them is what it was."""
 SHARED_SEEDS = ("pretraining.seed", "fine_tuning.seed")

@@ -62,7 +62,8 @@ def export_model(run: TrackedRun, home: Home, data: Path | None, root: Path, nam
     sizes = Sizes(len(vocabulary), config.lm.emb_size, config.lm.hidden_size, config.lm.n_layers, config.lm.tie_weights)
     card = describe_training(stored, config, run, data) | {"evaluation": evaluate_on_texts(trained, data, half=half)}
     folder = root / name / config.lm.direction
-    saved = save_model_folder(folder, trained.model, vocabulary, sizes, language=config.language, card=card, half=half)
+    reading = {"language": config.language, "mark_capitals": config.mark_capitals}
+    saved = save_model_folder(folder, trained.model, vocabulary, sizes, **reading, card=card, half=half)
     with atomic_write(folder / CARD) as temporary:
         temporary.write_text(format_model_card(saved), encoding="utf-8")
     return saved
@@ -116,7 +117,8 @@ def evaluate_on_texts(trained: TrainedLanguageModel, data: Path | None, *, half:
         except DataError:  # not downloaded
             continue
         with tempfile.TemporaryDirectory() as folder:
-            write_corpus(read_documents(source, data), trained.config.language, Path(folder))
+            documents, marks = read_documents(source, data), trained.config.mark_capitals
+            write_corpus(documents, trained.config.language, Path(folder), mark_capitals=marks)
             corpus = open_corpus(Path(folder))
             row = {"unknown": share_of_unknown(corpus, trained.vocabulary)}
             stream = corpus.stream(trained.vocabulary)[:EVALUATED_TOKENS].copy()

@@ -152,7 +152,8 @@ def _wants_columns(columns: Columns, what: str) -> DataError:
 def tokens_of(documents: Sequence[Document], config: RunConfig) -> list[list[str]]:
     """Tokenize documents and truncate them to `target.max_words`."""
     texts = (document.text for document in documents)
-    return [words[: config.target.max_words] for words in tokenize(texts, config.language)]
+    found = tokenize(texts, config.language, mark_capitals=config.mark_capitals)
+    return [words[: config.target.max_words] for words in found]
 
 
 def predict(trained: TrainedClassifier, texts: Sequence[str] | Sequence[Document]) -> np.ndarray:
@@ -226,8 +227,9 @@ def generate(
     """
     if not 0 <= temperature < math.inf or tokens < 1:
         raise ConfigError(f"temperature = {temperature} must be finite and at least 0, tokens = {tokens} at least 1.")
-    backwards = trained.config.lm.backwards
-    (words,) = tokenize([prompt], trained.config.language)
+    config = trained.config
+    backwards = config.lm.backwards
+    (words,) = tokenize([prompt], config.language, mark_capitals=config.mark_capitals)
     first, *rest = [*words[:1], *words[:0:-1]] if backwards else words
     found = list(_continue(trained, [first, *rest], tokens, temperature, seed))
     text = ("" if trained.vocabulary.merges else " ").join(found[::-1] if backwards else found)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ulmfit_lab.data.rules import BOS, FIELD, PAD, PAD_ID, REPEAT, SPECIALS, UNK, UPPER, WORD_REPEAT
+from ulmfit_lab.data.rules import BOS, CAPITAL, FIELD, PAD, PAD_ID, REPEAT, SPECIALS, UNK, UPPER, WORD_REPEAT
 from ulmfit_lab.models.awd_lstm import AWDLSTM, Dropouts
 from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.models.sizes import Sizes
@@ -31,6 +31,8 @@ OLD_MARKERS = {
 """fastai 0.7's markers -> ours; those of fastai 1 and 2 have our names."""
 FILLER = "xxfake"
 """Padding of fastai 2's vocabularies to a multiple of eight."""
+UNMARKED = tuple(FILLER if word == CAPITAL else word for word in SPECIALS)
+"""First words of an exported vocabulary whose texts have no `xxmaj`."""
 RECURRENT = re.compile(r"rnns\.(\d{1,2})\.(?:module\.)?(weight_ih|weight_hh|bias_ih|bias_hh)_l0(_raw)?")
 COPIES = frozenset({"encoder_dp.emb.weight", "encoder_with_dropout.embed.weight"})
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -71,6 +73,8 @@ def rename_tensors(vocabulary: Sequence[str]) -> tuple[list[str], tuple[str, ...
 
     Raises DataError for a duplicate word.
     """
+    if tuple(vocabulary[: len(UNMARKED)]) == UNMARKED:
+        vocabulary = (*SPECIALS, *vocabulary[len(UNMARKED) :])
     present = set(vocabulary)
     old = [ours if (ours := OLD_MARKERS.get(word, word)) not in present else word for word in vocabulary]
     new = (*SPECIALS, *(word for word in old if word not in SPECIALS and word != FILLER))

@@ -258,10 +258,12 @@ class StageGraph:
         if not source.given:
             raise ConfigError("No texts: set target.name or target.path (and general.name or general.path).")
         key = {"digest": source_digest(source, self.data), "language": self.config.language}
+        key |= {"mark_capitals": True} if self.config.mark_capitals else {}
         compute = partial(
             text_stages.tokenize_source,
             source=source_fields_only(source),
             language=self.config.language,
+            mark_capitals=self.config.mark_capitals,
             data=self.data,
         )
         return Stage("tokens", key, {}, compute, lambda: source_bytes(source, self.data) / BYTES_PER_TOKEN)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.config.schema import LanguageModelConfig, RunConfig
+from ulmfit_lab.data.rules import CAPITAL
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.data.word_lists import read_word_list
 from ulmfit_lab.models.sizes import Sizes
@@ -49,6 +50,8 @@ class ImportedModel:
     """Digest of the file."""
     language: str = ""
     """Language of its training text; empty if unknown."""
+    mark_capitals: bool = False
+    """Whether its training text had `xxmaj` before capitalised words."""
     card: Mapping[str, Any] = field(default_factory=dict)
     """Origin and quality (see `inference.model_export`); empty for a model imported from fastai."""
 
@@ -69,7 +72,7 @@ class ImportedModel:
         found = {f"lm.{name}": getattr(self.sizes, name) for name in names}
         if self.sizes.n_layers == 1:  # the only layer has the embedding's size
             del found["lm.hidden_size"]
-        return found | {"vocabulary.units": "words"}
+        return found | {"vocabulary.units": "words", "mark_capitals": self.mark_capitals}
 
 
 def check_model_name(name: str) -> None:
@@ -88,9 +91,10 @@ def import_fastai(
     from ulmfit_lab.models.fastai import read_fastai  # imports torch, which planning does not need
 
     check_model_name(name)
-    model, words, sizes = read_fastai(weights, read_word_list(vocabulary))
+    theirs = read_word_list(vocabulary)
+    model, words, sizes = read_fastai(weights, theirs)
     folder = imports / name / LanguageModelConfig(backwards=backwards).direction
-    return save_model_folder(folder, model, Vocabulary(words), sizes)
+    return save_model_folder(folder, model, Vocabulary(words), sizes, mark_capitals=CAPITAL in theirs)
 
 
 def save_model_folder(
@@ -100,6 +104,7 @@ def save_model_folder(
     sizes: Sizes,
     *,
     language: str = "",
+    mark_capitals: bool = False,
     card: Mapping[str, Any] | None = None,
     half: bool = False,
 ) -> ImportedModel:
@@ -115,30 +120,33 @@ def save_model_folder(
     save_checkpoint(folder / MODEL, stored, Stamp("language-model", vocabulary.digest, folder.name))
     vocabulary.save(folder / WORDS)
     weights, file = weights_digest(stored.float()), file_digest(folder / MODEL)
-    found = ImportedModel(folder, sizes, weights, vocabulary.digest, file, language, card or {})
+    found = ImportedModel(folder, sizes, weights, vocabulary.digest, file, language, mark_capitals, card or {})
     facts = {name: value for name, value in asdict(found).items() if name != "folder"}
     with atomic_write(folder / FACTS) as temporary:
         temporary.write_text(json_text(facts, indent=1), encoding="utf-8")
     return found
 
 
-def export_fastai(model: LanguageModel, vocabulary: Vocabulary, path: Path) -> list[Path]:
+def export_fastai(model: LanguageModel, vocabulary: Vocabulary, path: Path, *, mark_capitals: bool) -> list[Path]:
     """Write a language model as a fastai 2 file, and its words as a pickled list beside it.
+
+    mark_capitals: whether its training text had `xxmaj`; if not, a filler is written in its place
 
     Raises ConfigError for a model of subwords and DataError if the file cannot be written.
     """
-    from ulmfit_lab.models.fastai import write_fastai
+    from ulmfit_lab.models.fastai import UNMARKED, write_fastai
 
     if vocabulary.merges is not None:
         raise ConfigError("The model reads subwords, which fastai does not support; export a model of words.")
-    words = path.with_name(f"{path.stem}_vocab.pkl")
+    path_of_words = path.with_name(f"{path.stem}_vocab.pkl")
+    words = vocabulary.words if mark_capitals else (*UNMARKED, *vocabulary.words[len(UNMARKED) :])
     try:
         write_fastai(model, path)
-        with atomic_write(words) as temporary:
-            temporary.write_bytes(pickle.dumps(list(vocabulary.words), protocol=2))
+        with atomic_write(path_of_words) as temporary:
+            temporary.write_bytes(pickle.dumps(list(words), protocol=2))
     except (OSError, RuntimeError) as error:
         raise DataError(f"{path} cannot be written ({error}); use a file in an existing folder.") from error
-    return [path, words]
+    return [path, path_of_words]
 
 
 def weights_digest(model: LanguageModel) -> str:
@@ -160,7 +168,7 @@ def list_models(imports: Path | None) -> Iterator[ImportedModel]:
 def find_import(config: RunConfig, imports: Path | None) -> ImportedModel:
     """Return the model that `imported` names: an imported one, else the package's.
 
-    Raises ConfigError if it does not exist in this direction or has another language or other sizes.
+    Raises ConfigError if it does not exist in this direction, or has another language, other sizes or other marks.
     """
     name, direction = config.imported, config.lm.direction
     roots = [root for root in (imports, SHIPPED) if root]
@@ -184,7 +192,8 @@ def find_import(config: RunConfig, imports: Path | None) -> ImportedModel:
     differing = {path: value for path, value in found.required_config.items() if attrgetter(path)(config) != value}
     if differing:
         options = " ".join(model_option(path, value) for path, value in differing.items())
-        raise ConfigError(f"imported = {name!r} has other sizes than this run; add {options}")
+        what = "marks capitals differently" if set(differing) == {"mark_capitals"} else "has other sizes than this run"
+        raise ConfigError(f"imported = {name!r} {what}; add {options}")
     return found
 
 

@@ -17,9 +17,11 @@ from ulmfit_lab.pipeline.labelled_data import draw_labelled, load_labelled_data
 from ulmfit_lab.pipeline.store import StageContext
 
 
-def tokenize_source(work: StageContext, *, source: SourceConfig, language: str, data: Path | None) -> dict[str, Any]:
+def tokenize_source(
+    work: StageContext, *, source: SourceConfig, language: str, mark_capitals: bool, data: Path | None
+) -> dict[str, Any]:
     """Tokenise all documents of a source."""
-    write_corpus(read_documents(source, data), language, work.folder)
+    write_corpus(read_documents(source, data), language, work.folder, mark_capitals=mark_capitals)
     corpus = open_corpus(work.folder)
     return {"documents": corpus.n_documents, "tokens": corpus.n_tokens, "words": len(corpus.lexicon)}
 
