@@ -62,8 +62,16 @@ def export_model(run: TrackedRun, home: Home, data: Path | None, root: Path, nam
     sizes = Sizes(len(vocabulary), config.lm.emb_size, config.lm.hidden_size, config.lm.n_layers, config.lm.tie_weights)
     card = describe_training(stored, config, run, data) | {"evaluation": evaluate_on_texts(trained, data, half=half)}
     folder = root / name / config.lm.direction
-    reading = {"language": config.language, "mark_capitals": config.mark_capitals}
-    saved = save_model_folder(folder, trained.model, vocabulary, sizes, **reading, card=card, half=half)
+    saved = save_model_folder(
+        folder,
+        trained.model,
+        vocabulary,
+        sizes,
+        language=config.language,
+        mark_capitals=config.mark_capitals,
+        card=card,
+        half=half,
+    )
     with atomic_write(folder / CARD) as temporary:
         temporary.write_text(format_model_card(saved), encoding="utf-8")
     return saved

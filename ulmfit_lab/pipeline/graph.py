@@ -257,7 +257,7 @@ class StageGraph:
         """Return the stage of a source's tokens."""
         if not source.given:
             raise ConfigError("No texts: set target.name or target.path (and general.name or general.path).")
-        key = {"digest": source_digest(source, self.data), "language": self.config.language}
+        key: dict[str, Any] = {"digest": source_digest(source, self.data), "language": self.config.language}
         key |= {"mark_capitals": True} if self.config.mark_capitals else {}
         compute = partial(
             text_stages.tokenize_source,
