@@ -20,7 +20,8 @@ from ulmfit_lab.pipeline.store import VERSIONS, StageStore
 from ulmfit_lab.report.publish import publish
 from ulmfit_lab.runs.lookup import find_named_run
 from ulmfit_lab.runs.reproduce import (
-    StageComparison,
+    MetricComparison,
+    Reproduction,
     cautions,
     config_of,
     find_run,
@@ -28,9 +29,10 @@ from ulmfit_lab.runs.reproduce import (
     plan_again,
     predict_cost,
     reproduce,
+    spread_over_seeds,
 )
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.utils.errors import LabError, MismatchError
+from ulmfit_lab.utils.errors import ConfigError, LabError, MismatchError
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +209,50 @@ def test_params_that_todays_code_does_not_take_name_the_commit_that_did(
 
 
 def test_numbers_are_compared_to_the_last_bit() -> None:
-    assert StageComparison("a", 0.1, 0.1).is_equal and StageComparison("a", math.nan, math.nan).is_equal
-    assert not StageComparison("a", 0.3, 0.1 + 0.2).is_equal
-    assert not StageComparison("a", 0.5, math.nan).is_equal
+    assert MetricComparison("a", 0.1, 0.1).is_equal and MetricComparison("a", math.nan, math.nan).is_equal
+    assert not MetricComparison("a", 0.3, 0.1 + 0.2).is_equal
+    assert not MetricComparison("a", 0.5, math.nan).is_equal
+
+
+@pytest.mark.parametrize(
+    ("metric", "deviation"),
+    [
+        (MetricComparison("a", 0.1, 0.1), 0.0),
+        (MetricComparison("a", 0.5, 0.2, sd=0.2), 1.5),
+        (MetricComparison("a", 0.5, math.nan, sd=0.2), math.inf),
+        (MetricComparison("a", 0.5, 0.2, sd=0.0), math.inf),
+        (MetricComparison("a", 0.5, 0.2), math.nan),
+    ],
+)
+def test_differences_are_told_in_standard_deviations_over_the_seeds(
+    fine_tuned: TrackedRun, metric: MetricComparison, deviation: float
+) -> None:
+    assert metric.deviation == pytest.approx(deviation, nan_ok=True)
+    within = [Reproduction(fine_tuned, (metric,), "", tolerance=tolerance).accepted for tolerance in (0.0, 1.4, 1.6)]
+    assert within == [deviation == 0, deviation == 0, deviation < 1.6]
+
+
+def test_a_tolerance_accepts_what_another_processor_changes(
+    new_lab: Callable[[str], Any], experiment: Experiment, results: Path, tmp_path: Path, capsys: Any
+) -> None:
+    lab = new_lab("spread")
+    variants = {name: experiment.variants[name] for name in ("random",)}
+    lab.sweep(replace(experiment, variants=variants, baseline="random", seeds=(0, 1, 2)))
+    runs = lab.tracker.runs("starts", "tiny")
+    losses = [run.metrics["final/loss"] for run in runs]
+    mean = sum(losses) / 3
+    sd = math.sqrt(sum((loss - mean) ** 2 for loss in losses) / 2)
+    assert spread_over_seeds(runs[0], lab.tracker, tmp_path)["final/loss"] == pytest.approx(sd)
+    moved = replace(runs[0], metrics={**runs[0].metrics, "final/loss": runs[0].metrics["final/loss"] + 0.5 * sd})
+    spread = spread_over_seeds(runs[0], lab.tracker, tmp_path)
+    strict, tolerant = (remade(lab, moved, reuse_stages=True, spread=spread, tolerance=n) for n in (0.0, 3.0))
+    assert not strict.accepted and "differ, by at most 0.5 sd of the seeds (final/loss)." in strict.verdict
+    assert tolerant.accepted and not tolerant.reproduced
+    assert tolerant.verdict.startswith(f"Reproduced within 3 sd: 1 of {len(tolerant.compared)} metrics")
+    where = ("starts/fine-tuned/0", lab.home, None, lab.tracker, results)
+    for tolerance, says in ((3.0, "three or more finished seeds"), (-1.0, "must be finite"), (math.nan, "finite")):
+        with pytest.raises(ConfigError, match=says):
+            reproduce_and_print(*where, reuse_stages=True, tolerance=tolerance)
 
 
 def test_a_run_of_other_code_says_so_in_a_line_and_that_its_numbers_are_expected_to_differ(

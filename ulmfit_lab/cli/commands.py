@@ -369,11 +369,11 @@ def runs_command(args: argparse.Namespace) -> int:
 
 
 def reproduce_command(args: argparse.Namespace) -> int:
-    """Execute a run again. Return 1 if a metric differs."""
+    """Execute a run again. Return 1 if a metric differs by more than the tolerance."""
     from ulmfit_lab.cli.runs import reproduce_and_print
 
     home, tracker = open_lab(args)
-    how = {"reuse_stages": args.reuse_stages, "keep_stages": args.keep_stages}
+    how = {"reuse_stages": args.reuse_stages, "keep_stages": args.keep_stages, "tolerance": args.tolerance}
     return reproduce_and_print(args.name, home, data_of(args), tracker, Path(args.results), **how)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from ulmfit_lab.utils.files import json_text
 
 if TYPE_CHECKING:
     from ulmfit_lab.experiment.declaration import Changes, Experiment
+    from ulmfit_lab.runs.reproduce import MetricComparison
     from ulmfit_lab.tracking.records import TrackedRun
     from ulmfit_lab.tracking.sqlite_reader import RunReader
     from ulmfit_lab.tracking.tracker import Tracker
@@ -40,6 +42,14 @@ def reproduce_options(again: argparse.ArgumentParser) -> None:
     stages.add_argument("--fresh-home", action="store_true", help="recompute all stages (the default)")
     stages.add_argument("--reuse-stages", action="store_true", help="recompute only the last stage")
     stages.add_argument("--keep-stages", action="store_true", help="compute missing stages and store them in the home")
+    again.add_argument(
+        "--tolerance",
+        metavar="SD",
+        type=float,
+        default=0.0,
+        help="accept differences of at most SD standard deviations over the seeds of the run's variant, for another "
+        "kind of processor (default: 0, bit for bit)",
+    )
 
 
 def list_options(runs: argparse.ArgumentParser) -> None:
@@ -134,16 +144,24 @@ def reproduce_and_print(
     *,
     reuse_stages: bool,
     keep_stages: bool = False,
+    tolerance: float = 0.0,
 ) -> int:
-    """Execute a run again and compare its metrics with the tracked ones. Return 1 if a metric differs."""
+    """Execute a run again and compare its metrics with the tracked ones.
+
+    tolerance: largest accepted difference, in standard deviations over the seeds of the run's variant
+
+    Return 1 if a metric differs by more. Raises ConfigError for an invalid tolerance.
+    """
     from rich.console import Console
 
     from ulmfit_lab.report.tables import format_duration
     from ulmfit_lab.report.terminal_tables import text_table
     from ulmfit_lab.runs.lookup import find_named_run
-    from ulmfit_lab.runs.reproduce import cautions, plan_again, predict_cost, reproduce
+    from ulmfit_lab.runs.reproduce import cautions, plan_again, predict_cost, reproduce, spread_over_seeds
     from ulmfit_lab.sweep.display import ProgressDisplay
 
+    if not 0 <= tolerance < math.inf:
+        raise ConfigError(f"--tolerance {tolerance:g} must be finite and at least 0.")
     run = find_named_run(name, tracker, results)
     print(f"{run.experiment}, scale {run.scale}: {run.name}")
     config, stage = plan_again(run, data, home.imported)
@@ -152,9 +170,28 @@ def reproduce_and_print(
     count, seconds = predict_cost(stage, config, home, reuse_stages=reuse_stages or keep_stages)
     hint = "" if reuse_stages or keep_stages else "; --reuse-stages takes finished stages of the home"
     print(f"{count} stages to compute, about {format_duration(seconds)}{hint}.", flush=True)
-    how = {"reuse_stages": reuse_stages, "keep_stages": keep_stages}
-    found = reproduce(run, home, data, tracker, ProgressDisplay(), **how)
-    rows = [[m.name, repr(m.tracked), repr(m.again), "" if m.is_equal else "differs"] for m in found.compared]
+    spread = spread_over_seeds(run, tracker, results)
+    if tolerance and not spread:
+        raise ConfigError("--tolerance needs three or more finished seeds of the run's variant; leave it out.")
+    found = reproduce(
+        run,
+        home,
+        data,
+        tracker,
+        ProgressDisplay(),
+        reuse_stages=reuse_stages,
+        keep_stages=keep_stages,
+        spread=spread,
+        tolerance=tolerance,
+    )
+    rows = [[m.name, repr(m.tracked), repr(m.again), format_deviation(m)] for m in found.compared]
     Console().print(text_table(["metric", "tracked", "reproduced", ""], rows))
     print(f"{found.verdict}\nTracked as run {found.run_id}.")
-    return 0 if found.reproduced else 1
+    return 0 if found.accepted else 1
+
+
+def format_deviation(metric: MetricComparison) -> str:
+    """Return "differs", with the standard deviations over the seeds if known; empty for equal values."""
+    if metric.is_equal:
+        return ""
+    return "differs" if math.isnan(metric.deviation) else f"differs by {metric.deviation:.2g} sd"

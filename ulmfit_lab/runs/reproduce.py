@@ -1,7 +1,8 @@
-"""Reproduce a tracked run and compare its metrics bit for bit.
+"""Reproduce a tracked run and compare its metrics bit for bit, or within a tolerance.
 
 The config is rebuilt from the run's params. Stages are computed in a temporary store, so none is reused by default. The
-result is a tracked run.
+result is a tracked run. Another kind of processor adds in another order, and training amplifies the last bits: how far
+the metrics are apart is told in standard deviations over the seeds of the run's variant.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
+from statistics import stdev
 from typing import TYPE_CHECKING
 
 from ulmfit_lab.analysis.replicates import kind_of
 from ulmfit_lab.config.paths import field_types, flatten, override, parse_value
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.plan import Throughput
+from ulmfit_lab.experiment.registration import NEWER, SHARED_SEEDS
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.store import VERSIONS, Stage, StageStore
 from ulmfit_lab.runs.transfer import read_table
@@ -36,18 +41,34 @@ COMPARED = ("final/", "best/")
 PREFIX = re.compile(r"[0-9a-f]{3,32}")
 
 
+FEWEST_SEEDS = 3
+"""Minimum number of seeds for a standard deviation over seeds."""
+
+
 @dataclass(frozen=True)
-class StageComparison:
+class MetricComparison:
     """Tracked and reproduced value of a metric; nan if not measured."""
 
     name: str
     tracked: float
     again: float
+    sd: float = math.nan
+    """Standard deviation of the metric over the seeds of the run's variant and level; nan if unknown."""
 
     @property
     def is_equal(self) -> bool:
         """Whether both are the same float, or both nan."""
         return self.tracked == self.again or (math.isnan(self.tracked) and math.isnan(self.again))
+
+    @property
+    def deviation(self) -> float:
+        """Absolute difference divided by the sd: 0 if equal, infinite if one is missing, nan if the sd is unknown."""
+        if self.is_equal:
+            return 0.0
+        difference = abs(self.tracked - self.again)
+        if math.isnan(difference) or self.sd == 0:
+            return math.inf
+        return difference / self.sd
 
 
 @dataclass(frozen=True)
@@ -55,11 +76,13 @@ class Reproduction:
     """Outcome of a reproduction."""
 
     run: TrackedRun
-    compared: tuple[StageComparison, ...]
+    compared: tuple[MetricComparison, ...]
     run_id: str
     """Id of the run that tracks the reproduction."""
     other_code: str = ""
     """Differences of the code that explain different metrics (see `other_code`)."""
+    tolerance: float = 0.0
+    """Largest accepted deviation of a metric, in standard deviations over the seeds."""
 
     @property
     def reproduced(self) -> bool:
@@ -67,13 +90,26 @@ class Reproduction:
         return all(each.is_equal for each in self.compared)
 
     @property
+    def accepted(self) -> bool:
+        """Whether all metrics are equal, or deviate by at most the tolerance."""
+        return all(each.is_equal or each.deviation <= self.tolerance for each in self.compared)
+
+    @property
     def verdict(self) -> str:
         """The outcome in a sentence."""
-        count, differ = len(self.compared), sum(not each.is_equal for each in self.compared)
-        if differ:
-            why = f", as expected: {self.other_code}" if self.other_code else ""
-            return f"NOT reproduced: {differ} of {count} metrics of run {self.run.origin} differ{why}."
-        return f"Reproduced: all {count} metrics of run {self.run.origin} are the same, bit for bit."
+        count, run = len(self.compared), f"run {self.run.origin}"
+        differing = [each for each in self.compared if not each.is_equal]
+        if not differing:
+            return f"Reproduced: all {count} metrics of {run} are the same, bit for bit."
+        known = [each for each in differing if not math.isnan(each.deviation)]
+        worst = max(known, key=lambda each: each.deviation, default=None)
+        most = f", by at most {worst.deviation:.2g} sd of the seeds ({worst.name})" if worst else ""
+        if self.accepted:
+            return (
+                f"Reproduced within {self.tolerance:g} sd: {len(differing)} of {count} metrics of {run} differ{most}."
+            )
+        why = f", as expected: {self.other_code}" if self.other_code else ""
+        return f"NOT reproduced: {len(differing)} of {count} metrics of {run} differ{most}{why}."
 
 
 def find_run(prefix: str, reader: RunReader, results: Path) -> TrackedRun:
@@ -133,7 +169,7 @@ def other_code(run: TrackedRun) -> str:
     then = {kind: run.tags.get(f"stage.{kind}.version", "older") for kind in kinds}
     now = {kind: str(VERSIONS[kind_of(kind)]) for kind in kinds}
     moved = [f"{kind} was {then[kind]}, today {now[kind]}" for kind in kinds if then[kind] != now[kind]]
-    fresh = [path for path in flatten(RunConfig()) if path not in run.params]
+    fresh = [path for path in flatten(RunConfig()) if path not in run.params and path not in NEWER]
     found = [f"with other versions of its stages ({'; '.join(moved)})"] if moved else []
     found += [f"without fields of today's config ({format_briefly(fresh)})"] if fresh else []
     commit = run.tags.get("lab.commit", "")[:10]
@@ -162,6 +198,8 @@ def cautions(run: TrackedRun, stage: Stage) -> list[str]:
     if run.fingerprint != stage.fingerprint:
         both = f"{run.fingerprint}, and here it is {stage.fingerprint}"
         found.append(f"the run's fingerprint is {both}: code, data or device differ")
+    if (machine := run.tags.get("machine", "")) and machine != here["machine"]:
+        found.append(f"the run was computed on {machine}; another kind of processor may give other last bits")
     if not str(dict(run.params).get("compute.device", "cpu")).startswith(("cpu", "auto")):
         found.append("it was computed on a GPU, where equal runs may differ in their last bits")
     return found
@@ -193,10 +231,13 @@ def reproduce(
     *,
     reuse_stages: bool = False,
     keep_stages: bool = False,
+    spread: Mapping[str, float] | None = None,
+    tolerance: float = 0.0,
 ) -> Reproduction:
     """Compute a run's stages again and compare its metrics; tracked in the experiment `reproductions`.
 
-    reuse_stages: reuse finished stages of the home, except the last; keep_stages: compute missing stages in the home
+    reuse_stages: reuse finished stages of the home, except the last; keep_stages: compute missing stages in the home;
+    spread: see `spread_over_seeds`; tolerance: largest accepted deviation, in those standard deviations
     """
     config, stage = plan_again(run, data, home.imported)
     tags = {name: run.tags.get(name, "") for name in ("experiment", "scale", "variant", "level")}
@@ -211,7 +252,8 @@ def reproduce(
             log.log_inputs(data_inputs(stage))
             last = compute_locally(stage, store, observer)
             values = final_values(last, log_stages(log, stage, store, observer))
-            found = Reproduction(run, compare(run.metrics, values), log.run_id, other_code(run))
+            compared = compare(run.metrics, values, spread or {})
+            found = Reproduction(run, compared, log.run_id, other_code(run), tolerance)
             log.log_final(values | {"reproduced": float(found.reproduced)})
             log.set_tags({"lab.verdict": found.verdict})
     return found
@@ -226,10 +268,37 @@ def link_inputs(stage: Stage, source: StageStore, store: StageStore) -> None:
             place.symlink_to(source.folder(upstream), target_is_directory=True)
 
 
-def compare(tracked: Mapping[str, float], again: Mapping[str, float]) -> tuple[StageComparison, ...]:
+def spread_over_seeds(run: TrackedRun, reader: RunReader, results: Path) -> dict[str, float]:
+    """Standard deviation of each metric over the finished seeds of a run's variant and level; empty if they are few.
+
+    The seeds are those of the tracking store or else of the committed table that has the run.
+    """
+    tables = (runs_in([path]) for path in sorted(results.rglob("runs.csv")))
+    for known in chain([reader.runs(run.experiment, run.scale, "FINISHED")], tables):
+        cells = {each.seed: each for one in known for each in one.declared_runs() if differ_in_seed(each, run)}
+        if len(cells) >= FEWEST_SEEDS:
+            names = set.intersection(*(set(each.metrics) for each in cells.values()))
+            return {name: stdev(each.metrics[name] for each in cells.values()) for name in sorted(names)}
+    return {}
+
+
+def differ_in_seed(run: TrackedRun, other: TrackedRun) -> bool:
+    """Whether two runs have the same experiment, scale, variant, level and config, but for seeds."""
+    place = attrgetter("experiment", "scale", "variant", "level")
+    params = [
+        {path: each.params[path] for path in each.params.keys() - {"seed", *SHARED_SEEDS}} for each in (run, other)
+    ]
+    return bool(place(run) == place(other)) and params[0] == params[1]
+
+
+def compare(
+    tracked: Mapping[str, float], again: Mapping[str, float], spread: Mapping[str, float]
+) -> tuple[MetricComparison, ...]:
     """Compare the final metrics; raises LabError if none were tracked."""
     names: Iterable[str] = sorted(name for name in tracked if name.startswith(COMPARED))
-    found = tuple(StageComparison(name, tracked[name], again.get(name, math.nan)) for name in names)
+    found = tuple(
+        MetricComparison(name, tracked[name], again.get(name, math.nan), spread.get(name, math.nan)) for name in names
+    )
     if not found:
         raise LabError("The run has no final/ or best/ metrics to compare.")
     return found
