@@ -97,19 +97,17 @@ class Reproduction:
     @property
     def verdict(self) -> str:
         """The outcome in a sentence."""
-        count, run = len(self.compared), f"run {self.run.origin}"
         differing = [each for each in self.compared if not each.is_equal]
+        metrics = f"{len(self.compared)} metrics of run {self.run.origin}"
         if not differing:
-            return f"Reproduced: all {count} metrics of {run} are the same, bit for bit."
+            return f"Reproduced: all {metrics} are the same, bit for bit."
         known = [each for each in differing if not math.isnan(each.deviation)]
         worst = max(known, key=lambda each: each.deviation, default=None)
         most = f", by at most {worst.deviation:.2g} sd of the seeds ({worst.name})" if worst else ""
         if self.accepted:
-            return (
-                f"Reproduced within {self.tolerance:g} sd: {len(differing)} of {count} metrics of {run} differ{most}."
-            )
+            return f"Reproduced within {self.tolerance:g} sd: {len(differing)} of {metrics} differ{most}."
         why = f", as expected: {self.other_code}" if self.other_code else ""
-        return f"NOT reproduced: {len(differing)} of {count} metrics of {run} differ{most}{why}."
+        return f"NOT reproduced: {len(differing)} of {metrics} differ{most}{why}."
 
 
 def find_run(prefix: str, reader: RunReader, results: Path) -> TrackedRun:
@@ -285,10 +283,8 @@ def spread_over_seeds(run: TrackedRun, reader: RunReader, results: Path) -> dict
 def differ_in_seed(run: TrackedRun, other: TrackedRun) -> bool:
     """Whether two runs have the same experiment, scale, variant, level and config, but for seeds."""
     place = attrgetter("experiment", "scale", "variant", "level")
-    params = [
-        {path: each.params[path] for path in each.params.keys() - {"seed", *SHARED_SEEDS}} for each in (run, other)
-    ]
-    return bool(place(run) == place(other)) and params[0] == params[1]
+    fixed = (run.params.keys() | other.params.keys()) - {"seed", *SHARED_SEEDS}
+    return bool(place(run) == place(other)) and all(run.params.get(path) == other.params.get(path) for path in fixed)
 
 
 def compare(
