@@ -185,13 +185,13 @@ def reproduce_and_print(
         tolerance=tolerance,
     )
     rows = [[m.name, repr(m.tracked), repr(m.again), format_deviation(m)] for m in found.compared]
-    Console().print(text_table(["metric", "tracked", "reproduced", ""], rows))
+    Console().print(text_table(["metric", "tracked", "reproduced", "difference"], rows))
     print(f"{found.verdict}\nTracked as run {found.run_id}.")
     return 0 if found.accepted else 1
 
 
 def format_deviation(metric: MetricComparison) -> str:
-    """Return "differs", with the standard deviations over the seeds if known; empty for equal values."""
+    """Return the difference in standard deviations over the seeds, or "differs" if they are unknown; empty if equal."""
     if metric.is_equal:
         return ""
-    return "differs" if math.isnan(metric.deviation) else f"differs by {metric.deviation:.2g} sd"
+    return "differs" if math.isnan(metric.deviation) else f"{metric.deviation:.2g} sd"
