@@ -155,7 +155,7 @@ def reproduce_and_print(
     from rich.console import Console
 
     from ulmfit_lab.report.tables import format_duration
-    from ulmfit_lab.report.terminal_tables import text_table
+    from ulmfit_lab.report.terminal_tables import FittedTable
     from ulmfit_lab.runs.lookup import find_named_run
     from ulmfit_lab.runs.reproduce import cautions, plan_again, predict_cost, reproduce, spread_over_seeds
     from ulmfit_lab.sweep.display import ProgressDisplay
@@ -185,13 +185,14 @@ def reproduce_and_print(
         tolerance=tolerance,
     )
     rows = [[m.name, repr(m.tracked), repr(m.again), format_deviation(m)] for m in found.compared]
-    Console().print(text_table(["metric", "tracked", "reproduced", "difference"], rows))
+    Console().print(FittedTable(["metric", "tracked", "reproduced", "difference"], rows))
     print(f"{found.verdict}\nTracked as run {found.run_id}.")
     return 0 if found.accepted else 1
 
 
 def format_deviation(metric: MetricComparison) -> str:
-    """Return the difference in standard deviations over the seeds, or "differs" if they are unknown; empty if equal."""
+    """Return the difference, in standard deviations over the seeds if known; empty if equal."""
     if metric.is_equal:
         return ""
-    return "differs" if math.isnan(metric.deviation) else f"{metric.deviation:.2g} sd"
+    difference = abs(metric.tracked - metric.again)
+    return f"{difference:.2g}" if math.isnan(metric.deviation) else f"{metric.deviation:.2g} sd"
