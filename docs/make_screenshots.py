@@ -1,5 +1,7 @@
 """Take the pictures of the documentation from the finished demo: its figure and MLflow's pages of it.
 
+Its runs are copied beside the pictures, so that a test can compare the README with them.
+
     ulmfit-lab sweep demo --scale demo && make screenshots
 
 Needs Chromium or Chrome on the PATH, and the package playwright (requirements-dev.lock).
@@ -23,7 +25,7 @@ from ulmfit_lab.utils.home import open_home
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-FIGURE = ROOT / "results" / "demo" / "demo" / "figure.png"
+REPORT = ROOT / "results" / "demo" / "demo"
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 PAGES = {"verdict": "verdict.html", "means": "matching runs", "runs": "matching runs"}
 """Name of a page and of its picture -> text that it shows when it is loaded."""
@@ -41,13 +43,18 @@ def wait_for(address: str) -> None:
     sys.exit(f"MLflow's server does not answer on {address}.")
 
 
-def take_screenshots(page: Any, address: str, pages: dict[str, str], folder: Path) -> None:
-    """Save a picture of each page of MLflow to a folder; page: of playwright."""
+def take_screenshots(page: Any, address: str, pages: dict[str, str], folder: Path, home: Path) -> None:
+    """Save a picture of each page of MLflow to a folder; paths are shown relative to the home.
+
+    page: of playwright
+    """
     for name, text in PAGES.items():
         page.goto("about:blank")
         page.goto(f"{address}/{pages[name]}")
         page.get_by_text(text).first.wait_for(timeout=SECONDS * 1000)
         page.wait_for_timeout(2000)  # rows and columns appear one after the other
+        for line in page.get_by_text(str(home)).all():
+            line.evaluate("(node, home) => { node.textContent = node.textContent.replace(home, '') }", f"{home}/")
         page.screenshot(path=str(folder / f"{name}.png"))
 
 
@@ -61,7 +68,7 @@ def main() -> None:
     home = open_home(None)
     tracker = open_tracker(home)
     pages = tracker.pages().get("demo (demo)", {})
-    if not PAGES.keys() <= pages.keys() or not FIGURE.is_file():
+    if not PAGES.keys() <= pages.keys() or not REPORT.is_dir():
         sys.exit(f"{home.root} has no finished demo; run it: ulmfit-lab sweep demo --scale demo")
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -75,11 +82,12 @@ def main() -> None:
             with sync_playwright() as playwright:
                 opened = playwright.chromium.launch(executable_path=browser, headless=True, args=["--no-sandbox"])
                 page = opened.new_page(viewport={"width": 1400, "height": 800})
-                take_screenshots(page, f"http://{PAGE_HOST}:{port}", pages, IMAGES)
+                take_screenshots(page, f"http://{PAGE_HOST}:{port}", pages, IMAGES, home.root)
                 opened.close()
         finally:
             server.terminate()
-    shutil.copyfile(FIGURE, IMAGES / "demo.png")
+    shutil.copyfile(REPORT / "figure.png", IMAGES / "demo.png")
+    shutil.copyfile(REPORT / "runs.csv", IMAGES / "demo_runs.csv")
     print("\n".join(str(IMAGES / f"{name}.png") for name in ("demo", *PAGES)))
 
 

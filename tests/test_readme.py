@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ulmfit_lab.analysis.run_table import read_runs
+from ulmfit_lab.analysis.statistics import PairedResult, compare_paired
+from ulmfit_lab.experiment.declaration import load_experiment, run_specs
+from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.report.withdrawn import all_withdrawals, withdrawal_of
+from ulmfit_lab.runs.reproduce import runs_in
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"\]\(([^)#:\s]+)\)")
@@ -43,3 +48,27 @@ def test_the_readmes_commands_are_those_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{target}:" in makefile for target in ("demo", "test"))
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readmes_numbers_of_the_demo_are_those_of_todays_declaration() -> None:
+    path = ROOT / "docs" / "images" / "demo_runs.csv"
+    runs = runs_in([path])
+    experiment = load_experiment("demo")
+    machine = {"compute.precision": runs[0].params["compute.precision"], "compute.device": "cpu"}
+    declared = {
+        (each.variant, each.seed): final_stage(each.config, each.seed, None).fingerprint
+        for each in run_specs(experiment, "demo", machine)
+    }
+    assert {(run.variant, run.seed): run.fingerprint for run in runs} == declared, "sweep the demo and make screenshots"
+    table = read_runs(path).pivot(index="seed", columns="variant", values="final/error") * 100
+
+    def gain(against: str) -> PairedResult:
+        return compare_paired(table[against].to_numpy(), table["fine-tuned LM"].to_numpy())
+
+    scratch, glove, tf_idf, frozen = map(gain, ("from scratch", "GloVe vectors", "TF-IDF", "frozen LM"))
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert (
+        f"lower by {scratch.difference:.0f} points than that of the same network from scratch, by "
+        f"{glove.difference:.1f} than with GloVe vectors, by {tf_idf.difference:.1f} than TF-IDF, and by "
+        f"{frozen.difference:.1f} (95% CI {frozen.low:.1f} to {frozen.high:.1f}) than with fixed features"
+    ) in readme
