@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from ulmfit_lab.analysis.tuning_table import chosen, read_tuning
 from ulmfit_lab.cli import main
+from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.experiment.declaration import Experiment, Search
 from ulmfit_lab.experiment.search_space import Range, at_edge, format_space, widen
 from ulmfit_lab.report.tables import tuning_part
-from ulmfit_lab.sweep.tuning import TuningResult, widen_search
+from ulmfit_lab.sweep.tuning import TuningResult, add_earlier_trials, widen_search
 from ulmfit_lab.utils.errors import ConfigError
 
 
@@ -95,23 +97,60 @@ def test_a_report_marks_a_recipe_from_an_edge() -> None:
     assert "| b | 0 | 0.004 | 10.00 | chosen |" in text
 
 
-def test_a_search_goes_on_while_the_best_is_at_an_edge(
-    experiment: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_search_goes_on_while_the_best_is_at_an_edge_and_keeps_its_trials(
+    experiment: Experiment, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any, workers: int
 ) -> None:
     # rates so small that nothing is learned: a larger one is better, as far as the limit
     fields = {"name": "edge", "question": "?", "baseline": "random", "seeds": (0,), "scales": experiment.scales}
-    tuned = {scale: {"random": {"classifier.lr": 2e-7}} for scale in ("tiny", "demo", "small", "paper")}
+    variants = {
+        name: {"classifier.init": "random", "classifier.epochs": n} for n, name in enumerate(("random", "b"), 1)
+    }
+    tuned = {scale: {"random": {"classifier.lr": 2e-7}, "b": {"classifier.lr": 1.5e-7}} for scale in SCALES}
     source = (
         "from ulmfit_lab.experiment import Experiment, Range, Search\n"
-        f"EXPERIMENT = Experiment(**{fields!r}, variants={{'random': {{'classifier.init': 'random'}}}}, "
+        f"EXPERIMENT = Experiment(**{fields!r}, variants={variants!r}, "
         f"tuned={tuned!r}, search=Search(space={{'classifier.lr': Range(1e-7, 2e-7, log=True)}}, budget=3, "
         "seeds=(1001, 1002, 1003), metric='final/valid_loss', widest={'classifier.lr': Range(1e-9, 1e-6, log=True)}))\n"
     )
     (tmp_path / "edge.py").write_text(source, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert main(["tune", "edge.py", "--scale", "tiny", "--home", str(tmp_path / "home")]) == 0
-    shown = capsys.readouterr()
-    table = pd.read_csv(next(tmp_path.glob("results/**/tuning.csv")))
-    assert len(table) == 3, "the last search's trials"
-    assert "widening the search to classifier.lr 1e-07 to 8e-07, logarithmic" in shown.err
-    assert table["classifier.lr"].max() > 2e-7
+    command = ["tune", "edge.py", "--scale", "tiny", "--home", str(tmp_path / "home"), "--workers", str(workers)]
+    assert main(command) == 0
+    shown = capfd.readouterr()
+    assert shown.err.count("widening the search to classifier.lr 1e-07 to 8e-07, logarithmic") == 1
+    folder = next(tmp_path.glob("results/**/tuning.csv")).parent
+    table, facts = read_tuning(folder)
+    assert table is not None
+    assert [list(rows["trial"]) for _, rows in table.groupby("variant")] == [[0, 1, 2, 3, 4]] * 2, "the recipe once"
+    earlier = table[table["trial"] < 3]["classifier.lr"]
+    assert earlier.max() <= 2e-7 < table["classifier.lr"].max()
+    assert facts["budget"] == 6 and facts["space"]["classifier.lr"]["high"] == 8e-7
+    assert [space["classifier.lr"]["high"] for space in facts["narrower_spaces"]] == [2e-7]
+    text = " ".join(tuning_part(table, facts))
+    assert "Searched before in classifier.lr (1e-07 to 2e-07, logarithmic), with a best trial at an edge" in text
+    again = next(tmp_path.glob("results/**/tuning.csv")).read_bytes()
+    assert main(command) == 0
+    assert (folder / "tuning.csv").read_bytes() == again
+
+
+def test_the_best_of_narrower_ranges_is_chosen_and_a_complete_trial_before_a_pruned_one() -> None:
+    def outcome(rows: list[tuple[str, float, float, str]], high: float) -> TuningResult:
+        names = ("variant", "classifier.lr", "valid_error", "state")
+        table = pd.DataFrame([dict(zip(names, row, strict=True)) for row in rows]).assign(seeds=3, trial=0)
+        table = table[["variant", "trial", "classifier.lr", "valid_error", "seeds", "state"]]
+        space = format_space({"classifier.lr": Range(0.001, high, log=True)})
+        return TuningResult(table=table, facts={"budget": 2, "space": space})
+
+    narrow = outcome([("a", 0.003, 0.3, "pruned"), ("a", 0.0099, 0.2, "complete"), ("b", 0.003, 0.1, "complete")], 0.01)
+    wide = outcome([("a", 0.003, 0.31, "complete"), ("a", 0.02, 0.25, "complete"), ("b", 0.003, 0.1, "complete")], 0.04)
+    both = add_earlier_trials(wide, narrow).table
+    assert both is not None
+    assert both[["variant", "trial", "classifier.lr", "valid_error"]].to_numpy().tolist() == [
+        ["a", 0, 0.0099, 0.2],
+        ["a", 1, 0.003, 0.31],
+        ["a", 2, 0.02, 0.25],
+        ["b", 0, 0.003, 0.1],
+    ]
+    assert chosen(both) == [0, 3]
+    assert add_earlier_trials(TuningResult(), narrow).table is None

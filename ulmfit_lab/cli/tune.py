@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.cli.common import data_of, open_lab, print_failures
 from ulmfit_lab.cli.declared import load_declared, results_folder
-from ulmfit_lab.cli.workers import start_workers, wait_for_start, worker_arguments
+from ulmfit_lab.cli.workers import WorkerPool, start_workers, wait_for_start, worker_arguments
+
+if TYPE_CHECKING:
+    from ulmfit_lab.sweep.tuning import TuningResult
 
 
 def tune_command(args: argparse.Namespace) -> int:
@@ -17,26 +21,32 @@ def tune_command(args: argparse.Namespace) -> int:
     from ulmfit_lab.analysis.tuning_table import best_tries, values_words
     from ulmfit_lab.experiment.search_space import format_space
     from ulmfit_lab.sweep.display import ProgressDisplay
-    from ulmfit_lab.sweep.tuning import edges, publish_tuning, recipes_text, tune, widen_search, winners
+    from ulmfit_lab.sweep.tuning import (
+        add_earlier_trials,
+        edges,
+        publish_tuning,
+        recipes_text,
+        tune,
+        widen_search,
+        winners,
+    )
 
     experiment, overrides = load_declared(args)
     home, tracker = open_lab(args)
     options: dict[str, Any] = {"home": home, "data": data_of(args), "tracker": tracker, "display": ProgressDisplay()}
-    search = partial(tune, experiment, args.scale, overrides=overrides, budget=args.budget, **options)
+    search = partial(tune, scale=args.scale, overrides=overrides, budget=args.budget, **options)
     with start_workers(args.argv, worker_arguments(args)) as others:
         if not wait_for_start(args.on_word):
             return 0
-        others.begin()
-        outcome = search()
-        others.wait()
-        if others.size and outcome.table is None and not outcome.failures:
-            outcome = search()  # collects the workers' trials, and runs those of a killed worker
-        while outcome.table is not None and not args.worker and (wider := widen_search(experiment, outcome)):
-            experiment = wider
+        outcome = search_with_workers(partial(search, experiment), others)
+        while outcome.table is not None and (wider := widen_search(experiment, outcome)):
+            if args.worker and outcome.has_made_trials:
+                return 0  # the command starts its workers again for the wider ranges
             space = ", ".join(f"{p} {values_words(v)}" for p, v in format_space(wider.search.space).items())
             print(f"A best trial is at the edge of a range; widening the search to {space}.", file=sys.stderr)
-            search = partial(tune, experiment, args.scale, overrides=overrides, budget=args.budget, **options)
-            outcome = search()
+            experiment = wider
+            others.start()
+            outcome = add_earlier_trials(search_with_workers(partial(search, experiment), others), outcome)
     print_failures(outcome.failures)
     if outcome.failures:
         print("The search is incomplete; repeat the command to resume it.", file=sys.stderr)
@@ -54,3 +64,13 @@ def tune_command(args: argparse.Namespace) -> int:
         print(f"warning: the best trial of {variant} has {at}; better values may be outside.", file=sys.stderr)
     print("Written: " + ", ".join(str(path) for path in written))
     return 0
+
+
+def search_with_workers(search: Callable[[], TuningResult], others: WorkerPool) -> TuningResult:
+    """Search in this process and in started workers; return the outcome of all."""
+    others.begin()
+    outcome = search()
+    others.wait()
+    if others.size and outcome.table is None and not outcome.failures:
+        return search()  # collects the workers' trials, and runs those of a killed worker
+    return outcome

@@ -427,6 +427,10 @@ def tuning_text(tuning: pd.DataFrame, searched: Mapping[str, Any]) -> str:
     parts = [
         f"Tuned{at}: {fields}.",
         *(f"{variant}: {own_space(found)}." for variant, found in searched.get("space_of", {}).items()),
+        *(
+            f"Searched before in {own_space(found)}, with a best trial at an edge; all trials count."
+            for found in searched.get("narrower_spaces", [])
+        ),
         f"{tries} trials per variant, each with {tuning['seeds'].max()} seeds that no comparison uses.",
         f"Chosen: the {extreme} mean {words}.",
     ]

@@ -225,14 +225,17 @@ class Search:
     def importance(self, budget: int) -> dict[str, float]:
         """Field -> share of the variance over complete trials that it explains alone, normalized to sum to 1.
 
-        Empty if all complete trials have the same value.
+        Empty if all complete trials have the same value, or the forest finds no variance.
         """
         kept = [t for t in self.finished()[: self.allowed(budget)] if t.state == TrialState.COMPLETE]
         if len({trial.value for trial in kept}) < 2:
             return {}
         evaluator = FanovaImportanceEvaluator(seed=0)
         copy = in_memory(kept, optuna.samplers.RandomSampler(), self.lower_is_better)
-        found = get_param_importances(copy, evaluator=evaluator)
+        try:
+            found = get_param_importances(copy, evaluator=evaluator)
+        except RuntimeError:  # values that differ in their last digits only
+            return {}
         return {path: round(float(found[path]), 4) for path in self.space}
 
 

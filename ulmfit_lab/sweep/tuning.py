@@ -15,7 +15,7 @@ from typing import Any, cast
 import pandas as pd
 from filelock import FileLock
 
-from ulmfit_lab.analysis.tuning_table import chosen, measure_of
+from ulmfit_lab.analysis.tuning_table import COMPLETE, chosen, fields_of, measure_of
 from ulmfit_lab.config.paths import fingerprint, flatten, non_defaults, override
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.declaration import (
@@ -67,6 +67,8 @@ class TuningResult:
     """One row per trial; None if the search is not complete."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the search and importance of the fields (see `tuning_facts`)."""
+    has_made_trials: bool = False
+    """Whether trials were left to make when it began."""
 
 
 def tune(
@@ -89,7 +91,7 @@ def tune(
     tuning = plan_tuning(experiment, scale, overrides, home, data, tracker, budget)
     runs, seconds = runs_left(tuning), predicted_seconds(tuning)
     display.say(format_cost(tuning, runs, seconds))
-    outcome = TuningResult()
+    outcome = TuningResult(has_made_trials=bool(tuning.left))
     if tuning.left:
         tracker.close_abandoned(tuning.name, scale, is_alive(home, tuning.name, scale))
         with allow_interrupts(), mark_killed_on_interrupt(tracker, tuning.parent), display.counting(runs, seconds):
@@ -150,6 +152,27 @@ def widen_search(experiment: Experiment, outcome: TuningResult) -> Experiment | 
     if space == experiment.search.space:
         return None
     return replace(experiment, search=replace(experiment.search, space=space))
+
+
+def add_earlier_trials(outcome: TuningResult, earlier: TuningResult) -> TuningResult:
+    """The outcome of a widened search with the trials in the narrower ranges, which come first for each variant.
+
+    Trials of both with the same hyperparameters, such as the recipe, are kept once. The importance of the fields is
+    that in the wider ranges. An outcome without a table is returned unchanged.
+    """
+    if outcome.table is None or earlier.table is None:
+        return outcome
+    fields = ["variant", *fields_of(outcome.table)]
+    order = {variant: place for place, variant in enumerate(dict.fromkeys(outcome.table["variant"]))}
+    both = pd.concat([earlier.table, outcome.table], ignore_index=True)
+    both = both.sort_values("variant", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    # of a trial that was pruned in one of the searches, the complete one
+    both = both.loc[both.assign(incomplete=both["state"] != COMPLETE).sort_values("incomplete", kind="stable").index]
+    kept = both.drop_duplicates(fields).sort_index(ignore_index=True)
+    kept["trial"] = kept.groupby("variant", sort=False).cumcount()
+    narrower = [*earlier.facts.get("narrower_spaces", []), earlier.facts["space"]]
+    budget = earlier.facts["budget"] + outcome.facts["budget"]
+    return replace(outcome, table=kept, facts={**outcome.facts, "budget": budget, "narrower_spaces": narrower})
 
 
 def recipes_text(found: Mapping[str, Mapping[str, Any]], experiment: Experiment, scale: str) -> str:
