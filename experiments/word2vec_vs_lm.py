@@ -66,6 +66,16 @@ EXPERIMENT = Experiment(
             "so that the network stays the same.",
         ),
     ),
+    tuned={
+        "small": {
+            "random": {"classifier.lr": 0.0218},
+            "word2vec": {"classifier.lr": 0.001},
+            "GloVe": {"classifier.lr": 0.001},
+            "LM features": {"classifier.lr": 0.003},
+            "pretrained LM": {"classifier.lr": 0.003},
+            "fine-tuned LM": {"classifier.lr": 0.003},
+        }
+    },
     levels={"tiny": (30, 60), "demo": (100, 500), "small": (100, 500, 2000), "paper": (100, 1000, 10_000, 22_500)},
     design=Design(
         language_models=8,
