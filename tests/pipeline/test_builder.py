@@ -28,6 +28,7 @@ from ulmfit_lab.pipeline.build_models import build_classifier, restore_language_
 from ulmfit_lab.pipeline.graph import final_stage
 from ulmfit_lab.pipeline.labelled_data import draw_labelled, drawn_order, load_labelled_data, load_prediction_metrics
 from ulmfit_lab.pipeline.store import Observer, Stage, StageResult, StageStore, read_stage
+from ulmfit_lab.pipeline.text_stages import unlabelled_documents
 from ulmfit_lab.pipeline.training_stages import make_document_batches, with_own_dropout
 from ulmfit_lab.training.evaluation import evaluate_classifier
 from ulmfit_lab.training.metrics import classification_metrics
@@ -51,6 +52,11 @@ def made(config: RunConfig, tmp_path: Path) -> Callable[..., StageResult]:
         )
 
     return make
+
+
+def made_stage(folder: Path, stage: Stage) -> StageResult:
+    """Makes a stage."""
+    return StageStore(folder / "stages").get_or_compute(stage, Observer())
 
 
 def kinds(stage: Stage) -> list[str]:
@@ -163,6 +169,21 @@ def test_the_language_model_of_labelled_text_alone_reads_no_more(made: Callable[
     many = made(last_stage="fine-tuned", target__lm_text="labelled", target__n_labels=60)
     assert 0 < few.summary["train_tokens"] < many.summary["train_tokens"]
     assert few.summary["valid_tokens"] == many.summary["valid_tokens"]
+
+
+def test_a_file_that_is_sorted_by_class_validates_the_language_model_on_all_classes(
+    config: RunConfig, write_csv: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = [(f"{word} film number {n}", label) for label, word in (("neg", "bad"), ("pos", "good")) for n in range(150)]
+    changes = {"target.path": str(write_csv(tmp_path / "sorted.csv", rows)), "unlabelled.valid_tokens": 200}
+    sorted_set = override(config, {**changes, "last_stage": "fine-tuned"})
+    stage = final_stage(sorted_set, 0, None)
+    inputs = {name: made_stage(tmp_path, each) for name, each in stage.inputs.items()}
+    corpus, parts = unlabelled_documents(inputs, sorted_set, 0)
+    for numbers in (parts.train[:40], parts.valid):
+        words = [word for number in numbers for word in corpus.words(int(number))]
+        assert 0.25 < words.count("good") / len(numbers) < 0.75, "a drawn order, also of the first texts"
+    assert not set(parts.train) & set(parts.valid)
 
 
 def test_both_directions_average_two_classifiers(made: Callable[..., StageResult], config: RunConfig) -> None:

@@ -300,7 +300,9 @@ class StageGraph:
         """Return the key of the part of the unlabelled text that is used."""
         if self.config.unlabelled.given:
             return _part(self.config.unlabelled)
-        own = {"lm_text": "labelled", "n_labels": self.config.target.n_labels} if self.drawn_text else {}
+        own: dict[str, Any] = {"order": "drawn"} if self.config.target.path else {}
+        if self.drawn_text:
+            own = {"lm_text": "labelled", "n_labels": self.config.target.n_labels}
         return _part(self.config.unlabelled) | {"target": _holding_out(self.config)} | own
 
     @property

@@ -73,7 +73,7 @@ def unlabelled_documents(inputs: Any, config: RunConfig, seed: int) -> tuple[Tok
     """Return corpus and split of the unlabelled text; it never contains test documents of the target.
 
     If only the documents drawn by the seed are used, the target's validation documents also validate the language
-    model.
+    model. Those of a user's file are in a drawn order, the same for all runs, since files are often sorted by class.
     """
     corpus = open_corpus(inputs["corpus"].folder)
     if config.unlabelled.given:
@@ -82,4 +82,4 @@ def unlabelled_documents(inputs: Any, config: RunConfig, seed: int) -> tuple[Tok
     if config.target.lm_text == "labelled":
         drawn = draw_labelled(texts, config.target.n_labels, seed)
         return corpus, DocumentSplit(drawn, np.sort(texts.valid), drawn[:0])
-    return corpus, split_corpus(corpus, config.unlabelled, np.sort(texts.pool))
+    return corpus, split_corpus(corpus, config.unlabelled, texts.pool if config.target.path else np.sort(texts.pool))
