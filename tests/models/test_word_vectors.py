@@ -50,6 +50,13 @@ def test_word2vec_depends_on_its_seed_and_its_config_and_on_nothing_else() -> No
         assert not same(vectors, train_word2vec(sentences(), replace(QUICK, **change), size=4, seed=0))
 
 
+def test_epochs_are_reported_and_change_nothing() -> None:
+    seen: list[tuple[int, int]] = []
+    vectors = train_word2vec(sentences(), replace(QUICK, epochs=3), 4, 0, lambda *found: seen.append(found))
+    assert seen == [(1, 4000), (2, 4000), (3, 4000)]
+    assert same(vectors, train_word2vec(sentences(), replace(QUICK, epochs=3), size=4, seed=0))
+
+
 def test_word2vec_is_the_same_in_every_process() -> None:
     code = (
         "import sys, json; from ulmfit_lab.config.schema import WordVectorsConfig;"

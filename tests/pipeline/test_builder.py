@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -32,6 +32,7 @@ from ulmfit_lab.pipeline.text_stages import unlabelled_documents
 from ulmfit_lab.pipeline.training_stages import make_document_batches, with_own_dropout
 from ulmfit_lab.training.evaluation import evaluate_classifier
 from ulmfit_lab.training.metrics import classification_metrics
+from ulmfit_lab.training.progress import Progress
 from ulmfit_lab.utils.errors import ConfigError, DataError
 
 
@@ -184,6 +185,21 @@ def test_a_file_that_is_sorted_by_class_validates_the_language_model_on_all_clas
         words = [word for number in numbers for word in corpus.words(int(number))]
         assert 0.25 < words.count("good") / len(numbers) < 0.75, "a drawn order, also of the first texts"
     assert not set(parts.train) & set(parts.valid)
+
+
+def test_word_vectors_report_their_progress(config: RunConfig, tmp_path: Path) -> None:
+    class Watcher(Observer):
+        seen: ClassVar[list[tuple[str, Progress]]] = []
+
+        def progress(self, stage: Stage, progress: Progress) -> None:
+            self.seen.append((stage.kind, progress))
+
+    changes = {"classifier.init": "word2vec", "word_vectors.epochs": 2}
+    (stage,) = (s for s in final_stage(override(config, changes), 0, None).ancestry() if s.kind == "vectors")
+    StageStore(tmp_path / "stages").get_or_compute(stage, Watcher())
+    shown = [each for kind, each in Watcher.seen if kind == "vectors"]
+    assert [(each.done_steps, each.total_steps) for each in shown] == [(1, 2), (2, 2)]
+    assert shown[0].seconds_left > 0 == shown[1].seconds_left and shown[1].tokens_per_second > 0
 
 
 def test_both_directions_average_two_classifiers(made: Callable[..., StageResult], config: RunConfig) -> None:

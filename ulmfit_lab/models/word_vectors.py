@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from io import BufferedReader
@@ -75,13 +75,32 @@ def stable_hash(word: str) -> int:
     return zlib.crc32(word.encode("utf-8", "surrogatepass"))
 
 
-def train_word2vec(sentences: Iterable[list[str]], config: WordVectorsConfig, size: int, seed: int) -> WordVectors:
+def train_word2vec(
+    sentences: Iterable[list[str]],
+    config: WordVectorsConfig,
+    size: int,
+    seed: int,
+    after_epoch: Callable[[int, int], None] | None = None,
+) -> WordVectors:
     """Train word2vec (Mikolov et al. 2013, arXiv 1301.3781 and 1310.4546); sentences are iterated several times.
+
+    after_epoch: called with the number of finished epochs and the words of the text
 
     Returns vectors with `size` dimensions, words by decreasing count. Deterministic, since one worker is used. Raises
     DataError if no word is frequent enough.
     """
     from gensim.models import Word2Vec
+    from gensim.models.callbacks import CallbackAny2Vec
+
+    class EpochCounter(CallbackAny2Vec):  # type: ignore[misc]
+        """Reports finished epochs."""
+
+        epochs = 0
+
+        def on_epoch_end(self, model: Word2Vec) -> None:
+            self.epochs += 1
+            if after_epoch:
+                after_epoch(self.epochs, model.corpus_total_words)
 
     try:
         model = Word2Vec(
@@ -96,6 +115,7 @@ def train_word2vec(sentences: Iterable[list[str]], config: WordVectorsConfig, si
             sample=config.sample,
             workers=1,
             hashfxn=stable_hash,
+            callbacks=[EpochCounter()],
         )
     except RuntimeError as error:  # no word to train
         often = f"word_vectors.min_count = {config.min_count} times"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from ulmfit_lab.data.corpus import TokenCorpus, open_corpus
 from ulmfit_lab.models.word_vectors import load_glove_package, load_vectors, train_word2vec
 from ulmfit_lab.pipeline.store import StageContext
 from ulmfit_lab.pipeline.text_stages import split_corpus, unlabelled_documents
+from ulmfit_lab.training.progress import Progress
 from ulmfit_lab.utils.errors import DataError
 from ulmfit_lab.utils.files import file_digest
 
@@ -23,7 +26,14 @@ def train_vectors(work: StageContext, *, config: RunConfig, seed: int) -> dict[s
     general = open_corpus(work.inputs["general"].folder)
     corpus, own = unlabelled_documents(work.inputs, config, seed)
     sentences = Sentences(((general, split_corpus(general, config.general).train), (corpus, own.train)))
-    vectors = train_word2vec(sentences, config.word_vectors, config.lm.emb_size, seed)
+    start, epochs = time.monotonic(), config.word_vectors.epochs
+
+    def show_progress(done: int, words: int) -> None:
+        seconds = time.monotonic() - start
+        left = seconds / done * (epochs - done)
+        work.progress(Progress(done, epochs, done, math.nan, done * words / seconds, left))
+
+    vectors = train_word2vec(sentences, config.word_vectors, config.lm.emb_size, seed, show_progress)
     vectors.save(work.folder)
     return {"words": len(vectors.words), "size": vectors.matrix.shape[1]}
 

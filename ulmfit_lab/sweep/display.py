@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -93,10 +94,9 @@ class ProgressDisplay:
 
     def progress(self, progress: StageProgress) -> None:
         """Show the progress of the current stage."""
-        note = (
-            f"{progress.tokens_per_second:,.0f} tokens/s, loss {progress.loss:.3f}, "
-            f"{format_time_left(progress.seconds_left)} left"
-        )
+        loss = "" if math.isnan(progress.loss) else f"loss {progress.loss:.3f}, "
+        rate = f"{progress.tokens_per_second:,.0f} tokens/s"
+        note = f"{rate}, {loss}{format_time_left(progress.seconds_left)} left"
         if self._bars and self._stage is not None and self.console.is_terminal:
             total, done = progress.total_steps, progress.done_steps
             self._bars.update(self._stage, description=f"  {self._kind}", total=total, completed=done, note=note)

@@ -22,5 +22,6 @@ class Progress:
     total_steps: int
     epoch: int
     loss: float
+    """nan if it is not measured."""
     tokens_per_second: float
     seconds_left: float
