@@ -8,15 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from ulmfit_lab.analysis.run_table import read_runs
+from ulmfit_lab.analysis.run_table import csv_text, read_runs
 from ulmfit_lab.cli import main
 from ulmfit_lab.config.paths import field_types, flatten, override
 from ulmfit_lab.config.schema import RunConfig
-from ulmfit_lab.experiment.consistency import check_consistency, matches_declaration, unknown_fields, unread_fields
+from ulmfit_lab.experiment.consistency import (
+    check_consistency,
+    matches_declaration,
+    older_stages,
+    unknown_fields,
+    unread_fields,
+)
 from ulmfit_lab.experiment.declaration import Experiment, load_experiment, variant_config
 from ulmfit_lab.pipeline.graph import final_stage
+from ulmfit_lab.pipeline.store import VERSIONS
 from ulmfit_lab.report.committed import Committed, check_folder
 from ulmfit_lab.report.publish import publish
 from ulmfit_lab.utils.errors import LabError, MismatchError
@@ -129,3 +137,29 @@ def test_report_says_where_its_runs_come_from(
     path = committed.folder / "runs.csv"
     assert main(["report", NAME, "--results", str(tmp_path), "--home", str(tmp_path / "home")]) == 0
     assert f"Source: {path} (no tracked runs of {NAME} at scale small)." in capsys.readouterr().out
+
+
+def test_committed_runs_of_another_version_of_a_stage_are_a_problem(tmp_path: Path) -> None:
+    name = "shipped_lm_trec"
+    folder = Path(shutil.copytree(RESULTS / name, tmp_path / name))
+    committed = Committed(load_experiment(name), "small", folder)
+    assert check_folder(committed) == []
+    table = read_runs(folder / "runs.csv").astype({"stage/classifier.version": str})
+    table.loc[0, "stage/classifier.version"] = "1"
+    (folder / "runs.csv").write_text(csv_text(table), encoding="utf-8")
+    (problem,) = check_folder(committed)
+    today = VERSIONS["classifier"]
+    assert f"other versions of the code (classifier was 1, today {today}); ulmfit-lab sweep {name}" in problem.reason
+
+
+def test_stages_without_a_version_are_older_and_those_of_other_runs_do_not_count() -> None:
+    runs = pd.DataFrame(
+        {
+            "stage/pretrained": ["a", "b", ""],
+            "stage/pretrained.how": ["computed", "reused", ""],
+            "stage/classifier_second": ["", "", "c"],
+            "stage/classifier_second.version": ["", "", str(VERSIONS["classifier"])],
+        }
+    )
+    assert older_stages(runs) == [f"pretrained was older, today {VERSIONS['pretrained']}"]
+    assert older_stages(runs.iloc[2:]) == []

@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from ulmfit_lab.analysis.replicates import STAGE, kind_of
 from ulmfit_lab.config.paths import field_types, flatten, parse_value
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
+from ulmfit_lab.pipeline.store import VERSIONS
 from ulmfit_lab.utils.errors import MismatchError
 
 PARAM = "param/"
@@ -64,6 +66,23 @@ def check_consistency(runs: pd.DataFrame, experiment: Experiment, scale: str, ov
             f"the runs contradict the declaration of {experiment.name} at scale {scale}: "
             f"{'; '.join(list(found.values())[:SHOWN])}{more}. Restore the declaration, or run the sweep again."
         )
+
+
+def older_stages(runs: pd.DataFrame) -> list[str]:
+    """Stages that runs of a table made with other versions of the code, such as "pretrained was 2, today 3"."""
+    found: dict[str, None] = {}
+    for name in (str(column).removeprefix(STAGE) for column in runs.columns if str(column).startswith(STAGE)):
+        if "." not in name:
+            versions = runs.get(f"{STAGE}{name}.version", pd.Series("", index=runs.index))
+            made = versions[runs[f"{STAGE}{name}"].astype(str) != ""].astype(str)
+            found |= dict.fromkeys(version_difference(name, then) for then in sorted(set(made)))
+    return [text for text in found if text]
+
+
+def version_difference(stage: str, then: str) -> str:
+    """Recorded and today's version of a run's stage in words, "" if they are equal; stages without one are older."""
+    now = str(VERSIONS[kind_of(stage)])
+    return "" if then == now else f"{stage} was {then or 'older'}, today {now}"
 
 
 def unknown_fields(

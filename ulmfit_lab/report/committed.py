@@ -17,14 +17,14 @@ import pandas as pd
 from ulmfit_lab.analysis.run_table import check_grid, read_runs
 from ulmfit_lab.analysis.spec import ReportSpec
 from ulmfit_lab.analysis.tuning_table import read_tuning
-from ulmfit_lab.experiment.consistency import check_consistency
+from ulmfit_lab.experiment.consistency import check_consistency, older_stages
 from ulmfit_lab.experiment.declaration import Changes, Experiment, experiment_files, load_experiments
 from ulmfit_lab.experiment.registration import FILE, read_registration, with_registration
 from ulmfit_lab.experiment.report_inputs import make_report_spec
 from ulmfit_lab.report.document_intervals import read_document_intervals
 from ulmfit_lab.report.folders import folder_of
 from ulmfit_lab.report.write import digests, picture_files, sidecar, text_files
-from ulmfit_lab.utils.errors import LabError
+from ulmfit_lab.utils.errors import LabError, sweep_command
 
 SCALES = ("small", "wide", "paper")
 """Scales whose results are committed."""
@@ -97,6 +97,9 @@ def check_folder(committed: Committed, overrides: Changes | None = None) -> list
         table, spec = committed_grid(committed, overrides)
     except LabError as error:
         return [Problem(path, str(error))]
+    if older := "; ".join(older_stages(table)):
+        again = sweep_command(committed.experiment.name, committed.scale)
+        return [Problem(path, f"made by other versions of the code ({older}); {again}, or withdraw the results")]
     made = text_files(table, spec, *read_tuning(folder)) | picture_files(table, spec, ("svg",))
     facts = read_sidecar(folder / SIDECAR)
     recorded = facts.get("files", {}) | ({RUNS: facts["runs_sha256"]} if "runs_sha256" in facts else {})

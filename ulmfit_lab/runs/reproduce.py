@@ -18,13 +18,13 @@ from pathlib import Path
 from statistics import stdev
 from typing import TYPE_CHECKING
 
-from ulmfit_lab.analysis.replicates import kind_of
 from ulmfit_lab.config.paths import field_types, flatten, override, parse_value
 from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.experiment.consistency import version_difference
 from ulmfit_lab.experiment.plan import Throughput
 from ulmfit_lab.experiment.registration import NEWER, SHARED_SEEDS
 from ulmfit_lab.pipeline.graph import final_stage
-from ulmfit_lab.pipeline.store import VERSIONS, Stage, StageStore
+from ulmfit_lab.pipeline.store import Stage, StageStore
 from ulmfit_lab.runs.transfer import read_table
 from ulmfit_lab.sweep.display import ProgressDisplay
 from ulmfit_lab.sweep.runner import CellObserver, compute_locally, data_inputs, final_values, log_stages
@@ -159,14 +159,10 @@ def config_of(run: TrackedRun) -> RunConfig:
 
 
 def other_code(run: TrackedRun) -> str:
-    """Stage versions and config fields that differ between a run's code and this code; empty if none.
-
-    Stages without a recorded version count as older.
-    """
-    kinds = [name.removeprefix("stage.") for name in run.tags if name.startswith("stage.") and name.count(".") == 1]
-    then = {kind: run.tags.get(f"stage.{kind}.version", "older") for kind in kinds}
-    now = {kind: str(VERSIONS[kind_of(kind)]) for kind in kinds}
-    moved = [f"{kind} was {then[kind]}, today {now[kind]}" for kind in kinds if then[kind] != now[kind]]
+    """Stage versions and config fields that differ between a run's code and this code; empty if none."""
+    stages = [name.removeprefix("stage.") for name in run.tags if name.startswith("stage.") and name.count(".") == 1]
+    differences = (version_difference(name, run.tags.get(f"stage.{name}.version", "")) for name in stages)
+    moved = [text for text in differences if text]
     fresh = [path for path in flatten(RunConfig()) if path not in run.params and path not in NEWER]
     found = [f"with other versions of its stages ({'; '.join(moved)})"] if moved else []
     found += [f"without fields of today's config ({format_briefly(fresh)})"] if fresh else []
