@@ -71,3 +71,13 @@ def test_variants_of_the_house_differ_in_declared_and_tuned_fields_alone(name: s
     for variant, found in variant_differences(experiment, scale).items():
         assert found.other == {}
         assert {*found.declared, *found.tuned}, f"{variant} is the baseline under another name"
+
+
+def test_a_field_that_the_variant_does_not_read_is_no_difference() -> None:
+    """A rate that was tuned for the baseline says nothing of TF-IDF."""
+    counted = override(TINY, {"classifier.model": "tf-idf"})
+    baseline = override(TINY, {"classifier.lr": 0.5})
+    found = sort_differences(counted, baseline, declared={"classifier.model"}, tuned={"classifier.lr"})
+    assert found.words() == "classifier.model 'awd-lstm' -> 'tf-idf'"
+    only = override(counted, {"classifier.lr": 0.25})
+    assert sort_differences(only, counted, {"classifier.lr"}, set()).declared, "shown where there is no other"

@@ -11,6 +11,7 @@ from typing import Any
 
 from ulmfit_lab.config.paths import differences
 from ulmfit_lab.config.schema import RunConfig
+from ulmfit_lab.experiment.consistency import unread_fields
 from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
 from ulmfit_lab.utils.errors import ConfigError
 
@@ -40,11 +41,16 @@ class Differences:
 def sort_differences(
     config: RunConfig, baseline: RunConfig, declared: Collection[str], tuned: Collection[str]
 ) -> Differences:
-    """Classify the differences between two configs."""
+    """Classify the differences between two configs.
+
+    Those in fields that no stage of the first reads, as a learning rate of TF-IDF, are left out unless all are.
+    """
     found = {path: (old, new) for path, (new, old) in differences(config, baseline).items()}
+    intended = {path: pair for path, pair in found.items() if path in declared or path in tuned}
+    read = {path: pair for path, pair in intended.items() if path not in unread_fields(config)} or intended
     return Differences(
-        declared={path: pair for path, pair in found.items() if path in declared and path not in tuned},
-        tuned={path: pair for path, pair in found.items() if path in tuned},
+        declared={path: pair for path, pair in read.items() if path not in tuned},
+        tuned={path: pair for path, pair in read.items() if path in tuned},
         other={path: pair for path, pair in found.items() if path not in declared and path not in tuned},
     )
 
