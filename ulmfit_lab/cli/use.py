@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ulmfit_lab.cli.common import choose_run, data_of, open_lab, open_runs
 from ulmfit_lab.cli.models import export_model_command, export_model_options
 from ulmfit_lab.cli.terminal import shows_unicode
-from ulmfit_lab.utils.errors import ConfigError, DataError, LabError
-from ulmfit_lab.utils.files import atomic_write, json_text
+from ulmfit_lab.utils.errors import ConfigError, LabError
+from ulmfit_lab.utils.files import json_text, write_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +167,9 @@ def predict_command(args: argparse.Namespace) -> int:
                 console.print(color_words(explanation))
                 console.print(format_strongest(explanation), markup=False, highlight=False, soft_wrap=True)
     if args.html:
-        write_page(Path(args.html), html_page(explained))
+        with write_output(Path(args.html)) as temporary:
+            temporary.write_text(html_page(explained), encoding="utf-8")
+        print(f"Written: {args.html}", file=sys.stderr)
     return 0
 
 
@@ -226,16 +228,6 @@ def prediction_table(
         for document, label, row in zip(documents, labels, scores, strict=True)
     ]
     return text_table(["text", "label", *classes], cells)
-
-
-def write_page(path: Path, page: str) -> None:
-    """Write a page atomically; raises DataError if it cannot be written."""
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}; give a file in a writable folder.") from error
-    print(f"Written: {path}", file=sys.stderr)
 
 
 def generate_command(args: argparse.Namespace) -> int:

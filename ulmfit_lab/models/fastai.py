@@ -23,7 +23,7 @@ from ulmfit_lab.models.heads import LanguageModel
 from ulmfit_lab.models.sizes import Sizes
 from ulmfit_lab.models.transfer import move_language_model
 from ulmfit_lab.utils.errors import DataError, MismatchError
-from ulmfit_lab.utils.files import atomic_write
+from ulmfit_lab.utils.files import write_output
 
 OLD_MARKERS = {
     "_unk_": UNK, "_pad_": PAD, "xbos": BOS, "xfld": FIELD, "t_up": UPPER, "tk_rep": REPEAT, "tk_wrep": WORD_REPEAT,
@@ -192,11 +192,11 @@ def fastai_name(name: str) -> str:
 
 
 def write_fastai(model: LanguageModel, path: Path) -> None:
-    """Write a language model's weights in fastai 2's format."""
+    """Write a language model's weights in fastai 2's format; raises DataError if the file cannot be written."""
     state: dict[str, Any] = {fastai_name(name): tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     state["0.encoder_dp.emb.weight"] = state["0.encoder.weight"]
     state["1.decoder.weight"] = model.decoder_weight.detach().cpu()
-    with atomic_write(path) as temporary:
+    with write_output(path) as temporary:
         torch.save(state, temporary)
 
 

@@ -25,7 +25,7 @@ from ulmfit_lab.data.word_lists import read_word_list
 from ulmfit_lab.models.sizes import Sizes
 from ulmfit_lab.pipeline.store import Stage, StageContext
 from ulmfit_lab.utils.errors import ConfigError, DataError, MismatchError, suggest
-from ulmfit_lab.utils.files import atomic_write, file_digest, json_text
+from ulmfit_lab.utils.files import atomic_write, file_digest, json_text, write_output
 
 if TYPE_CHECKING:
     from ulmfit_lab.models.heads import LanguageModel
@@ -140,12 +140,9 @@ def export_fastai(model: LanguageModel, vocabulary: Vocabulary, path: Path, *, m
         raise ConfigError("The model reads subwords, which fastai does not support; export a model of words.")
     path_of_words = path.with_name(f"{path.stem}_vocab.pkl")
     words = vocabulary.words if mark_capitals else (*UNMARKED, *vocabulary.words[len(UNMARKED) :])
-    try:
-        write_fastai(model, path)
-        with atomic_write(path_of_words) as temporary:
-            temporary.write_bytes(pickle.dumps(list(words), protocol=2))
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be written ({error}); use a file in an existing folder.") from error
+    write_fastai(model, path)
+    with write_output(path_of_words) as temporary:
+        temporary.write_bytes(pickle.dumps(list(words), protocol=2))
     return [path, path_of_words]
 
 

@@ -31,7 +31,7 @@ from ulmfit_lab.pipeline.store import (
     stage_fingerprint,
 )
 from ulmfit_lab.utils.errors import DataError, MismatchError
-from ulmfit_lab.utils.files import atomic_write, unpacked_limit
+from ulmfit_lab.utils.files import unpacked_limit, write_output
 
 MEMBER = re.compile(r"(?P<stage>(?P<kind>[a-z-]+)/[0-9a-f]{16})/(?P<file>[A-Za-z0-9][A-Za-z0-9_.-]*)")
 """Name of a member."""
@@ -74,16 +74,13 @@ def export_stages(stages: Iterable[StageResult], path: Path) -> int:
     chosen = list({stage.fingerprint: stage for stage in stages}.values())
     if not chosen:
         raise DataError("No finished stage was selected; see ulmfit-lab stages --list.")
-    try:
-        with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-            for stage in chosen:
-                for name in [MANIFEST_NAME, *sorted(stage.manifest["files"])]:
-                    _check_suffix(name, str(stage.folder))
-                    member = zipfile.ZipInfo(f"{stage.kind}/{stage.fingerprint}/{name}")  # with the date 1980
-                    member.compress_type = zipfile.ZIP_DEFLATED
-                    archive.writestr(member, (stage.folder / name).read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}; use a file in an existing folder.") from error
+    with write_output(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for stage in chosen:
+            for name in [MANIFEST_NAME, *sorted(stage.manifest["files"])]:
+                _check_suffix(name, str(stage.folder))
+                member = zipfile.ZipInfo(f"{stage.kind}/{stage.fingerprint}/{name}")  # with the date 1980
+                member.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(member, (stage.folder / name).read_bytes())
     return len(chosen)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from ulmfit_lab.pipeline.store import StageStore
 from ulmfit_lab.runs.reproduce import config_of
 from ulmfit_lab.tracking.predictions import Predictions, find_predictions
 from ulmfit_lab.tracking.records import TrackedRun
-from ulmfit_lab.utils.errors import DataError, LabError, MismatchError
-from ulmfit_lab.utils.files import atomic_write
+from ulmfit_lab.utils.errors import LabError, MismatchError
+from ulmfit_lab.utils.files import check_writable, write_output
 from ulmfit_lab.utils.home import Home
 
 WORDS_SHOWN = 40
@@ -108,7 +107,7 @@ def write_always_wrong(runs: Sequence[TrackedRun], home: Home, data: Path | None
     check_writable(path)
     texts, chosen = load_test_documents(runs[0], home, data), always_wrong(items)
     variants = list(dict.fromkeys(run.variant for run in runs))
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with write_output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["document", "label", *variants, "text"])
         for item in chosen:
@@ -119,12 +118,6 @@ def write_always_wrong(runs: Sequence[TrackedRun], home: Home, data: Path | None
             label = texts.classes[int(items[0].labels[item])]
             writer.writerow([item, label, *named, document_text(texts, item, words=10_000)])
     return len(chosen)
-
-
-def check_writable(path: Path) -> None:
-    """Raise DataError unless a file can be written at a path."""
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise DataError(f"{path} cannot be written; give a file in a folder that exists and is writable.")
 
 
 def always_wrong(items: Sequence[Predictions]) -> list[int]:

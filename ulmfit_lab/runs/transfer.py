@@ -31,7 +31,7 @@ from ulmfit_lab.sweep.runner import mark_killed_on_interrupt
 from ulmfit_lab.tracking.predictions import FILE, Predictions, find_predictions, parse_predictions
 from ulmfit_lab.tracking.records import DIVERGED, IMPORTED, REGISTERED, LoggedMetric, TrackedRun
 from ulmfit_lab.utils.errors import DataError, MismatchError, sweep_command
-from ulmfit_lab.utils.files import atomic_write, file_digest, json_text, unpacked_limit
+from ulmfit_lab.utils.files import file_digest, json_text, unpacked_limit, write_output
 from ulmfit_lab.utils.home import Home
 from ulmfit_lab.utils.provenance import provenance
 
@@ -94,11 +94,8 @@ def export_runs(experiment: str, scale: str, tracker: Tracker, path: Path, home:
         for run in runs
     ]
     content = "".join(f"{json.dumps(line, sort_keys=True, allow_nan=False)}\n" for line in lines).encode()
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}; name a file in a folder that exists.") from error
+    with write_output(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, mtime=0) if path.name.endswith(".gz") else content)
     return len(runs)
 
 

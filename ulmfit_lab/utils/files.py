@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ulmfit_lab.utils.errors import DataError
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
@@ -23,6 +25,28 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_output(path: Path) -> Iterator[Path]:
+    """As `atomic_write`, for a file that the user names; raises DataError if it cannot be written."""
+    check_writable(path)
+    try:
+        with atomic_write(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise unwritable(path, f": {error.strerror or error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Raise DataError unless a file can be written at a path."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise unwritable(path)
+
+
+def unwritable(path: Path, why: str = "") -> DataError:
+    """Return the error of a file that cannot be written."""
+    return DataError(f"{path} cannot be written{why}; give a file in a folder that exists and is writable.")
 
 
 INFLATED, INFLATION = 2**28, 100
