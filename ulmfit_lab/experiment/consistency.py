@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ulmfit_lab.analysis.replicates import STAGE, kind_of
 from ulmfit_lab.config.paths import field_types, flatten, parse_value
@@ -14,6 +12,9 @@ from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.declaration import Changes, Experiment, run_specs
 from ulmfit_lab.pipeline.store import VERSIONS
 from ulmfit_lab.utils.errors import MismatchError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARAM = "param/"
 """Prefix of columns with config fields."""
@@ -73,9 +74,9 @@ def older_stages(runs: pd.DataFrame) -> list[str]:
     found: dict[str, None] = {}
     for name in (str(column).removeprefix(STAGE) for column in runs.columns if str(column).startswith(STAGE)):
         if "." not in name:
-            versions = runs.get(f"{STAGE}{name}.version", pd.Series("", index=runs.index))
-            made = versions[runs[f"{STAGE}{name}"].astype(str) != ""].astype(str)
-            found |= dict.fromkeys(version_difference(name, then) for then in sorted(set(made)))
+            made = runs[runs[f"{STAGE}{name}"].astype(str) != ""]
+            versions = set(made.get(f"{STAGE}{name}.version", [""] * len(made)))
+            found |= dict.fromkeys(version_difference(name, then) for then in sorted(map(str, versions)))
     return [text for text in found if text]
 
 

