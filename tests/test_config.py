@@ -187,6 +187,11 @@ def test_a_misspelt_option_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "why"),
     [
+        (
+            "target.max_length",
+            4,
+            "nothing but the markers at a document's beginning; use 0 \\(not cut\\) or at least 5",
+        ),
         ("classifier.epochs", True, "must be a int, not a bool"),
         ("lm.drop_mult", True, "must be a float, not a bool"),
         ("classifier.epochs", 1.0, "must be a int, not a float"),

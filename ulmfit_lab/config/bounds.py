@@ -25,6 +25,8 @@ def field_bounds(kind: type) -> Mapping[str, Bounds]:
     return {path: leaf.annotation for path, leaf in leaf_fields(kind).items() if isinstance(leaf.annotation, Bounds)}
 
 
+FEWEST_WORDS = 5
+"""Minimum of `target.max_length`: a document begins with up to four markers, as `xxbos xxfld 1 xxup`."""
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 DROPOUTS = ("input_dropout", "output_dropout", "weight_dropout", "embedding_dropout", "hidden_dropout")
 
@@ -42,6 +44,11 @@ def check_config(config: Any) -> None:
         low, high = leaf.annotation or (-math.inf, math.inf)
         if isinstance(value, (int, float)) and not low <= value <= high:
             raise ConfigError(f"{path} = {value} is out of bounds; it must be between {low:g} and {high:g}.")
+    if 0 < config.target.max_length < FEWEST_WORDS:
+        raise ConfigError(
+            f"target.max_length = {config.target.max_length} can leave nothing but the markers at a document's "
+            f"beginning; use 0 (not cut) or at least {FEWEST_WORDS}."
+        )
     if not DEVICE.fullmatch(config.compute.device):
         raise ConfigError(f"compute.device = {config.compute.device!r} is not a device; use auto, cpu, cuda or cuda:N.")
     for group, owner in (("lm", "lm"), ("lm", "pretraining"), ("lm", "fine_tuning"), ("classifier", "classifier")):

@@ -67,7 +67,7 @@ class TargetConfig(SourceConfig):
     test_share: Annotated[float, Bounds(0.01, 0.9)] = 0.2
     """Share of the documents held out for testing if the set has no test split."""
     max_length: Annotated[int, Bounds(0, 1e6)] = 400
-    """Words after which a document is cut (0: not cut)."""
+    """Words after which a document is cut (0: not cut; at least 5 otherwise)."""
     lm_text: Literal["all", "labelled"] = "all"
     """Without an unlabelled corpus: fine-tune on all training texts, or only on those whose labels are used."""
 
