@@ -103,14 +103,15 @@ def test_a_search_goes_on_while_the_best_is_at_an_edge_and_keeps_its_trials(
 ) -> None:
     # rates so small that nothing is learned: a larger one is better, as far as the limit
     fields = {"name": "edge", "question": "?", "baseline": "random", "seeds": (0,), "scales": experiment.scales}
-    variants = {
-        name: {"classifier.init": "random", "classifier.epochs": n} for n, name in enumerate(("random", "b"), 1)
-    }
-    tuned = {scale: {"random": {"classifier.lr": 2e-7}, "b": {"classifier.lr": 1.5e-7}} for scale in SCALES}
+    names = ("random", "b", "own")
+    variants = {name: {"classifier.init": "random", "classifier.epochs": n} for n, name in enumerate(names, 1)}
+    rates = dict(zip(names, (2e-7, 1.5e-7, 2e-6), strict=True))
+    tuned = {scale: {name: {"classifier.lr": rate} for name, rate in rates.items()} for scale in SCALES}
     source = (
         "from ulmfit_lab.experiment import Experiment, Range, Search\n"
         f"EXPERIMENT = Experiment(**{fields!r}, variants={variants!r}, "
         f"tuned={tuned!r}, search=Search(space={{'classifier.lr': Range(1e-7, 2e-7, log=True)}}, budget=3, "
+        "for_variants={'own': {'classifier.lr': Range(1e-6, 3e-6, log=True)}}, "
         "seeds=(1001, 1002, 1003), metric='final/valid_loss', widest={'classifier.lr': Range(1e-9, 1e-6, log=True)}))\n"
     )
     (tmp_path / "edge.py").write_text(source, encoding="utf-8")
@@ -122,9 +123,13 @@ def test_a_search_goes_on_while_the_best_is_at_an_edge_and_keeps_its_trials(
     folder = next(tmp_path.glob("results/**/tuning.csv")).parent
     table, facts = read_tuning(folder)
     assert table is not None
-    assert [list(rows["trial"]) for _, rows in table.groupby("variant")] == [[0, 1, 2, 3, 4]] * 2, "the recipe once"
-    earlier = table[table["trial"] < 3]["classifier.lr"]
-    assert earlier.max() <= 2e-7 < table["classifier.lr"].max()
+    trials = {str(variant): list(rows["trial"]) for variant, rows in table.groupby("variant")}
+    assert trials == {"random": [0, 1, 2, 3, 4], "b": [0, 1, 2, 3, 4], "own": [0, 1, 2, 3, 4, 5]}, "the recipe once"
+    rates_of = table.loc[table["variant"] != "own"].set_index("trial")["classifier.lr"]
+    assert (
+        rates_of[:2].max() <= 2e-7 < rates_of.max()
+        and table.loc[table["variant"] == "own", "classifier.lr"].min() >= 1e-6
+    )
     assert facts["budget"] == 6 and facts["space"]["classifier.lr"]["high"] == 8e-7
     assert [space["classifier.lr"]["high"] for space in facts["narrower_spaces"]] == [2e-7]
     text = " ".join(tuning_part(table, facts))

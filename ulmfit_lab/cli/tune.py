@@ -38,15 +38,16 @@ def tune_command(args: argparse.Namespace) -> int:
     with start_workers(args.argv, worker_arguments(args)) as others:
         if not wait_for_start(args.on_word):
             return 0
-        outcome = search_with_workers(partial(search, experiment), others)
+        widened, outcome = 0, search_with_workers(partial(search, experiment), others)
         while outcome.table is not None and (wider := widen_search(experiment, outcome)):
             if args.worker and outcome.has_made_trials:
                 return 0  # the command starts its workers again for the wider ranges
             space = ", ".join(f"{p} {values_words(v)}" for p, v in format_space(wider.search.space).items())
             print(f"A best trial is at the edge of a range; widening the search to {space}.", file=sys.stderr)
-            experiment = wider
+            experiment, widened = wider, widened + 1
             others.start()
-            outcome = add_earlier_trials(search_with_workers(partial(search, experiment), others), outcome)
+            wide = search_with_workers(partial(search, experiment, widened=widened), others)
+            outcome = add_earlier_trials(wide, outcome)
     print_failures(outcome.failures)
     if outcome.failures:
         print("The search is incomplete; repeat the command to resume it.", file=sys.stderr)

@@ -59,6 +59,18 @@ class SearchedVariant:
     identity: str
     """Fingerprint of everything that determines its trials, except the first trial's hyperparameters."""
     search: Search
+    trials: int
+    """Number of its trials: the budget, or all points of its space if there are fewer."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all its trials are finished."""
+        return self.search.done(self.trials)
+
+    @property
+    def counted(self) -> list[Trial]:
+        """Its finished trials, by number."""
+        return self.search.counted()[: self.trials]
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,6 @@ class Tuning:
 
     experiment: Experiment
     scale: str
-    budget: int
     data: Path | None
     home: Home
     tracker: Tracker
@@ -79,14 +90,9 @@ class Tuning:
         return self.experiment.name + TUNING
 
     @property
-    def trials(self) -> int:
-        """Number of trials of each variant."""
-        return self.variants[0].search.allowed(self.budget)
-
-    @property
     def left(self) -> list[SearchedVariant]:
-        """Variants whose budget is not used up."""
-        return [each for each in self.variants if not each.search.done(self.budget)]
+        """Variants with trials to make."""
+        return [each for each in self.variants if not each.done]
 
     def lock(self, what: str) -> Path:
         """Lock file of a variant's search, or of one run."""
@@ -120,7 +126,7 @@ def search_variants(tuning: Tuning, display: ProgressDisplay, failures: list[tup
         if len(others) == len(waiting):
             break
         waiting = others
-    return [each.variant for each in waiting if not each.search.done(tuning.budget)]
+    return [each.variant for each in waiting if not each.done]
 
 
 def search_variant(
@@ -129,7 +135,7 @@ def search_variant(
     """Run the remaining trials of a variant until one fails; returns False if another process is searching it."""
     try:
         with hold_lock(tuning.lock(each.identity)):
-            while trial := each.search.next(tuning.budget):
+            while trial := each.search.next(each.trials):
                 try:
                     run_trial(tuning, each, trial, display)
                 except CellFailed as error:

@@ -81,14 +81,16 @@ def tune(
     tracker: Tracker,
     display: ProgressDisplay,
     budget: int | None = None,
+    widened: int = 0,
 ) -> TuningResult:
     """Search the hyperparameters of each variant, or resume an interrupted search.
 
-    budget: trials per variant (default: the experiment's)
+    budget: trials per variant (default: the experiment's); widened: how often `widen_search` was applied: a variant
+    with a range of its own, which is not widened, has as many trials in it as others in all their ranges
 
     Raises ConfigError if the experiment declares no search, or a current value lies outside of its search space.
     """
-    tuning = plan_tuning(experiment, scale, overrides, home, data, tracker, budget)
+    tuning = plan_tuning(experiment, scale, overrides, home, data, tracker, budget, widened)
     runs, seconds = runs_left(tuning), predicted_seconds(tuning)
     display.say(format_cost(tuning, runs, seconds))
     outcome = TuningResult(has_made_trials=bool(tuning.left))
@@ -195,6 +197,7 @@ def plan_tuning(
     data: Path | None,
     tracker: Tracker,
     budget: int | None,
+    widened: int,
 ) -> Tuning:
     """Open the search of each variant; raises ConfigError (see `tune`)."""
     experiment, overrides = resolve_precision(
@@ -220,8 +223,10 @@ def plan_tuning(
         identity = identity_of(experiment, variant, config, data, home.imported)
         journal, lower = sweep_name(name + TUNING, scale), measure.lower_is_better
         search = open_search(home, journal, f"{variant} {identity}", space, recipe, lower_is_better=lower)
-        found.append(SearchedVariant(variant, level, config, identity, search))
-    return Tuning(experiment, scale, budget, data, home, tracker, found)
+        keeps_range = space.keys() == experiment.search.for_variants.get(variant, {}).keys()
+        trials = search.allowed(budget * (1 + widened) if keeps_range else budget)
+        found.append(SearchedVariant(variant, level, config, identity, search, trials))
+    return Tuning(experiment, scale, data, home, tracker, found)
 
 
 def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: Path | None, imported: Path) -> str:
@@ -236,11 +241,11 @@ def identity_of(experiment: Experiment, variant: str, config: RunConfig, data: P
 
 def runs_left(tuning: Tuning) -> int:
     """Number of missing runs, if no trial is pruned."""
-    seeds, made = len(tuning.experiment.search.seeds), 0
+    seeds, left = len(tuning.experiment.search.seeds), 0
     for each in tuning.left:
-        trials = each.search.trials()
-        made += seeds * len(each.search.counted()) + sum(len(t.seeds) for t in trials if t.state == RUNNING)
-    return seeds * tuning.trials * len(tuning.left) - made
+        begun = sum(len(trial.seeds) for trial in each.search.trials() if trial.state == RUNNING)
+        left += seeds * (each.trials - len(each.counted)) - begun
+    return left
 
 
 def predicted_seconds(tuning: Tuning) -> float:
@@ -248,7 +253,7 @@ def predicted_seconds(tuning: Tuning) -> float:
     store = StageStore(tuning.home.stages)
     rates, shared, own = Throughput(store), dict[str, float](), dict[str, float]()
     for each, seed in itertools.product(tuning.left, tuning.experiment.search.seeds):
-        recipe, left = each.search.recipe, tuning.trials - len(each.search.counted())
+        recipe, left = each.search.recipe, each.trials - len(each.counted)
         stage, other = (
             tuning.stage(each, point, seed) for point in (recipe, point_differing_everywhere(each.search.space, recipe))
         )
@@ -263,8 +268,9 @@ def predicted_seconds(tuning: Tuning) -> float:
 
 def format_cost(tuning: Tuning, runs: int, seconds: float) -> str:
     """Number of runs and predicted time of the search."""
-    variants, trials, seeds = len(tuning.variants), tuning.trials, len(tuning.experiment.search.seeds)
-    whole = f"{variants} variants x {trials} trials x {seeds} seeds = {variants * trials * seeds} runs"
+    trials, seeds = [each.trials for each in tuning.variants], len(tuning.experiment.search.seeds)
+    each = " or ".join(map(str, sorted(set(trials))))
+    whole = f"{len(trials)} variants x {each} trials x {seeds} seeds = {sum(trials) * seeds} runs"
     if not tuning.left:
         return f"{whole}: all trials are finished; nothing to do."
     return f"{whole}, {runs} of them to make, about {format_time_left(seconds)}; less if trials are pruned."
@@ -277,7 +283,7 @@ def tuning_table(tuning: Tuning) -> pd.DataFrame:
         {"variant": each.variant, "trial": t.number, **t.values, measure: t.mean}
         | {"seeds": len(t.seeds), "state": t.state}
         for each in tuning.variants
-        for t in each.search.counted()[: tuning.trials]
+        for t in each.counted
     ]
     return pd.DataFrame(rows)
 
@@ -291,14 +297,14 @@ def tuning_facts(tuning: Tuning) -> dict[str, Any]:
         "scale": tuning.scale,
         "level": {experiment.factor: tuning.variants[0].level} if experiment.factor else {},
         "measure": experiment.search.metric,
-        "budget": tuning.trials,
+        "budget": min(each.trials for each in tuning.variants),
         "seeds": list(experiment.search.seeds),
         "space": format_space(experiment.search.space),
         "space_of": {variant: format_space(space) for variant, space in experiment.search.for_variants.items()},
         "sampler": "tree-structured Parzen estimator (Optuna's TPESampler); the first trial is the recipe there was",
         "pruner": f"Wilcoxon signed-rank test against the best trial, over seeds, p < {HOPELESS}",
         "importance_method": IMPORTANCE,
-        "importance": {each.variant: each.search.importance(tuning.budget) for each in tuning.variants},
+        "importance": {each.variant: each.search.importance(each.trials) for each in tuning.variants},
         "commits": sorted({run.tags.get("lab.commit", "") for run in mine}),
         "dirty_runs": sum(run.tags.get("lab.dirty") == "true" for run in mine),
     }
