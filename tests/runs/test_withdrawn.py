@@ -55,7 +55,7 @@ def test_new_runs_take_the_place_of_what_was_withdrawn(results: Path) -> None:
     shutil.copytree(RESULTS / NAME, results / NAME)
     write_all(results)
     assert check_results(results) == []
-    assert "bfloat16 - float32: **no difference shown**" in ledger_row(results)[3]
+    assert "bfloat16 - float32: **no difference shown; equivalent within 0.5**" in ledger_row(results)[3]
     assert withdrawal_of(results / NAME) is None
     assert [row.link for row in entries(results) if row.name == NAME and row.result] == [NAME]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import threading
 import time
@@ -104,12 +105,18 @@ def test_the_best_trial_follows_the_direction_the_study_was_made_with(home: Home
 
 
 def test_cells_of_dead_processes_fail_and_those_of_live_ones_go_on(home: Home) -> None:
+    """A process may die between the end of its run and that of the trial."""
     study = reopened(home)
-    for cell in ("dead", "alive"):
+    for cell in ("dead", "alive", "finished", "not finite"):
         study.begin(cell, {})
-    reopened(home).reap(lambda cell: cell == "alive")
-    states = {trial.user_attrs["cell"]: trial.state for trial in study.study.get_trials()}
-    assert states == {"dead": TrialState.FAIL, "alive": TrialState.RUNNING}
+    reopened(home).reap(lambda cell: cell == "alive", {"finished": 0.25, "not finite": math.nan, "other": 0.5})
+    found = {trial.user_attrs["cell"]: (trial.state, trial.value) for trial in study.study.get_trials()}
+    assert found == {
+        "dead": (TrialState.FAIL, None),
+        "alive": (TrialState.RUNNING, None),
+        "finished": (TrialState.COMPLETE, 0.25),
+        "not finite": (TrialState.FAIL, None),
+    }
 
 
 def test_a_cell_that_ends_while_it_is_looked_at_keeps_its_outcome(home: Home) -> None:
@@ -120,7 +127,7 @@ def test_a_cell_that_ends_while_it_is_looked_at_keeps_its_outcome(home: Home) ->
         study.end(number, 0.25, "COMPLETE")
         return False
 
-    reopened(home).reap(ends_now)
+    reopened(home).reap(ends_now, {})
     assert study.study.get_trials()[number].value == 0.25
 
 

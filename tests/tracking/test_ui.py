@@ -185,7 +185,7 @@ def test_the_addresses_that_are_printed_are_these(pages: Pages, lab_of_pages: An
 def test_make_screenshots_takes_a_picture_of_each_page(pages: Pages, lab_of_pages: Any, tmp_path: Path) -> None:
     script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "make_screenshots.py"))
     (found,) = lab_of_pages.tracker.pages().values()
-    script["take_screenshots"](pages.page, pages.address, found, tmp_path)
+    script["take_screenshots"](pages.page, pages.address, found, tmp_path, lab_of_pages.home.root)
     for name in script["PAGES"]:
         content = (tmp_path / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG") and len(content) > 20_000

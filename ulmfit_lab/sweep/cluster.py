@@ -144,7 +144,7 @@ class RayCluster:
     def close_dead_run(self, planned: PlannedRun, job: SweepContext) -> None:
         """Close the run and the trial of a dead worker."""
         name, scale = job.experiment.name, planned.run_spec.scale
-        close_abandoned(name, scale, job.home, self.tracker, open_study(job.home, sweep_name(name, scale)))
+        close_abandoned(job.experiment, scale, job.home, self.tracker, open_study(job.home, sweep_name(name, scale)))
 
     def leave(self) -> None:
         """Cancel the running tasks and wait until they have ended their runs."""

@@ -107,11 +107,15 @@ class Study:
         return {t.number: str(t.user_attrs.get(CELL, "")) for t in self.trials(TrialState.RUNNING)}
 
     @shield_from_interrupts
-    def reap(self, alive: Callable[[str], bool]) -> None:
-        """Close as FAIL the running trials whose run is not alive."""
+    def reap(self, alive: Callable[[str], bool], finished: Mapping[str, float | None]) -> None:
+        """Close the running trials whose run is not alive: as COMPLETE if the run is finished, else as FAIL.
+
+        finished: fingerprints of finished runs -> value
+        """
         for trial in self.trials(TrialState.RUNNING):
-            if not alive(trial.user_attrs.get(CELL, "")):
-                self._tell(trial.number, state=TrialState.FAIL)
+            cell = str(trial.user_attrs.get(CELL, ""))
+            if not alive(cell):
+                self.end(trial.number, finished.get(cell), "COMPLETE" if cell in finished else "FAIL")
 
     def trials(self, state: TrialState) -> list[FrozenTrial]:
         """Trials in a state."""

@@ -163,7 +163,7 @@ def sweep(
     )
     plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
     keep_metrics(plan.finished, StageStore(home.stages), tracker)
-    study = open_study_of(experiment, scale, home) if plan.todo else None
+    study = open_study_of(experiment, scale, home)
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
@@ -171,7 +171,7 @@ def sweep(
     if plan.todo and not overrides:
         tracked = tracker.runs(experiment.name, scale)
         registered = register(experiment, scale, overrides, tracked, provenance().get("lab.commit", ""))
-    close_abandoned(experiment.name, scale, home, tracker, study)
+    close_abandoned(experiment, scale, home, tracker, study)
     name_runs(plan.finished, plan.planned, tracker)
     display.plan(plan)
     before(plan)
@@ -182,7 +182,7 @@ def sweep(
     # an engine reports finished runs of all its workers
     shown = display.running(plan, hears=display.workers if engine else 1)
     with allow_interrupts(), mark_killed_on_interrupt(tracker, parent), shown:
-        here = (attempt(planned, job, tracker, study, display) for planned in todo if study)
+        here = (attempt(planned, job, tracker, study, display) for planned in todo)
         for result in engine(todo, job) if engine else here:
             results.append(result)
             if result.ran:
@@ -218,7 +218,7 @@ def unfinished(names: Container[str], plan: Plan, finished: Iterable[TrackedRun]
 
 def open_study_of(experiment: Experiment, scale: str, home: Home) -> Study:
     """Open the Optuna study of a sweep."""
-    from ulmfit_lab.sweep.optuna_study import open_study  # slow to import, and not needed if all runs are finished
+    from ulmfit_lab.sweep.optuna_study import open_study  # slow to import
 
     lower = find_metric(experiment.metric).lower_is_better
     return open_study(home, sweep_name(experiment.name, scale), lower_is_better=lower)
@@ -482,12 +482,12 @@ def is_alive(home: Home, experiment: str, scale: str) -> Callable[[str], bool]:
     return lambda cell: is_locked(cell_lock(home, experiment, scale, cell))
 
 
-def close_abandoned(experiment: str, scale: str, home: Home, tracker: Tracker, study: Study | None) -> None:
-    """Close the runs and trials whose process was killed."""
-    alive = is_alive(home, experiment, scale)
-    tracker.close_abandoned(experiment, scale, alive)
-    if study:
-        study.reap(alive)
+def close_abandoned(experiment: Experiment, scale: str, home: Home, tracker: Tracker, study: Study) -> None:
+    """Close the runs and trials whose process was killed, perhaps between the end of a run and that of its trial."""
+    alive = is_alive(home, experiment.name, scale)
+    tracker.close_abandoned(experiment.name, scale, alive)
+    finished = tracker.runs(experiment.name, scale, "FINISHED")
+    study.reap(alive, {run.fingerprint: run.metrics.get(experiment.metric) for run in finished})
 
 
 @contextmanager
