@@ -16,6 +16,7 @@ from ulmfit_lab.config.paths import flatten, override
 from ulmfit_lab.config.scales import SCALES
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.declaration import Experiment, experiment_files, load_experiment, variant_config
+from ulmfit_lab.experiment.report_inputs import runs_table
 from ulmfit_lab.pipeline.store import VERSIONS, StageStore
 from ulmfit_lab.report.publish import publish
 from ulmfit_lab.runs.lookup import find_named_run
@@ -246,6 +247,11 @@ def test_a_tolerance_accepts_what_another_processor_changes(
     assert spread_over_seeds(runs[0], lab.tracker, tmp_path)["final/loss"] == pytest.approx(sd)
     moved = replace(runs[0], metrics={**runs[0].metrics, "final/loss": runs[0].metrics["final/loss"] + 0.5 * sd})
     spread = spread_over_seeds(runs[0], lab.tracker, tmp_path)
+    diverged = replace(runs[0], metrics={**runs[0].metrics, "final/loss": math.inf})
+    (tmp_path / "starts").mkdir()
+    (tmp_path / "starts" / "runs.csv").write_text(csv_text(runs_table([diverged, *runs[1:]])))
+    committed = spread_over_seeds(diverged, new_lab("without runs").tracker, tmp_path)
+    assert "final/loss" not in committed and committed["final/accuracy"] == spread["final/accuracy"]
     strict, tolerant = (remade(lab, moved, reuse_stages=True, spread=spread, tolerance=n) for n in (0.0, 3.0))
     assert not strict.accepted and "differ, by at most 0.5 sd of the seeds (final/loss)." in strict.verdict
     assert tolerant.accepted and not tolerant.reproduced

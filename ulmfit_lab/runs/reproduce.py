@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from statistics import stdev
 from typing import TYPE_CHECKING
 
+from ulmfit_lab.analysis.statistics import summarize
 from ulmfit_lab.config.paths import field_types, flatten, override, parse_value
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.consistency import version_difference
@@ -39,9 +39,7 @@ if TYPE_CHECKING:
 
 COMPARED = ("final/", "best/")
 PREFIX = re.compile(r"[0-9a-f]{3,32}")
-
-
-FEWEST_SEEDS = 3
+FEWEST_FOR_SPREAD = 3
 """Minimum number of seeds for a standard deviation over seeds."""
 
 
@@ -265,14 +263,15 @@ def link_inputs(stage: Stage, source: StageStore, store: StageStore) -> None:
 def spread_over_seeds(run: TrackedRun, reader: RunReader, results: Path) -> dict[str, float]:
     """Standard deviation of each metric over the finished seeds of a run's variant and level; empty if they are few.
 
-    The seeds are those of the tracking store or else of the committed table that has the run.
+    The seeds are those of the tracking store or else of a committed table of the experiment. Metrics that are not
+    finite with every seed are left out.
     """
-    tables = (runs_in([path]) for path in sorted(results.rglob("runs.csv")))
+    tables = (runs_in([path]) for path in sorted(results.rglob(f"{run.experiment}*/runs.csv")))
     for known in chain([reader.runs(run.experiment, run.scale, "FINISHED")], tables):
         cells = {each.seed: each for one in known for each in one.declared_runs() if differ_in_seed(each, run)}
-        if len(cells) >= FEWEST_SEEDS:
-            names = set.intersection(*(set(each.metrics) for each in cells.values()))
-            return {name: stdev(each.metrics[name] for each in cells.values()) for name in sorted(names)}
+        if len(cells) >= FEWEST_FOR_SPREAD:
+            values = {name: [each.metrics.get(name, math.nan) for each in cells.values()] for name in run.metrics}
+            return {name: summarize(found).sd for name, found in values.items() if all(map(math.isfinite, found))}
     return {}
 
 
