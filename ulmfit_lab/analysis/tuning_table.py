@@ -71,9 +71,13 @@ def best_tries(table: pd.DataFrame) -> pd.DataFrame:
     if "trial" not in table.columns:
         return table
     ranked = complete(table).sort_values(measure_of(table), kind="stable", ascending=lower_is_better(table))
+    return order_variants(ranked.groupby("variant", sort=False).head(TRIALS_SHOWN), table)
+
+
+def order_variants(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows in the order in which their variants appear in a table; rows of a variant keep their order."""
     order = {variant: place for place, variant in enumerate(dict.fromkeys(table["variant"]))}
-    shown = ranked.groupby("variant", sort=False).head(TRIALS_SHOWN)
-    return shown.sort_values("variant", key=lambda names: names.map(order), kind="stable")
+    return rows.sort_values("variant", key=lambda names: names.map(order), kind="stable")
 
 
 def measure_words(measure: str) -> tuple[str, float]:

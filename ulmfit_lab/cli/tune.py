@@ -40,7 +40,7 @@ def tune_command(args: argparse.Namespace) -> int:
             return 0
         widened, outcome = 0, search_with_workers(partial(search, experiment), others)
         while outcome.table is not None and (wider := widen_search(experiment, outcome)):
-            if args.worker and outcome.has_made_trials:
+            if args.worker and outcome.had_trials_left:
                 return 0  # the command starts its workers again for the wider ranges
             space = ", ".join(f"{p} {values_words(v)}" for p, v in format_space(wider.search.space).items())
             print(f"A best trial is at the edge of a range; widening the search to {space}.", file=sys.stderr)

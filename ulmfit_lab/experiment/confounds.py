@@ -46,12 +46,13 @@ def sort_differences(
     Those in fields that no stage of the first reads, as a learning rate of TF-IDF, are left out unless all are.
     """
     found = {path: (old, new) for path, (new, old) in differences(config, baseline).items()}
+    unread = unread_fields(config)
     intended = {path: pair for path, pair in found.items() if path in declared or path in tuned}
-    read = {path: pair for path, pair in intended.items() if path not in unread_fields(config)} or intended
+    read = {path: pair for path, pair in intended.items() if path not in unread} or intended
     return Differences(
         declared={path: pair for path, pair in read.items() if path not in tuned},
         tuned={path: pair for path, pair in read.items() if path in tuned},
-        other={path: pair for path, pair in found.items() if path not in declared and path not in tuned},
+        other={path: pair for path, pair in found.items() if path not in intended},
     )
 
 

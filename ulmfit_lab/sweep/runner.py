@@ -486,8 +486,9 @@ def close_abandoned(experiment: Experiment, scale: str, home: Home, tracker: Tra
     """Close the runs and trials whose process was killed, perhaps between the end of a run and that of its trial."""
     alive = is_alive(home, experiment.name, scale)
     tracker.close_abandoned(experiment.name, scale, alive)
-    finished = tracker.runs(experiment.name, scale, "FINISHED")
-    study.reap(alive, {run.fingerprint: run.metrics.get(experiment.metric) for run in finished})
+    if study.running():
+        finished = tracker.runs(experiment.name, scale, "FINISHED")
+        study.reap(alive, {run.fingerprint: run.metrics.get(experiment.metric) for run in finished})
 
 
 @contextmanager

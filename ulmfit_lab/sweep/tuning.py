@@ -15,7 +15,7 @@ from typing import Any, cast
 import pandas as pd
 from filelock import FileLock
 
-from ulmfit_lab.analysis.tuning_table import COMPLETE, chosen, fields_of, measure_of
+from ulmfit_lab.analysis.tuning_table import COMPLETE, chosen, fields_of, measure_of, order_variants
 from ulmfit_lab.config.paths import fingerprint, flatten, non_defaults, override
 from ulmfit_lab.config.schema import RunConfig
 from ulmfit_lab.experiment.declaration import (
@@ -67,7 +67,7 @@ class TuningResult:
     """One row per trial; None if the search is not complete."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the search and importance of the fields (see `tuning_facts`)."""
-    has_made_trials: bool = False
+    had_trials_left: bool = False
     """Whether trials were left to make when it began."""
 
 
@@ -93,7 +93,7 @@ def tune(
     tuning = plan_tuning(experiment, scale, overrides, home, data, tracker, budget, widened)
     runs, seconds = runs_left(tuning), predicted_seconds(tuning)
     display.say(format_cost(tuning, runs, seconds))
-    outcome = TuningResult(has_made_trials=bool(tuning.left))
+    outcome = TuningResult(had_trials_left=bool(tuning.left))
     if tuning.left:
         tracker.close_abandoned(tuning.name, scale, is_alive(home, tuning.name, scale))
         with allow_interrupts(), mark_killed_on_interrupt(tracker, tuning.parent), display.counting(runs, seconds):
@@ -164,13 +164,11 @@ def add_earlier_trials(outcome: TuningResult, earlier: TuningResult) -> TuningRe
     """
     if outcome.table is None or earlier.table is None:
         return outcome
-    fields = ["variant", *fields_of(outcome.table)]
-    order = {variant: place for place, variant in enumerate(dict.fromkeys(outcome.table["variant"]))}
     both = pd.concat([earlier.table, outcome.table], ignore_index=True)
-    both = both.sort_values("variant", key=lambda names: names.map(order), kind="stable", ignore_index=True)
     # of a trial that was pruned in one of the searches, the complete one
-    both = both.loc[both.assign(incomplete=both["state"] != COMPLETE).sort_values("incomplete", kind="stable").index]
-    kept = both.drop_duplicates(fields).sort_index(ignore_index=True)
+    complete_first = both.sort_values("state", key=lambda states: states != COMPLETE, kind="stable")
+    kept = complete_first.drop_duplicates(["variant", *fields_of(both)]).sort_index()
+    kept = order_variants(kept, outcome.table).reset_index(drop=True)
     kept["trial"] = kept.groupby("variant", sort=False).cumcount()
     narrower = [*earlier.facts.get("narrower_spaces", []), earlier.facts["space"]]
     budget = earlier.facts["budget"] + outcome.facts["budget"]
