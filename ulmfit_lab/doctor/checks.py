@@ -147,7 +147,8 @@ def check_study(runs: Sequence[TrackedRun], home: Home, experiment: Experiment |
     for number, fingerprint in running.items():
         if not alive(fingerprint):
             what = f"Trial {number} of the study {name} is running in Optuna, but its process has ended"
-            yield Finding(what, "the next sweep or --fix closes it as failed", partial(study.reap, alive), True)
+            # without finished runs: the next finding adds their trials
+            yield Finding(what, "the next sweep or --fix closes it as failed", partial(study.reap, alive, {}), True)
     for fingerprint, run in finished.items():
         if fingerprint not in complete and not alive(fingerprint):
             what = f"{format_run(run)} is FINISHED in MLflow, but has no complete trial in the study {name}"
