@@ -37,6 +37,17 @@ def test_a_finished_sweep_has_every_cell_once_and_running_it_again_makes_none(la
     assert len(open_study(lab.home, "starts-tiny").finished()) == 4
 
 
+def test_the_trial_of_a_sweep_that_was_killed_after_its_last_run_is_completed(lab: Any, experiment: Experiment) -> None:
+    lab.sweep(experiment)
+    run = lab.tracker.runs("starts", "tiny")[0]
+    number = open_study(lab.home, "starts-tiny").begin(run.fingerprint, {})
+    lab.tracker.client.update_run(run.parent, status="RUNNING")
+    assert lab.sweep(experiment).finished == 0
+    study = open_study(lab.home, "starts-tiny")
+    assert study.running() == {}
+    assert study.study.get_trials()[number].value == run.metrics[experiment.metric]
+
+
 def test_a_stage_that_two_seeds_share_is_trained_once(lab: Any, experiment: Experiment) -> None:
     outcome = lab.sweep(experiment)
     counted = {kind: len(list((lab.home.stages / kind).glob("*/stage.json"))) for kind in ("pretrained", "fine-tuned")}

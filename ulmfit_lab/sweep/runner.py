@@ -163,7 +163,9 @@ def sweep(
     )
     plan = plan_sweep(experiment, scale, overrides, home, data, tracker)
     keep_metrics(plan.finished, StageStore(home.stages), tracker)
-    study = open_study_of(experiment, scale, home)
+    # a sweep that was killed after its last run had finished may have left the run's trial
+    killed = not all(tracker.is_finished(each) for each in {run.parent for run in plan.finished})
+    study = open_study_of(experiment, scale, home) if plan.todo or killed else None
     parent = tracker.open_sweep(
         experiment.name, scale, declaration(experiment, scale, overrides), experiment.question, provenance()
     )
@@ -182,7 +184,7 @@ def sweep(
     # an engine reports finished runs of all its workers
     shown = display.running(plan, hears=display.workers if engine else 1)
     with allow_interrupts(), mark_killed_on_interrupt(tracker, parent), shown:
-        here = (attempt(planned, job, tracker, study, display) for planned in todo)
+        here = (attempt(planned, job, tracker, study, display) for planned in todo if study)
         for result in engine(todo, job) if engine else here:
             results.append(result)
             if result.ran:
@@ -218,7 +220,7 @@ def unfinished(names: Container[str], plan: Plan, finished: Iterable[TrackedRun]
 
 def open_study_of(experiment: Experiment, scale: str, home: Home) -> Study:
     """Open the Optuna study of a sweep."""
-    from ulmfit_lab.sweep.optuna_study import open_study  # slow to import
+    from ulmfit_lab.sweep.optuna_study import open_study  # slow to import, and not needed if nothing is left to do
 
     lower = find_metric(experiment.metric).lower_is_better
     return open_study(home, sweep_name(experiment.name, scale), lower_is_better=lower)
@@ -482,11 +484,11 @@ def is_alive(home: Home, experiment: str, scale: str) -> Callable[[str], bool]:
     return lambda cell: is_locked(cell_lock(home, experiment, scale, cell))
 
 
-def close_abandoned(experiment: Experiment, scale: str, home: Home, tracker: Tracker, study: Study) -> None:
+def close_abandoned(experiment: Experiment, scale: str, home: Home, tracker: Tracker, study: Study | None) -> None:
     """Close the runs and trials whose process was killed, perhaps between the end of a run and that of its trial."""
     alive = is_alive(home, experiment.name, scale)
     tracker.close_abandoned(experiment.name, scale, alive)
-    if study.running():
+    if study and study.running():
         finished = tracker.runs(experiment.name, scale, "FINISHED")
         study.reap(alive, {run.fingerprint: run.metrics.get(experiment.metric) for run in finished})
 

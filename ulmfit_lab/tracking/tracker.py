@@ -292,6 +292,10 @@ class Tracker:
             run = self.client.create_run(where, run_name=f"{experiment} ({scale})", tags=every)
             return str(run.info.run_id)
 
+    def is_finished(self, run_id: str) -> bool:
+        """Whether a run, such as the parent run of a sweep, is FINISHED."""
+        return bool(self.client.get_run(run_id).info.status == "FINISHED")
+
     def start_cell(self, parent: str, name: str, params: Mapping[str, object], tags: Mapping[str, str]) -> RunLog:
         """Start a run; tags hold experiment, scale, variant, level, seed and fingerprint (`lab.cell`)."""
         own = {"lab.kind": "cell", "mlflow.parentRunId": parent}
